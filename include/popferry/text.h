@@ -1,0 +1,54 @@
+/*
+ * text.h: making bytes fit to print, and small encodings.
+ *
+ * All text that came from a server or a message passes text_clean() before a
+ * terminal, a log or a report sees it.
+ */
+#ifndef POPFERRY_TEXT_H
+#define POPFERRY_TEXT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct buf;
+
+/*
+ * Writes n bytes of s to out (cap bytes, always NUL-terminated) with control
+ * characters (C0, C1, DEL), bidirectional controls and invalid UTF-8 written
+ * as \xNN or \u{NNNN}; clipped with "..." when too long. Returns out.
+ */
+char *text_clean(char *out, size_t cap, const char *s, size_t n);
+
+/* The same for a whole string into a growing buffer, never clipped. */
+void text_clean_add(struct buf *b, const char *s, size_t n);
+
+/* Lower-case hex of n bytes into out (2n + 1 bytes). Returns out. */
+char *text_hex(char *out, const unsigned char *p, size_t n);
+/* The reverse; false unless s is exactly 2n hex digits. */
+bool text_unhex(unsigned char *out, size_t n, const char *s);
+
+/* RFC 4648 base64 with padding, one line. Appends to b; false at its ceiling. */
+bool text_base64(struct buf *b, const void *p, size_t n);
+
+/*
+ * Appends a JSON string (RFC 8259) with its quotes. Invalid UTF-8 becomes
+ * U+FFFD, so the output is always valid JSON.
+ */
+void text_json(struct buf *b, const char *s, size_t n);
+
+/* ASCII case-insensitive compare of n bytes; the locale plays no part. */
+bool text_same_n(const char *a, const char *b, size_t n);
+bool text_same(const char *a, const char *b);
+bool text_starts(const char *s, const char *prefix);
+
+/* "1.2 MiB" style, for people. Returns out (at least 16 bytes). */
+char *text_bytes(char out[16], uint64_t n);
+
+/*
+ * Shell-like pattern (only * and ?) against n bytes, ASCII case-insensitive.
+ * Linear in practice, no recursion: safe on hostile input.
+ */
+bool text_glob(const char *pattern, const char *s, size_t n);
+
+#endif

@@ -1,0 +1,158 @@
+/* log.c: one event, one line, one write. */
+#include <popferry/buf.h>
+#include <popferry/clock.h>
+#include <popferry/log.h>
+#include <popferry/text.h>
+
+#include <inttypes.h>
+#include <pthread.h>
+#include <string.h>
+#include <unistd.h>
+
+enum { LINE_MAX_BYTES = 16 * 1024 };
+
+static const char *const level_names[] = { "error", "warn", "info", "debug" };
+
+static struct {
+	pthread_mutex_t lock;
+	enum log_format format;
+	enum log_level max;
+	int fd;
+	uint64_t count[4];
+	void (*hook)(bool before);
+} state = { PTHREAD_MUTEX_INITIALIZER, LOG_TEXT, LV_WARN, STDERR_FILENO, { 0 }, NULL };
+
+void log_setup(enum log_format format, enum log_level max, int fd)
+{
+	state.format = format;
+	state.max = max;
+	state.fd = fd;
+	memset(state.count, 0, sizeof(state.count));
+}
+
+void log_hook(void (*hook)(bool before))
+{
+	state.hook = hook;
+}
+
+uint64_t log_count(enum log_level level)
+{
+	uint64_t n;
+
+	pthread_mutex_lock(&state.lock);
+	n = state.count[level];
+	pthread_mutex_unlock(&state.lock);
+	return n;
+}
+
+static size_t field_len(const struct log_field *f)
+{
+	return f->n == (size_t)-1 ? strlen(f->s) : f->n;
+}
+
+static bool plain(const char *s, size_t n)
+{
+	size_t i;
+
+	for (i = 0; i < n; i++)
+		if (s[i] <= ' ' || s[i] >= 0x7f || strchr("\"=;\\", s[i]))
+			return false;
+	return n > 0;
+}
+
+static void add_text(struct buf *b, const struct log_field *f)
+{
+	size_t n, i;
+
+	buf_addf(b, " %s=", f->name);
+	if (!f->s) {
+		buf_addf(b, "%" PRIu64, f->u);
+		return;
+	}
+	n = field_len(f);
+	if (plain(f->s, n)) {
+		buf_add(b, f->s, n);
+		return;
+	}
+	buf_addc(b, '"');
+	for (i = 0; i < n;) {
+		size_t run = 0;
+
+		while (i + run < n && f->s[i + run] != '"' && f->s[i + run] != '\\')
+			run++;
+		text_clean_add(b, f->s + i, run);
+		i += run;
+		if (i < n)
+			buf_addf(b, "\\%c", f->s[i++]);
+	}
+	buf_addc(b, '"');
+}
+
+static void add_json(struct buf *b, const struct log_field *f)
+{
+	buf_addc(b, ',');
+	text_json(b, f->name, strlen(f->name));
+	buf_addc(b, ':');
+	if (f->s)
+		text_json(b, f->s, field_len(f));
+	else
+		buf_addf(b, "%" PRIu64, f->u);
+}
+
+static void add_fields(struct buf *b, const struct log_field *f, size_t n)
+{
+	size_t i;
+
+	for (i = 0; i < n; i++) {
+		if (state.format == LOG_JSON)
+			add_json(b, &f[i]);
+		else
+			add_text(b, &f[i]);
+	}
+}
+
+static void add_chain(struct buf *b, const struct log *log)
+{
+	if (!log)
+		return;
+	add_chain(b, log->parent);
+	add_fields(b, log->fields, log->n);
+}
+
+void log_event(const struct log *log, enum log_level level, const char *event,
+	const struct log_field *fields, size_t n)
+{
+	struct buf b = BUF_INIT(LINE_MAX_BYTES);
+	char now[24];
+
+	pthread_mutex_lock(&state.lock);
+	state.count[level]++;
+	pthread_mutex_unlock(&state.lock);
+	if (level > state.max)
+		return;
+	if (state.format == LOG_JSON)
+		buf_addf(&b, "{\"time\":\"%s\",\"level\":\"%s\",\"event\":\"%s\"",
+			clock_rfc3339(now, clock_utc()), level_names[level], event);
+	else
+		buf_addf(&b, "%s %s", level_names[level], event);
+	add_chain(&b, log);
+	add_fields(&b, fields, n);
+	/* A line at its ceiling is cut; a JSON line must still be JSON. */
+	if (b.n + 3 > b.max && state.format == LOG_JSON) {
+		buf_clear(&b);
+		buf_addf(&b,
+			"{\"time\":\"%s\",\"level\":\"%s\",\"event\":\"%s\",\"cut\":true",
+			now, level_names[level], event);
+	}
+	buf_adds(&b, state.format == LOG_JSON ? "}\n" : "\n");
+	pthread_mutex_lock(&state.lock);
+	if (state.hook)
+		state.hook(true);
+	/* Nowhere to complain to when the log itself cannot be written. */
+	if (write(state.fd, b.p, b.n) < 0)
+		state.count[LV_ERROR]++;
+	if (state.hook)
+		state.hook(false);
+	pthread_mutex_unlock(&state.lock);
+	buf_free(&b);
+}

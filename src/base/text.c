@@ -1,0 +1,259 @@
+/* text.c: bytes made fit to print, and small encodings. */
+#include <popferry/buf.h>
+#include <popferry/text.h>
+
+#include <stdio.h>
+#include <string.h>
+
+static const char hexdigits[] = "0123456789abcdef";
+
+/*
+ * Decodes one UTF-8 character (RFC 3629: shortest form, no surrogates).
+ * Returns its length, or 0 when s does not start with one.
+ */
+static size_t utf8_next(const unsigned char *s, size_t n, uint32_t *cp)
+{
+	static const struct {
+		unsigned char mask, lead;
+		uint32_t least;
+	} forms[] = {
+		{ 0x80, 0x00, 0 },
+		{ 0xe0, 0xc0, 0x80 },
+		{ 0xf0, 0xe0, 0x800 },
+		{ 0xf8, 0xf0, 0x10000 },
+	};
+	size_t len, i;
+	uint32_t c;
+
+	for (len = 0; len < 4; len++)
+		if ((s[0] & forms[len].mask) == forms[len].lead)
+			break;
+	if (len == 4 || len >= n)
+		return 0;
+	c = s[0] & (unsigned char)~forms[len].mask;
+	for (i = 1; i <= len; i++) {
+		if ((s[i] & 0xc0) != 0x80)
+			return 0;
+		c = c << 6 | (s[i] & 0x3f);
+	}
+	if (c < forms[len].least || c > 0x10ffff || (c >= 0xd800 && c < 0xe000))
+		return 0;
+	*cp = c;
+	return len + 1;
+}
+
+/* Characters that move the cursor, hide text or turn its direction. */
+static bool unprintable(uint32_t c)
+{
+	return c < 0x20 || (c >= 0x7f && c < 0xa0) || c == 0x200e || c == 0x200f ||
+		(c >= 0x202a && c <= 0x202e) || (c >= 0x2066 && c <= 0x2069) ||
+		c == 0x2028 || c == 0x2029 || c == 0xfeff;
+}
+
+/* Writes the clean form of the character at s to out; its input length. */
+static size_t clean_one(char out[16], size_t *out_n, const char *s, size_t n)
+{
+	uint32_t c = 0;
+	size_t len = utf8_next((const unsigned char *)s, n, &c);
+
+	if (len == 0 || (unprintable(c) && c < 0x100)) {
+		unsigned char b = len ? (unsigned char)c : (unsigned char)*s;
+
+		*out_n = (size_t)snprintf(out, 16, "\\x%02x", (unsigned)b);
+		return len ? len : 1;
+	}
+	if (unprintable(c)) {
+		*out_n = (size_t)snprintf(out, 16, "\\u{%04x}", (unsigned)c);
+		return len;
+	}
+	memcpy(out, s, len);
+	*out_n = len;
+	return len;
+}
+
+char *text_clean(char *out, size_t cap, const char *s, size_t n)
+{
+	char one[16];
+	size_t o = 0, k = 0, i = 0;
+
+	while (i < n) {
+		size_t step = clean_one(one, &k, s + i, n - i);
+
+		if (o + k + 4 > cap && (i + step < n || o + k + 1 > cap)) {
+			if (o + 4 <= cap) {
+				memcpy(out + o, "...", 3);
+				o += 3;
+			}
+			break;
+		}
+		memcpy(out + o, one, k);
+		o += k;
+		i += step;
+	}
+	if (cap)
+		out[o < cap ? o : cap - 1] = '\0';
+	return out;
+}
+
+void text_clean_add(struct buf *b, const char *s, size_t n)
+{
+	char one[16];
+	size_t k = 0, i = 0;
+
+	while (i < n) {
+		i += clean_one(one, &k, s + i, n - i);
+		if (!buf_add(b, one, k))
+			return;
+	}
+}
+
+char *text_hex(char *out, const unsigned char *p, size_t n)
+{
+	size_t i;
+
+	for (i = 0; i < n; i++) {
+		out[2 * i] = hexdigits[p[i] >> 4];
+		out[2 * i + 1] = hexdigits[p[i] & 15];
+	}
+	out[2 * n] = '\0';
+	return out;
+}
+
+static int hexval(char c)
+{
+	if (c >= '0' && c <= '9')
+		return c - '0';
+	if (c >= 'a' && c <= 'f')
+		return c - 'a' + 10;
+	if (c >= 'A' && c <= 'F')
+		return c - 'A' + 10;
+	return -1;
+}
+
+bool text_unhex(unsigned char *out, size_t n, const char *s)
+{
+	size_t i;
+
+	if (strlen(s) != 2 * n)
+		return false;
+	for (i = 0; i < n; i++) {
+		int hi = hexval(s[2 * i]), lo = hexval(s[2 * i + 1]);
+
+		if (hi < 0 || lo < 0)
+			return false;
+		out[i] = (unsigned char)(hi << 4 | lo);
+	}
+	return true;
+}
+
+bool text_base64(struct buf *b, const void *data, size_t n)
+{
+	static const char set[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+				  "abcdefghijklmnopqrstuvwxyz0123456789+/";
+	const unsigned char *p = data;
+	size_t i;
+
+	for (i = 0; i < n; i += 3) {
+		size_t left = n - i;
+		uint32_t v = (uint32_t)p[i] << 16 |
+			(left > 1 ? (uint32_t)p[i + 1] << 8 : 0) |
+			(left > 2 ? p[i + 2] : 0);
+		char out[4] = { set[v >> 18], set[v >> 12 & 63], set[v >> 6 & 63],
+			set[v & 63] };
+
+		if (left < 3)
+			out[3] = '=';
+		if (left < 2)
+			out[2] = '=';
+		if (!buf_add(b, out, 4))
+			return false;
+	}
+	return true;
+}
+
+void text_json(struct buf *b, const char *s, size_t n)
+{
+	size_t i = 0, len;
+	uint32_t c;
+
+	buf_addc(b, '"');
+	while (i < n) {
+		len = utf8_next((const unsigned char *)s + i, n - i, &c);
+		if (len == 0)
+			buf_adds(b, "\\ufffd");
+		else if (c == '"' || c == '\\')
+			buf_addf(b, "\\%c", (char)c);
+		else if (unprintable(c))
+			buf_addf(b, "\\u%04x", (unsigned)c);
+		else
+			buf_add(b, s + i, len);
+		i += len ? len : 1;
+	}
+	buf_addc(b, '"');
+}
+
+static char lower(char c)
+{
+	return c >= 'A' && c <= 'Z' ? (char)(c + 32) : c;
+}
+
+bool text_same_n(const char *a, const char *b, size_t n)
+{
+	size_t i;
+
+	for (i = 0; i < n; i++)
+		if (lower(a[i]) != lower(b[i]))
+			return false;
+	return true;
+}
+
+bool text_same(const char *a, const char *b)
+{
+	size_t n = strlen(a);
+
+	return strlen(b) == n && text_same_n(a, b, n);
+}
+
+bool text_starts(const char *s, const char *prefix)
+{
+	return strncmp(s, prefix, strlen(prefix)) == 0;
+}
+
+char *text_bytes(char out[16], uint64_t n)
+{
+	static const char *const units[] = { "B", "KiB", "MiB", "GiB", "TiB", "PiB" };
+	double v = (double)n;
+	size_t u = 0;
+
+	while (v >= 1024 && u + 1 < sizeof(units) / sizeof(units[0])) {
+		v /= 1024;
+		u++;
+	}
+	snprintf(out, 16, u ? "%.1f %s" : "%.0f %s", v, units[u]);
+	return out;
+}
+
+bool text_glob(const char *pattern, const char *s, size_t n)
+{
+	const char *star = NULL;
+	size_t i = 0, back = 0;
+
+	while (i < n) {
+		if (*pattern == '*') {
+			star = pattern++;
+			back = i;
+		} else if (*pattern &&
+			(*pattern == '?' || lower(*pattern) == lower(s[i]))) {
+			pattern++;
+			i++;
+		} else if (star) {
+			pattern = star + 1;
+			i = ++back;
+		} else {
+			return false;
+		}
+	}
+	while (*pattern == '*')
+		pattern++;
+	return *pattern == '\0';
+}
