@@ -1,0 +1,323 @@
+/*
+ * facts.c: everything the engine wants to know of a message, in one pass.
+ *
+ * Bytes go through four things, in slices that stay in the processor's cache:
+ * the digest of all bytes, the tally of oddities, the header until it is
+ * complete, and the canonical digests (canon.h).
+ *
+ * exact is SHA-256 over the canonical digest of the kept header lines and the
+ * body's, so that the body is hashed once for both. A header line that is no
+ * field counts as body too: whoever forgot the blank line meant it so, and
+ * otherwise two such messages would have equal, empty bodies.
+ */
+#include <popferry/mail.h>
+#include <popferry/mem.h>
+
+#include "canon.h"
+#include "header.h"
+#include "sha.h"
+#include "tally.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+enum { SLICE = 16 * 1024, HEADER_STEP = 4096, MSGID_LONG = 998 };
+
+struct facts_maker {
+	struct sha raw, spare;
+	struct tally tally;
+	struct header_scan scan;
+	struct buf header; /* until in_body */
+	bool in_body;
+	unsigned char head[DIGEST];
+	struct facts f;
+	struct canon canon;
+};
+
+#define NAME(s) s, sizeof(s) - 1
+#define TEXT(f) offsetof(struct facts, f)
+
+/*
+ * The first N_FIELDS are kept as text, and the first IDENT_FIELDS make up
+ * ident. Stores add the injected ones, and change them later (quirk Q35).
+ */
+enum { DATE = 1, IDENT_FIELDS = 6, RECEIVED = 6, N_FIELDS = 9 };
+static const struct {
+	const char *name;
+	size_t name_n;
+	size_t text;
+	bool injected;
+} fields[] = {
+	{ NAME("From"), TEXT(from), false },
+	{ NAME("Date"), TEXT(date), false },
+	{ NAME("Subject"), TEXT(subject), false },
+	{ NAME("To"), TEXT(to), false },
+	{ NAME("Cc"), TEXT(cc), false },
+	{ NAME("List-Id"), TEXT(list_id), false },
+	{ NAME("Received"), TEXT(received), false },
+	{ NAME("Status"), TEXT(status), true },
+	{ NAME("X-Status"), TEXT(x_status), true },
+	{ NAME("Content-Length"), 0, true },
+	{ NAME("X-IMAP"), 0, true },
+	{ NAME("X-IMAPbase"), 0, true },
+	{ NAME("X-Keywords"), 0, true },
+	{ NAME("X-Message-Flag"), 0, true },
+	{ NAME("X-UID"), 0, true },
+	{ NAME("X-UIDL"), 0, true },
+	{ NAME("X-Yahoo-Newman-Property"), 0, true },
+	{ NAME("Return-Path"), 0, true },
+	{ NAME("X-POP3-Rcpt"), 0, true },
+};
+
+static char **text_at(struct facts *f, size_t field)
+{
+	return (char **)(void *)((char *)f + fields[field].text);
+}
+
+/* Adds a value in the form that survives what servers do to headers. */
+static void add_folded(struct sha *s, const char *p, size_t n)
+{
+	char out[512];
+	size_t i, o = 0;
+	bool odd = false; /* the last byte given out is the '?' of a run */
+
+	for (i = 0; i < n; i++) {
+		unsigned char c = (unsigned char)p[i];
+
+		if (c == ' ' || c == '\t' || c == '\r' || c == '\n')
+			continue;
+		if (c < ' ' || c > '~' || c == '?') {
+			if (odd)
+				continue;
+			c = '?';
+		}
+		odd = c == '?';
+		out[o++] = (char)c;
+		if (o == sizeof(out)) {
+			sha_add(s, out, o);
+			o = 0;
+		}
+	}
+	sha_add(s, out, o);
+}
+
+/* Keeps the first real Message-ID; another that differs spoils has_msgid. */
+static void take_msgid(struct facts *f, const struct item *it)
+{
+	struct buf id = BUF_INIT(HEADER_MAX);
+	bool real = msgid_normal(it->value, it->value_n, &id);
+
+	if (real && f->message_id && strcmp(f->message_id, buf_str(&id)) != 0)
+		f->has_msgid = false;
+	if (real && !f->message_id) {
+		f->has_msgid = id.n <= MSGID_LONG;
+		if (id.n > FACT_MAX)
+			id.p[FACT_MAX] = '\0';
+		f->message_id = buf_take(&id);
+	}
+	buf_free(&id);
+}
+
+/* One item of the header; true when it counts for exact. */
+static bool take_item(struct facts *f, const struct item *it, struct item *first)
+{
+	size_t i;
+
+	if (it->kind == ITEM_FROM) {
+		f->anomalies |= AN_MBOX_FROM;
+		return false;
+	}
+	if (it->kind != ITEM_FIELD)
+		return true;
+	if (item_is(it, NAME("Message-ID")))
+		take_msgid(f, it);
+	for (i = 0; i < N_ELEMENTS(fields); i++) {
+		if (!item_is(it, fields[i].name, fields[i].name_n))
+			continue;
+		if (i < N_FIELDS && !first[i].p)
+			first[i] = *it;
+		return !fields[i].injected;
+	}
+	return true;
+}
+
+static void take_fields(struct facts_maker *fm, const struct item *first)
+{
+	struct facts *f = &fm->f;
+	size_t i;
+
+	for (i = 0; i < N_FIELDS; i++) {
+		struct buf b = BUF_INIT(FACT_MAX);
+
+		if (first[i].p) {
+			field_unfold(first[i].value, first[i].value_n, &b);
+			*text_at(f, i) = buf_take(&b);
+		}
+		if (i >= IDENT_FIELDS)
+			continue;
+		add_folded(&fm->spare, first[i].value, first[i].value_n);
+		sha_add(&fm->spare, "\n", 1);
+	}
+	sha_end(&fm->spare, f->ident);
+	/* From the whole value: the text may have been cut before the date. */
+	f->date_when = date_parse(first[DATE].value, first[DATE].value_n);
+	f->received_when = date_received(
+		first[RECEIVED].value, first[RECEIVED].value_n);
+	if (!f->date_when.known)
+		f->anomalies |= AN_NO_DATE;
+	if (!f->message_id)
+		f->anomalies |= AN_NO_MSGID;
+	if (!f->has_msgid)
+		return;
+	sha_add(&fm->spare, f->message_id, strlen(f->message_id));
+	sha_end(&fm->spare, f->msgid);
+}
+
+static bool has_8bit(const char *p, size_t n)
+{
+	uint64_t word, all = 0;
+
+	for (; n >= sizeof(word); p += sizeof(word), n -= sizeof(word)) {
+		memcpy(&word, p, sizeof(word));
+		all |= word;
+	}
+	for (; n; n--)
+		all |= (unsigned char)*p++;
+	return all & UINT64_C(0x8080808080808080);
+}
+
+/*
+ * The header is the first n bytes gathered. cut: it goes on, but is not looked
+ * at any more; then no blank line is known and all of the message is body.
+ */
+static void header_done(struct facts_maker *fm, size_t n, bool cut)
+{
+	bool plain = tally_plain(&fm->tally);
+	const char *p = buf_str(&fm->header);
+	struct item it, first[N_FIELDS] = { 0 };
+	struct header h;
+	bool junk = false;
+
+	header_begin(&h, p, n, plain);
+	while (header_next(&h, &it)) {
+		junk |= it.kind == ITEM_JUNK;
+		if (!take_item(&fm->f, &it, first))
+			continue;
+		canon_put(&fm->canon, it.p, it.n, plain);
+		if (!cut || h.pos < n)
+			canon_settle(&fm->canon);
+	}
+	take_fields(fm, first);
+	if (has_8bit(p, n))
+		fm->f.anomalies |= AN_8BIT_HEADER;
+	if (cut)
+		fm->f.anomalies |= AN_HEADER_CUT;
+	else
+		canon_end(&fm->canon, fm->head, NULL);
+	header_begin(&h, p, n, plain);
+	while (junk && !cut && header_next(&h, &it)) {
+		if (it.kind != ITEM_JUNK)
+			continue;
+		canon_put(&fm->canon, it.p, it.n, plain);
+		canon_settle(&fm->canon);
+	}
+	canon_put(&fm->canon, p + n, fm->header.n - n, plain);
+	buf_free(&fm->header);
+	fm->f.header_size = (uint32_t)n;
+	fm->in_body = true;
+}
+
+/* Gathers the header; returns how many bytes it used up. */
+static size_t header_put(struct facts_maker *fm, const char *p, size_t n)
+{
+	size_t used = 0, k, end;
+
+	while (used < n && !fm->in_body) {
+		k = n - used;
+		if (k > HEADER_STEP)
+			k = HEADER_STEP;
+		if (k > HEADER_MAX - fm->header.n)
+			k = HEADER_MAX - fm->header.n;
+		buf_add(&fm->header, p + used, k);
+		used += k;
+		fm->scan.plain = tally_plain(&fm->tally);
+		if (header_scan(&fm->scan, fm->header.p, fm->header.n, false, &end))
+			header_done(fm, end, false);
+		else if (fm->header.n == HEADER_MAX)
+			header_done(fm, HEADER_MAX, true);
+	}
+	return used;
+}
+
+void facts_begin(struct facts_maker **out)
+{
+	struct facts_maker *fm = xmalloc(sizeof(*fm));
+
+	memset(fm, 0, offsetof(struct facts_maker, canon));
+	sha_init(&fm->raw);
+	sha_copy(&fm->spare, &fm->raw);
+	canon_init(&fm->canon, &fm->raw);
+	header_scan_init(&fm->scan);
+	buf_init(&fm->header, HEADER_MAX);
+	*out = fm;
+}
+
+void facts_put(struct facts_maker *fm, const char *p, size_t n)
+{
+	while (n) {
+		size_t k = n < SLICE ? n : SLICE, used = 0;
+
+		sha_add(&fm->raw, p, k);
+		tally_put(&fm->tally, p, k);
+		if (!fm->in_body)
+			used = header_put(fm, p, k);
+		canon_put(&fm->canon, p + used, k - used, tally_plain(&fm->tally));
+		p += k;
+		n -= k;
+	}
+}
+
+static void finish(struct facts_maker *fm, struct facts *f)
+{
+	size_t end;
+
+	if (!fm->in_body) {
+		header_scan(&fm->scan, buf_str(&fm->header), fm->header.n, true, &end);
+		header_done(fm, end, false);
+	}
+	*f = fm->f;
+	memset(&fm->f, 0, sizeof(fm->f)); /* the texts are the caller's now */
+	tally_end(&fm->tally, f);
+	sha_end(&fm->raw, f->sha256);
+	canon_end(&fm->canon, f->body, f->loose);
+	sha_add(&fm->spare, fm->head, DIGEST);
+	sha_add(&fm->spare, f->body, DIGEST);
+	sha_end(&fm->spare, f->exact);
+}
+
+void facts_end(struct facts_maker **fm, struct facts *f)
+{
+	if (!*fm)
+		return;
+	if (f)
+		finish(*fm, f);
+	facts_release(&(*fm)->f);
+	buf_free(&(*fm)->header);
+	canon_release(&(*fm)->canon);
+	sha_release(&(*fm)->raw);
+	sha_release(&(*fm)->spare);
+	free(*fm);
+	*fm = NULL;
+}
+
+void facts_release(struct facts *f)
+{
+	size_t i;
+
+	for (i = 0; i < N_FIELDS; i++) {
+		free(*text_at(f, i));
+		*text_at(f, i) = NULL;
+	}
+	free(f->message_id);
+	f->message_id = NULL;
+}

@@ -1,0 +1,128 @@
+/* message.c: a message is stored and judged as it comes in. */
+#include <popferry/mail.h>
+#include <popferry/mem.h>
+
+#include "header.h"
+#include "store.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+struct message_maker {
+	struct body *body;
+	struct facts_maker *facts;
+	enum status rc; /* of the store, kept for message_end() */
+	struct err err;
+};
+
+void message_begin(struct message_maker **out, struct spool *sp)
+{
+	struct message_maker *mk = xcalloc(1, sizeof(*mk));
+
+	body_open(&mk->body, sp);
+	facts_begin(&mk->facts);
+	*out = mk;
+}
+
+void message_put(void *maker, const char *p, size_t n)
+{
+	struct message_maker *mk = maker;
+
+	if (mk->rc != ST_OK)
+		return;
+	mk->rc = body_write(mk->body, p, n, &mk->err);
+	facts_put(mk->facts, p, n);
+}
+
+enum status message_end(
+	struct message_maker **mk, struct message **out, struct err *err)
+{
+	enum status rc = (*mk)->rc;
+	struct message *m;
+
+	if (rc == ST_OK)
+		rc = body_seal((*mk)->body, &(*mk)->err);
+	if (rc == ST_OK) {
+		m = xcalloc(1, sizeof(*m));
+		m->body = (*mk)->body;
+		(*mk)->body = NULL;
+		facts_end(&(*mk)->facts, &m->facts);
+		*out = m;
+	} else if (err) {
+		*err = (*mk)->err;
+	}
+	message_drop(mk);
+	return rc;
+}
+
+void message_drop(struct message_maker **mk)
+{
+	if (!*mk)
+		return;
+	body_free(&(*mk)->body);
+	facts_end(&(*mk)->facts, NULL);
+	free(*mk);
+	*mk = NULL;
+}
+
+void message_free(struct message **m)
+{
+	if (!*m)
+		return;
+	body_free(&(*m)->body);
+	facts_release(&(*m)->facts);
+	free(*m);
+	*m = NULL;
+}
+
+/* The header block; *copy is to be freed. False when it cannot be read. */
+static bool read_header(const struct message *m, const char **p, char **copy)
+{
+	size_t want = m->facts.header_size, got = 0, n;
+	const char *piece;
+
+	*copy = NULL;
+	if (body_read(m->body, 0, NULL, 0, p, &n, NULL) == ST_OK && n >= want)
+		return true;
+	*copy = xmalloc(want);
+	*p = *copy;
+	while (got < want) {
+		if (body_read(m->body, got, *copy + got, want - got, &piece, &n,
+			    NULL) != ST_OK ||
+			n == 0)
+			return false;
+		if (n > want - got)
+			n = want - got;
+		if (piece != *copy + got)
+			memcpy(*copy + got, piece, n);
+		got += n;
+	}
+	return true;
+}
+
+bool message_field(
+	const struct message *m, const char *name, unsigned n, struct buf *out)
+{
+	struct header h;
+	struct item it;
+	struct buf value = BUF_INIT(FACT_MAX);
+	size_t name_n = strlen(name);
+	const char *p;
+	char *copy;
+	bool found = false;
+
+	if (!read_header(m, &p, &copy))
+		goto out;
+	header_begin(&h, p, m->facts.header_size, false);
+	while (!found && header_next(&h, &it))
+		if (it.kind == ITEM_FIELD && item_is(&it, name, name_n))
+			found = n-- == 0;
+	if (found) {
+		field_unfold(it.value, it.value_n, &value);
+		found = buf_add(out, value.p, value.n);
+	}
+out:
+	buf_free(&value);
+	free(copy);
+	return found;
+}
