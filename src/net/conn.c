@@ -1,0 +1,587 @@
+/* conn.c: buffers, waiting, and who goes first. */
+#include <popferry/clock.h>
+#include <popferry/mem.h>
+
+#include "conn.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+enum { PATIENCE = 120 * 1000, GUARD_DEPTH = 256, MIN_ROOM = 4096 };
+
+const char *tls_mode_name(enum tls_mode m)
+{
+	static const char *const names[] = { "implicit", "starttls", "none" };
+
+	return names[m];
+}
+
+/* ---- beginning and end ------------------------------------------------- */
+
+static char *maybe_dup(const char *s)
+{
+	return s ? xstrdup(s) : NULL;
+}
+
+struct conn *conn_new(const struct net_config *cfg)
+{
+	struct conn *c = xcalloc(1, sizeof(*c));
+
+	c->fd = c->wake = -1;
+	c->cfg = *cfg;
+	c->cfg.host = maybe_dup(cfg->host);
+	c->cfg.ca_file = maybe_dup(cfg->ca_file);
+	c->cfg.pin = maybe_dup(cfg->pin);
+	c->cfg.name = xstrdup(cfg->name ? cfg->name : "peer");
+	if (!cfg->host)
+		c->where = xstrdup(c->cfg.name);
+	else
+		c->where = xasprintf(strchr(cfg->host, ':') ? "%s [%s]:%u" : "%s %s:%u",
+			c->cfg.name, cfg->host, cfg->port);
+	c->peer = xstrdup(c->where);
+	c->patience = PATIENCE;
+	c->budget = UINT64_MAX;
+	c->want_in = POLLIN;
+	c->want_out = POLLOUT;
+	c->in = xmalloc(IN_SIZE);
+	c->in_cap = IN_SIZE;
+	atomic_init(&c->cancelled, false);
+	return c;
+}
+
+void conn_over(struct conn **out, const struct transport *t, const char *name,
+	struct trace *trace)
+{
+	struct net_config cfg = { .name = name, .tls = TLS_NONE, .trace = trace };
+	struct conn *c = conn_new(&cfg);
+
+	c->over = *t;
+	*out = c;
+}
+
+void conn_close(struct conn **cp)
+{
+	struct conn *c = *cp;
+
+	if (!c)
+		return;
+	conn_kill(c);
+	etpan_free(c);
+	trace_settle(c);
+	tls_end(c);
+	if (c->fd >= 0)
+		close(c->fd);
+	else if (c->over.close)
+		c->over.close(c->over.ctx);
+	if (c->wake >= 0)
+		close(c->wake);
+	free((char *)c->cfg.host);
+	free((char *)c->cfg.ca_file);
+	free((char *)c->cfg.pin);
+	free((char *)c->cfg.name);
+	free(c->where);
+	free(c->peer);
+	free(c->in);
+	explicit_bzero(c->out, sizeof(c->out));
+	free(c);
+	*cp = NULL;
+}
+
+enum status conn_fail(struct conn *c, enum status st, int ex, const char *fmt, ...)
+{
+	char text[ERR_TEXT];
+	va_list ap;
+
+	if (c->dead)
+		return c->why.status;
+	va_start(ap, fmt);
+	vsnprintf(text, sizeof(text), fmt, ap);
+	va_end(ap);
+	c->dead = true;
+	return err_set(&c->why, st, ex, "%s %s", c->where, text);
+}
+
+enum status conn_lost(struct conn *c, int no)
+{
+	const char *when = c->doing ? c->doing : "the dialogue";
+	const char *p = c->in + c->in_off, *lf;
+	enum status rc;
+
+	if (c->dead)
+		return c->why.status;
+	if (no)
+		rc = conn_fail(c, ST_RETRY, EX_TEMPFAIL,
+			"broke the connection during %s (%s); it can be tried again",
+			when, strerror(no));
+	else
+		rc = conn_fail(c, ST_RETRY, EX_TEMPFAIL,
+			"closed the connection during %s; it can be tried again", when);
+	lf = memchr(p, '\n', c->in_n);
+	if (lf && !c->quiet && !c->secret)
+		err_reply(&c->why, p, (size_t)(lf - p) - (lf > p && lf[-1] == '\r'));
+	return rc;
+}
+
+enum status conn_gone(const struct conn *c, struct err *err)
+{
+	if (err)
+		*err = c->why;
+	return c->why.status;
+}
+
+void conn_kill(struct conn *c)
+{
+	conn_fail(c, ST_RETRY, EX_TEMPFAIL, "was given up");
+}
+
+bool conn_dead(const struct conn *c)
+{
+	return c->dead;
+}
+
+void conn_cancel(struct conn *c)
+{
+	uint64_t one = 1;
+
+	atomic_store(&c->cancelled, true);
+	/* Only a full counter refuses, and that wakes as well. */
+	if (c->wake >= 0 && write(c->wake, &one, sizeof(one)) < 0)
+		return;
+}
+
+const char *conn_peer(const struct conn *c)
+{
+	return c->peer;
+}
+
+const struct tls_info *conn_tls(const struct conn *c)
+{
+	return c->tls ? &c->info : NULL;
+}
+
+struct conn_counts conn_counts(const struct conn *c)
+{
+	return c->counts;
+}
+
+/* ---- settings ------------------------------------------------------------ */
+
+void conn_patience(struct conn *c, int ms)
+{
+	c->patience = ms;
+}
+
+void conn_budget(struct conn *c, uint64_t bytes)
+{
+	c->budget = bytes;
+}
+
+void conn_guard(struct conn *c, bool on)
+{
+	c->guard = on;
+	c->depth = 0;
+}
+
+void conn_secret(struct conn *c, bool on)
+{
+	c->secret = on;
+}
+
+void conn_quiet(struct conn *c, bool on)
+{
+	if (c->quiet && !on)
+		trace_settle(c);
+	c->quiet = on;
+}
+
+bool conn_guarded(struct conn *c, const char *p, size_t n)
+{
+	size_t i;
+
+	if (!c->guard)
+		return true;
+	for (i = 0; i < n; i++) {
+		if (p[i] == '\n')
+			c->depth = 0;
+		else if (p[i] == ')' && c->depth)
+			c->depth--;
+		else if (p[i] == '(' && ++c->depth > GUARD_DEPTH)
+			break;
+	}
+	if (i == n)
+		return true;
+	conn_fail(c, ST_DENIED, EX_PROTOCOL,
+		"sent more than %d nested parentheses in one line", GUARD_DEPTH);
+	return false;
+}
+
+/* ---- waiting --------------------------------------------------------------- */
+
+static void be_patient(struct conn *c)
+{
+	c->until = clock_ms() + c->patience;
+}
+
+static enum status silent(struct conn *c)
+{
+	double s = c->patience / 1000.0;
+
+	if (c->doing)
+		return conn_fail(c, ST_RETRY, EX_TEMPFAIL,
+			"gave no answer to %s in time (a firewall, or not the kind of server "
+			"that is expected on this port?)",
+			c->doing);
+	if (!c->tls && c->fd >= 0 && !c->counts.in)
+		return conn_fail(c, ST_RETRY, EX_TEMPFAIL,
+			"said nothing for %.3g s; if this is a port where TLS comes first "
+			"(995, 993), ask for implicit TLS",
+			s);
+	return conn_fail(c, ST_RETRY, EX_TEMPFAIL, "was silent for %.3g s", s);
+}
+
+enum status conn_wait(struct conn *c, short events)
+{
+	struct pollfd fds[2] = { { c->fd, events, 0 }, { c->wake, POLLIN, 0 } };
+	int64_t left = c->until - clock_ms();
+	int ms = left > INT32_MAX ? INT32_MAX : (int)left;
+
+	if (atomic_load(&c->cancelled))
+		goto cancelled;
+	if (left <= 0)
+		return silent(c);
+	if (c->fd < 0)
+		return c->over.wait(c->over.ctx, (events & POLLOUT) != 0, ms)
+			? ST_OK
+			: silent(c);
+	if (poll(fds, 2, ms) < 0 && errno != EINTR)
+		return conn_lost(c, errno);
+	if (fds[1].revents)
+		goto cancelled;
+	return ST_OK;
+cancelled:
+	return conn_fail(c, ST_RETRY, EX_TEMPFAIL, "was interrupted on request");
+}
+
+/* ---- receiving --------------------------------------------------------------- */
+
+/* Room behind the received bytes, never more than limit allows in all. */
+static size_t make_room(struct conn *c, size_t limit)
+{
+	size_t room;
+
+	if (c->in_n >= limit)
+		return 0;
+	if (c->in_off && c->in_cap - c->in_off - c->in_n < MIN_ROOM) {
+		memmove(c->in, c->in + c->in_off, c->in_n);
+		c->in_off = 0;
+	}
+	if (c->in_n == c->in_cap) {
+		c->in_cap *= 2;
+		c->in = xrealloc(c->in, c->in_cap);
+	}
+	room = c->in_cap - c->in_off - c->in_n;
+	if (room > limit - c->in_n)
+		room = limit - c->in_n;
+	return room < c->budget ? room : (size_t)c->budget;
+}
+
+/* A TLS record where a greeting was expected. */
+static bool is_tls_record(const struct conn *c)
+{
+	const char *p = c->in + c->in_off;
+
+	return !c->tls && c->counts.in == c->in_n && c->in_n >= 2 &&
+		(p[0] == 0x15 || p[0] == 0x16) && p[1] == 0x03;
+}
+
+/* Receives what is there. Bytes got, 0 for none now, IO_FAIL. */
+static long pull(struct conn *c, size_t limit)
+{
+	size_t got = 0, room;
+	long k = IO_AGAIN;
+
+	while (!c->eof && (room = make_room(c, limit)) > 0) {
+		k = io_read(c, c->in + c->in_off + c->in_n, room);
+		c->eof = k == 0;
+		if (k <= 0)
+			break;
+		c->in_n += (size_t)k;
+		got += (size_t)k;
+		c->counts.in += (size_t)k;
+		if (c->budget != UINT64_MAX)
+			c->budget -= (size_t)k;
+		if (!io_more(c))
+			break;
+	}
+	if (is_tls_record(c)) {
+		conn_fail(c, ST_DENIED, EX_UNAVAILABLE,
+			"speaks TLS from the first byte; ask for implicit TLS on this port");
+		return IO_FAIL;
+	}
+	if (got)
+		be_patient(c);
+	return k == IO_FAIL ? IO_FAIL : (long)got;
+}
+
+const char *conn_peek(const struct conn *c, size_t *n)
+{
+	*n = c->in_n;
+	return c->in + c->in_off;
+}
+
+/* Lets the first n bytes go. */
+static void take(struct conn *c, size_t n)
+{
+	c->in_off += n;
+	c->in_n -= n;
+	if (!c->in_n)
+		c->in_off = 0;
+}
+
+void conn_take(struct conn *c, size_t n)
+{
+	n = n < c->in_n ? n : c->in_n;
+	trace_got(c, c->in + c->in_off, n);
+	take(c, n);
+}
+
+/* ---- sending ----------------------------------------------------------------- */
+
+/* Forgets the first n gathered bytes; no password stays behind them. */
+static void sent(struct conn *c, size_t n)
+{
+	size_t left = c->out_n - n;
+
+	memmove(c->out, c->out + n, left);
+	if (c->out_secret) {
+		explicit_bzero(c->out + left, n);
+		c->out_secret = left > 0;
+	}
+	c->out_n = left;
+}
+
+static void gather(struct conn *c, const char *p, size_t n)
+{
+	memcpy(c->out + c->out_n, p, n);
+	c->out_n += n;
+	c->out_secret |= c->secret;
+}
+
+/*
+ * Sends gathered bytes, then from *p, as far as the kernel takes them. Bytes
+ * sent, 0 for none now, IO_FAIL.
+ */
+static long push(struct conn *c, const char **p, size_t *n)
+{
+	size_t off = 0, moved = 0;
+	long k = 0;
+
+	while (off < c->out_n || *n) {
+		k = io_write(c, c->out + off, c->out_n - off, *p, *n);
+		if (k < 0)
+			break;
+		moved += (size_t)k;
+		if ((size_t)k > c->out_n - off) {
+			*p += (size_t)k - (c->out_n - off);
+			*n -= (size_t)k - (c->out_n - off);
+			off = c->out_n;
+		} else {
+			off += (size_t)k;
+		}
+	}
+	c->counts.out += moved;
+	sent(c, off);
+	if (moved)
+		be_patient(c);
+	return k == IO_FAIL ? IO_FAIL : (long)moved;
+}
+
+static long push_gathered(struct conn *c)
+{
+	const char *none = NULL;
+	size_t n = 0;
+
+	return c->out_n ? push(c, &none, &n) : 0;
+}
+
+/*
+ * When nothing could be sent: receives, so that the peer can go on too, and
+ * waits when there was nothing to receive either.
+ */
+static enum status while_blocked(struct conn *c)
+{
+	long got = pull(c, IN_CEILING);
+	short events = c->want_out;
+
+	if (got == IO_FAIL)
+		return c->why.status;
+	if (got > 0)
+		return ST_OK;
+	if (!c->eof && c->in_n < IN_CEILING && c->budget)
+		events |= c->want_in;
+	return conn_wait(c, events);
+}
+
+static enum status send_large(struct conn *c, const char *p, size_t n, struct err *err)
+{
+	size_t k;
+
+	be_patient(c);
+	/* What was gathered travels in one record with the start of this. */
+	if (c->tls && c->out_n && c->out_n < LARGE_PIECE) {
+		k = LARGE_PIECE - c->out_n < n ? LARGE_PIECE - c->out_n : n;
+		gather(c, p, k);
+		p += k;
+		n -= k;
+	}
+	for (;;) {
+		if (push(c, &p, &n) == IO_FAIL)
+			return conn_gone(c, err);
+		if (n <= OUT_SIZE - c->out_n)
+			break;
+		if (while_blocked(c) != ST_OK)
+			return conn_gone(c, err);
+	}
+	gather(c, p, n);
+	return ST_OK;
+}
+
+enum status conn_send(struct conn *c, const void *p, size_t n, struct err *err)
+{
+	if (c->dead)
+		return conn_gone(c, err);
+	trace_sent(c, p, n);
+	if (n >= LARGE_PIECE || n > OUT_SIZE - c->out_n)
+		return send_large(c, p, n, err);
+	gather(c, p, n);
+	return ST_OK;
+}
+
+enum status conn_sendf(struct conn *c, struct err *err, const char *fmt, ...)
+{
+	enum status rc;
+	char *text;
+	va_list ap;
+	int n;
+
+	va_start(ap, fmt);
+	n = vasprintf(&text, fmt, ap);
+	va_end(ap);
+	if (n < 0) {
+		conn_fail(c, ST_FATAL, EX_OSERR, "got no command: out of memory");
+		return conn_gone(c, err);
+	}
+	rc = conn_send(c, text, (size_t)n, err);
+	explicit_bzero(text, (size_t)n);
+	free(text);
+	return rc;
+}
+
+enum status conn_flush(struct conn *c, struct err *err)
+{
+	if (c->dead)
+		return conn_gone(c, err);
+	be_patient(c);
+	for (;;) {
+		if (push_gathered(c) == IO_FAIL)
+			return conn_gone(c, err);
+		if (!c->out_n)
+			return ST_OK;
+		if (while_blocked(c) != ST_OK)
+			return conn_gone(c, err);
+	}
+}
+
+size_t conn_unsent(const struct conn *c)
+{
+	return c->out_n;
+}
+
+/* ---- both ---------------------------------------------------------------------- */
+
+/* One attempt in each direction. Bytes received or IO_FAIL. */
+static long turn(struct conn *c)
+{
+	if (push_gathered(c) == IO_FAIL)
+		return IO_FAIL;
+	return pull(c, c->in_n < IN_SIZE ? IN_SIZE : IN_CEILING);
+}
+
+enum status conn_fill(struct conn *c, struct err *err)
+{
+	long got;
+
+	if (c->dead)
+		return conn_gone(c, err);
+	be_patient(c);
+	if (c->in_n >= IN_CEILING)
+		conn_fail(c, ST_DENIED, EX_PROTOCOL,
+			"sent %zu bytes that do not come to an end", c->in_n);
+	else if (!c->budget)
+		conn_fail(c, ST_DENIED, EX_PROTOCOL,
+			"sent a longer answer than is accepted");
+	while (!c->dead) {
+		got = turn(c);
+		if (got > 0)
+			return ST_OK;
+		if (got < 0)
+			break;
+		if (c->eof)
+			conn_lost(c, 0);
+		else
+			conn_wait(c, c->out_n ? c->want_in | c->want_out : c->want_in);
+	}
+	return conn_gone(c, err);
+}
+
+enum status conn_poll(struct conn *c, struct err *err)
+{
+	if (c->dead)
+		return conn_gone(c, err);
+	if (turn(c) == IO_FAIL)
+		return conn_gone(c, err);
+	if (c->eof && !c->in_n) {
+		conn_lost(c, 0);
+		return conn_gone(c, err);
+	}
+	return ST_OK;
+}
+
+enum status conn_line(
+	struct conn *c, size_t max, const char **line, size_t *n, struct err *err)
+{
+	size_t seen = 0, len;
+	enum status rc;
+	char *p, *lf;
+
+	if (c->dead)
+		return conn_gone(c, err);
+	for (;;) {
+		p = c->in + c->in_off;
+		lf = memchr(p + seen, '\n', c->in_n - seen);
+		seen = c->in_n;
+		if (lf || seen > max + 1)
+			break;
+		rc = conn_fill(c, err);
+		if (rc != ST_OK)
+			return rc;
+	}
+	len = lf ? (size_t)(lf - p) : seen;
+	if (len && lf && lf[-1] == '\r')
+		len--;
+	if (len > max)
+		return err_set(err, ST_DENIED, EX_PROTOCOL,
+			"%s sent a line of more than %zu bytes", c->where, max);
+	trace_got(c, p, (size_t)(lf - p) + 1);
+	if (!conn_guarded(c, p, len))
+		return conn_gone(c, err);
+	c->depth = 0;
+	take(c, (size_t)(lf - p) + 1);
+	p[len] = '\0';
+	*line = p;
+	*n = len;
+	return ST_OK;
+}
