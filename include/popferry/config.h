@@ -1,0 +1,194 @@
+/*
+ * config.h: options and profile files, once read, are typed values.
+ *
+ * A job is what one run of popferry moves: one source, one or two destinations
+ * and how messages are judged and filed. Its settings stand in one table;
+ * the command line and profile files set them by the same names: the profile
+ * key `folder` is the option --folder. After reading, nobody sees a text that means
+ * a number. Errors are ST_DENIED with EX_USAGE and name the place (file and
+ * line, or option), the key, and what was expected; secrets that cannot be
+ * had or are badly kept are EX_CONFIG.
+ */
+#ifndef POPFERRY_CONFIG_H
+#define POPFERRY_CONFIG_H
+
+#include <popferry/err.h>
+#include <popferry/net.h>
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* ---- parts --------------------------------------------------------------------- */
+
+/* Where a password comes from; at most one is set. */
+struct secret {
+	char *file;    /* first line of a file only its owner can read */
+	char *command; /* split at blanks (quotes understood), run without a shell:
+			  first line */
+	char *env;     /* name of an environment variable */
+};
+
+/* What profiles know of servers. Zero means: the module's default. */
+struct pop3_facts {
+	char *host;
+	unsigned port, tls; /* tls: enum tls_mode + 1; 0: by the URL */
+	unsigned auth;      /* 0 auto, 1 user, 2 plain, 3 apop */
+	bool no_pipelining;
+	uint64_t window_bytes, message_max;
+	unsigned window_count;
+	unsigned session_messages; /* log in anew after so many */
+	unsigned login_interval;   /* seconds between logins at least */
+	char *user_form;           /* "email" or "local": what the login name is */
+	char *notes; /* for people: shown by probe and with login refusals */
+};
+struct imap_facts {
+	char *host;
+	unsigned port, tls;
+	unsigned auth; /* 0 auto, 1 login, 2 plain */
+	bool literal_sync, no_multiappend;
+	uint64_t append_max, window_bytes, batch_bytes;
+	unsigned batch_count;
+	unsigned settle; /* seconds a server may take to show what it took */
+	char *user_form;
+	char *notes;
+};
+
+/* One end of the ferry. Which fields matter depends on the scheme. */
+struct endpoint {
+	char *url;    /* as written; never holds a password */
+	char *scheme; /* "pop3s" "pop3" "imaps" "imap" "archive" */
+	char *user;   /* decoded */
+	char *host;
+	unsigned port;     /* 0: the scheme's own */
+	char *folder;      /* of imap URLs, decoded, '/' between parts; NULL: none */
+	char *path;        /* of archive: */
+	enum tls_mode tls; /* by scheme, option and profile */
+	char *ca_file, *pin;
+	struct secret secret;
+	struct pop3_facts pop3;
+	struct imap_facts imap;
+};
+
+enum dedup { DEDUP_MESSAGE_ID, DEDUP_EXACT, DEDUP_MESSAGE_ID_ONLY, DEDUP_NONE };
+const char *dedup_name(enum dedup d);
+
+enum seen { SEEN_STATUS_HEADER, SEEN_ALL, SEEN_NONE, SEEN_OLDER_THAN };
+enum date_from { DATE_NONE, DATE_RECEIVED, DATE_HEADER };
+enum delete_policy { DELETE_NEVER, DELETE_VERIFIED };
+
+/* A condition of a routing rule; all of a rule's must hold. */
+enum test_kind {
+	TEST_HEADER,  /* a field of that name matches the pattern (text_glob) */
+	TEST_FROM_ME, /* From is one of the job's identities (value 0: is not) */
+	TEST_TO_ME,   /* one of To and Cc is (value 0: none is) */
+	TEST_SINCE,   /* the message's date, UTC seconds */
+	TEST_BEFORE,
+	TEST_MIN_SIZE, /* bytes */
+	TEST_MAX_SIZE,
+};
+struct rule_test {
+	enum test_kind kind;
+	char *header, *pattern;
+	int64_t value;
+};
+struct rule {
+	char *name;
+	struct rule_test *tests;
+	size_t n_tests;
+	char *folder; /* template, see popferry-profile(5); NULL with skip */
+	bool skip;    /* such messages are filtered */
+};
+
+struct job {
+	char *name; /* for logs and the state directory */
+	struct endpoint source, dest[2];
+	size_t n_dest;
+	char *state;  /* directory; NULL until job_check() */
+	char *report; /* file; NULL: none */
+	char *trace;
+	enum dedup dedup;
+	char *folder; /* template of the default folder; NULL: the URL's, or INBOX */
+	enum seen seen;
+	int64_t seen_age;             /* seconds, for SEEN_OLDER_THAN */
+	enum date_from date_order[3]; /* ends with DATE_NONE */
+	int64_t since, before;        /* UTC seconds; 0: none */
+	uint64_t min_size, max_size;  /* bytes; 0: none */
+	uint64_t limit;               /* messages; 0: none */
+	enum delete_policy delete;
+	int64_t delete_age; /* seconds */
+	bool dry_run;
+	unsigned codec; /* 0 gz, 1 zst, 2 zip, 3 none: as enum archive_codec */
+	bool codec_given;
+	char **me; /* own addresses, lower case; the source user is added when it is one
+		    */
+	size_t n_me;
+	struct rule *rules;
+	size_t n_rules;
+};
+
+/* ---- reading --------------------------------------------------------------------- */
+
+void job_new(struct job **out);
+void job_free(struct job **j);
+
+/*
+ * Sets one setting by its long option name without the dashes ("folder",
+ * "source", "dest", "since"). where is "file:line" or "--folder", for messages.
+ * value is NULL for a switch. The last one counts, so options come after
+ * job_load(); `dest` adds one, up to two, and drops those of a profile.
+ */
+enum status job_set(struct job *j, const char *key, const char *value,
+	const char *where, struct err *err);
+
+/*
+ * Reads a profile: a path (with a '/' or ending in ".conf") or a name looked
+ * up in $POPFERRY_PROFILES, ~/.config/popferry/profiles ($XDG_CONFIG_HOME) and the
+ * installed profiles. `extends = NAME` is read first, at most 8 deep, no loops.
+ */
+enum status job_load(struct job *j, const char *profile, struct err *err);
+
+/*
+ * Asks that everything fits together, applies server facts and defaults,
+ * and fills name and state. Call it once, after all job_set() and job_load().
+ */
+enum status job_check(struct job *j, struct err *err);
+
+/*
+ * The part of it that makes the ends ready (server facts, TLS, port, login name,
+ * secret): of those that are given. For commands that need one end only, such as probe.
+ */
+enum status job_check_ends(struct job *j, struct err *err);
+
+/* One row of the table of settings: for --help, completions and tests. */
+struct setting_help {
+	const char *name;     /* "dedup" */
+	const char *argument; /* "MODE"; NULL for a switch */
+	const char *help;     /* one line */
+	bool option;          /* also a command line option */
+};
+const struct setting_help *job_settings(size_t *n);
+
+/*
+ * "pop3s://user@host:port", "imaps://user@host/Folder", "archive:DIR", as in
+ * RFC 2384 and RFC 5092 with percent-encoding. A password in it is refused.
+ */
+enum status url_parse(struct endpoint *e, const char *text, struct err *err);
+void endpoint_release(struct endpoint *e);
+
+/*
+ * The password, into *out (wipe and free it). what is "source" or "dest".
+ * A file must be regular, ours, and closed to group and others; a command has
+ * 60 seconds. ST_DENIED with EX_CONFIG, or EX_USAGE when none is configured.
+ */
+enum status secret_get(
+	const struct secret *s, const char *what, char **out, struct err *err);
+
+/* "2024-03-01", RFC 3339, or an age like "30d" "6w" "1y" before now: UTC seconds. */
+bool parse_day(const char *s, int64_t now, int64_t *out);
+/* "30d" "12h" "6w" "1y": seconds. */
+bool parse_age(const char *s, int64_t *out);
+/* "35M" "512k" "1g" (powers of 1024): bytes. */
+bool parse_size(const char *s, uint64_t *out);
+
+#endif

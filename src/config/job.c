@@ -1,0 +1,488 @@
+/* job.c: the table of settings, and how each value gets into the job. */
+#include "own.h"
+
+#include <popferry/mem.h>
+#include <popferry/text.h>
+
+#include <stdlib.h>
+#include <string.h>
+
+static enum status set_source(struct plan *p, const struct setting *s,
+	const char *value, const struct spot *at, struct err *err)
+{
+	(void)s;
+	return url_parse(&p->job.source, value, err) < 0 ? spot_note(at, err) : ST_OK;
+}
+
+static enum status set_dest(struct plan *p, const struct setting *s, const char *value,
+	const struct spot *at, struct err *err)
+{
+	struct job *j = &p->job;
+
+	(void)s;
+	if (p->dest_layer != p->layer) {
+		while (j->n_dest)
+			endpoint_release(&j->dest[--j->n_dest]);
+		p->dest_layer = p->layer;
+	}
+	if (j->n_dest == N_ELEMENTS(j->dest))
+		return spot_bad(at, err,
+			"a job has at most two destinations: an IMAP account and an "
+			"archive");
+	if (url_parse(&j->dest[j->n_dest], value, err) < 0)
+		return spot_note(at, err);
+	j->n_dest++;
+	return ST_OK;
+}
+
+/* One of the three places a password can come from; at is the field. */
+static enum status set_secret(struct plan *p, const struct setting *s,
+	const char *value, const struct spot *at, struct err *err)
+{
+	struct end *e = s->key[0] == 's' ? &p->source : &p->dest;
+	char **field = (char **)((char *)p + s->at);
+	bool other = (e->secret.file && &e->secret.file != field) ||
+		(e->secret.command && &e->secret.command != field) ||
+		(e->secret.env && &e->secret.env != field);
+
+	if (other && e->secret_layer == p->layer)
+		return spot_bad(at, err,
+			"the password can come from one place only: a file, a command "
+			"or an environment variable");
+	if (other)
+		secret_release(&e->secret);
+	e->secret_layer = p->layer;
+	return text_put(field, value, at, err);
+}
+
+static enum status set_pin(struct plan *p, const struct setting *s, const char *value,
+	const struct spot *at, struct err *err)
+{
+	static const char base64[] =
+		"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+		"0123456789+/";
+	const size_t digest = 43; /* 32 bytes, and one "=" */
+	const char *b = value + strlen("sha256//");
+
+	if (!text_starts(value, "sha256//") || strspn(b, base64) != digest ||
+		strcmp(b + digest, "=") != 0)
+		return spot_bad(at, err,
+			"expected sha256// and the base64 of a SHA-256, 44 characters "
+			"that end in \"=\" (popferry probe shows it)");
+	return text_put((char **)((char *)p + s->at), value, at, err);
+}
+
+static enum status set_seen(struct plan *p, const struct setting *s, const char *value,
+	const struct spot *at, struct err *err)
+{
+	static const struct word words[] = {
+		{ "status-header", SEEN_STATUS_HEADER },
+		{ "all", SEEN_ALL },
+		{ "none", SEEN_NONE },
+		{ "older-than:AGE", 0 }, /* only for the list in the error */
+		{ NULL, 0 },
+	};
+	static const char older[] = "older-than:";
+	unsigned word;
+	enum status rc;
+
+	(void)s;
+	if (text_starts(value, older)) {
+		if (!parse_age(value + strlen(older), &p->job.seen_age))
+			return spot_bad(at, err,
+				"expected an age like 30d, 6w or 1y after "
+				"\"older-than:\", not \"%.60s\"",
+				value + strlen(older));
+		p->job.seen = SEEN_OLDER_THAN;
+		return ST_OK;
+	}
+	rc = word_find(words, value, &word, at, err);
+	if (rc >= 0)
+		p->job.seen = word;
+	return rc;
+}
+
+static enum status set_delete(struct plan *p, const struct setting *s,
+	const char *value, const struct spot *at, struct err *err)
+{
+	static const struct word words[] = {
+		{ "never", DELETE_NEVER },
+		{ "verified", DELETE_VERIFIED },
+		{ "verified:AGE", 0 },
+		{ NULL, 0 },
+	};
+	static const char aged[] = "verified:";
+	unsigned word;
+	enum status rc;
+
+	(void)s;
+	if (text_starts(value, aged)) {
+		if (!parse_age(value + strlen(aged), &p->job.delete_age))
+			return spot_bad(at, err,
+				"expected an age like 30d, 6w or 1y after "
+				"\"verified:\", not \"%.60s\"",
+				value + strlen(aged));
+		p->job.delete = DELETE_VERIFIED;
+		return ST_OK;
+	}
+	rc = word_find(words, value, &word, at, err);
+	if (rc >= 0) {
+		p->job.delete = word;
+		p->job.delete_age = 0;
+	}
+	return rc;
+}
+
+/* Cuts the next item of a comma list out of *s, trimmed; false at the end. */
+static bool next_item(const char **s, char *item, size_t cap)
+{
+	const char *p = *s;
+	size_t n;
+
+	if (!p)
+		return false;
+	n = strcspn(p, ",");
+	*s = p[n] ? p + n + 1 : NULL;
+	while (n && (*p == ' ' || *p == '\t'))
+		p++, n--;
+	while (n && (p[n - 1] == ' ' || p[n - 1] == '\t'))
+		n--;
+	if (n >= cap)
+		n = cap - 1;
+	memcpy(item, p, n);
+	item[n] = '\0';
+	return true;
+}
+
+static enum status set_date_source(struct plan *p, const struct setting *s,
+	const char *value, const struct spot *at, struct err *err)
+{
+	static const struct word words[] = {
+		{ "received", DATE_RECEIVED },
+		{ "header", DATE_HEADER },
+		{ "none", DATE_NONE },
+		{ "date", DATE_HEADER },
+		{ NULL, 0 },
+	};
+	enum date_from order[N_ELEMENTS(p->job.date_order)] = { DATE_NONE };
+	char item[64];
+	unsigned word = DATE_RECEIVED;
+	size_t n = 0, i;
+	bool none = false;
+
+	(void)s;
+	while (next_item(&value, item, sizeof(item))) {
+		if (word_find(words, item, &word, at, err) < 0)
+			return ST_DENIED;
+		if (none)
+			return spot_bad(at, err, "nothing can follow \"none\"");
+		none = word == DATE_NONE;
+		for (i = 0; i < n; i++)
+			if (order[i] == word)
+				return spot_bad(at, err, "\"%s\" is given twice", item);
+		if (!none)
+			order[n++] = word;
+	}
+	memcpy(p->job.date_order, order, sizeof(order));
+	return ST_OK;
+}
+
+static void me_release(struct job *j)
+{
+	while (j->n_me)
+		free(j->me[--j->n_me]);
+	free(j->me);
+	j->me = NULL;
+}
+
+static enum status set_me(struct plan *p, const struct setting *s, const char *value,
+	const struct spot *at, struct err *err)
+{
+	struct job next = { 0 };
+	char item[320], *c;
+
+	(void)s;
+	while (next_item(&value, item, sizeof(item))) {
+		const char *domain = strchr(item, '@');
+
+		if (!domain || domain == item || !domain[1] || strpbrk(item, " <>\"")) {
+			me_release(&next);
+			return spot_bad(at, err,
+				"expected mail addresses with commas between, as in "
+				"me@example.org, me@example.net; not \"%.60s\"",
+				item);
+		}
+		for (c = item; *c; c++)
+			if (*c >= 'A' && *c <= 'Z')
+				*c = (char)(*c + 32);
+		next.me = xreallocarray(next.me, next.n_me + 1, sizeof(*next.me));
+		next.me[next.n_me++] = xstrdup(item);
+	}
+	me_release(&p->job);
+	p->job.me = next.me;
+	p->job.n_me = next.n_me;
+	return ST_OK;
+}
+
+static enum status set_name(struct plan *p, const struct setting *s, const char *value,
+	const struct spot *at, struct err *err)
+{
+	static const char fit[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+				  "0123456789._@+-";
+	size_t n = strlen(value);
+
+	(void)s;
+	if (!n || n > NAME_MAX_BYTES || strspn(value, fit) != n || *value == '.' ||
+		*value == '-')
+		return spot_bad(at, err,
+			"expected 1 to %d letters, digits and \"._@+-\", not starting "
+			"with \".\" or \"-\"",
+			NAME_MAX_BYTES);
+	return text_put(&p->job.name, value, at, err);
+}
+
+static enum status set_folder(struct plan *p, const struct setting *s,
+	const char *value, const struct spot *at, struct err *err)
+{
+	(void)s;
+	return template_put(&p->job.folder, value, at, err);
+}
+
+static enum status set_codec(struct plan *p, const struct setting *s, const char *value,
+	const struct spot *at, struct err *err)
+{
+	static const struct word words[] = {
+		{ "gz", 0 },
+		{ "zst", 1 },
+		{ "zip", 2 },
+		{ "none", 3 },
+		{ NULL, 0 },
+	};
+	enum status rc = word_find(words, value, &p->job.codec, at, err);
+
+	(void)s;
+	if (rc >= 0)
+		p->job.codec_given = true;
+	return rc;
+}
+
+/*
+ * Takes the facts of one section of another profile in place of what was
+ * known. That profile is read whole, so that its errors are found.
+ */
+static enum status set_profile(struct plan *p, const struct setting *s,
+	const char *value, const struct spot *at, struct err *err)
+{
+	bool pop3 = s->key[0] == 's';
+	struct job *other;
+	struct plan *o;
+	enum status rc;
+
+	job_new(&other);
+	o = (struct plan *)other;
+	o->reading = p->reading;
+	rc = profile_load(o, value, err);
+	if (rc < 0)
+		rc = spot_note(at, err);
+	else if (pop3 ? !o->has_pop3 : !o->has_imap)
+		rc = spot_bad(at, err, "the profile \"%.60s\" has no section [%s]",
+			value, pop3 ? "pop3" : "imap");
+	else if (pop3)
+		pop3_facts_copy(&p->pop3, &o->pop3);
+	else
+		imap_facts_copy(&p->imap, &o->imap);
+	if (rc >= 0 && pop3)
+		p->has_pop3 = true;
+	if (rc >= 0 && !pop3)
+		p->has_imap = true;
+	job_free(&other);
+	return rc;
+}
+
+static enum status set_extends(struct plan *p, const struct setting *s,
+	const char *value, const struct spot *at, struct err *err)
+{
+	(void)s;
+	if (!p->reading)
+		return spot_bad(at, err, "is possible in a profile file only");
+	return profile_load(p, value, err) < 0 ? spot_note(at, err) : ST_OK;
+}
+
+static const struct word dedup_words[] = {
+	{ "message-id", DEDUP_MESSAGE_ID },
+	{ "exact", DEDUP_EXACT },
+	{ "message-id-only", DEDUP_MESSAGE_ID_ONLY },
+	{ "none", DEDUP_NONE },
+	{ NULL, 0 },
+};
+static const struct word tls_words[] = {
+	{ "implicit", TLS_IMPLICIT + 1 },
+	{ "starttls", TLS_STARTTLS + 1 },
+	{ "none", TLS_NONE + 1 },
+	{ NULL, 0 },
+};
+
+const char *dedup_name(enum dedup d)
+{
+	return dedup_words[d].name;
+}
+
+#define AT(f, t) .at = FIELD(plan, f, t)
+#define ROW(k, arg, opt, t, text, ...) \
+	{ \
+		.key = (k), .argument = (arg), .option = (opt), .type = (t), \
+		.help = (text), __VA_ARGS__ \
+	}
+#define BY(k, arg, fn, text) ROW(k, arg, true, SET_BY, text, .set = (fn))
+#define BY_AT(k, arg, fn, text, f) \
+	ROW(k, arg, true, SET_BY, text, .set = (fn), AT(f, char *))
+
+const struct setting job_table[] = {
+	BY("source", "URL", set_source,
+		"where mail comes from: pop3s://user@host, archive:DIR"),
+	BY("dest", "URL", set_dest,
+		"where it goes: imaps://user@host/Folder, archive:DIR; or both"),
+	BY_AT("source-password-file", "FILE", set_secret,
+		"first line of a file only its owner can read", source.secret.file),
+	BY_AT("source-password-command", "COMMAND", set_secret,
+		"first line the command prints; run without a shell",
+		source.secret.command),
+	BY_AT("source-password-env", "NAME", set_secret,
+		"name of an environment variable", source.secret.env),
+	BY_AT("dest-password-file", "FILE", set_secret,
+		"first line of a file only its owner can read", dest.secret.file),
+	BY_AT("dest-password-command", "COMMAND", set_secret,
+		"first line the command prints; run without a shell",
+		dest.secret.command),
+	BY_AT("dest-password-env", "NAME", set_secret,
+		"name of an environment variable", dest.secret.env),
+	ROW("source-tls", "MODE", true, SET_WORD, "implicit, starttls or none",
+		AT(source.tls, unsigned), .words = tls_words),
+	ROW("dest-tls", "MODE", true, SET_WORD, "implicit, starttls or none",
+		AT(dest.tls, unsigned), .words = tls_words),
+	ROW("ca-file", "FILE", true, SET_TEXT,
+		"trust the CAs of this PEM file instead of the system's",
+		AT(ca_file, char *)),
+	BY_AT("source-pin", "PIN", set_pin, "sha256//BASE64 of the server's public key",
+		source.pin),
+	BY_AT("dest-pin", "PIN", set_pin, "sha256//BASE64 of the server's public key",
+		dest.pin),
+	BY("source-profile", "NAME", set_profile, "what is known of the source server"),
+	BY("dest-profile", "NAME", set_profile,
+		"what is known of the destination server"),
+	ROW("state", "DIR", true, SET_TEXT, "journal and spool of this job",
+		AT(job.state, char *)),
+	ROW("dedup", "MODE", true, SET_WORD,
+		"message-id, exact, message-id-only or none", AT(job.dedup, enum dedup),
+		.words = dedup_words),
+	BY("folder", "NAME", set_folder, "folder for what no rule files"),
+	BY("seen", "POLICY", set_seen, "status-header, all, none or older-than:AGE"),
+	BY("date-source", "ORDER", set_date_source,
+		"where dates come from: received,header,none"),
+	ROW("since", "DATE", true, SET_DAY, "only mail of that day and later",
+		AT(job.since, int64_t)),
+	ROW("before", "DATE", true, SET_DAY, "only mail before that day",
+		AT(job.before, int64_t)),
+	ROW("min-size", "SIZE", true, SET_SIZE, "only messages of at least that size",
+		AT(job.min_size, uint64_t), .lo = 1, .hi = INT64_MAX),
+	ROW("max-size", "SIZE", true, SET_SIZE, "only messages of at most that size",
+		AT(job.max_size, uint64_t), .lo = 1, .hi = INT64_MAX),
+	ROW("limit", "N", true, SET_COUNT, "at most that many messages in this run",
+		AT(job.limit, uint64_t), .lo = 1, .hi = 1000000000),
+	BY("delete", "POLICY", set_delete, "never, or verified[:AGE]"),
+	ROW("dry-run", NULL, true, SET_BOOL, "show the plan and do nothing else",
+		AT(job.dry_run, bool), .words = yes_no),
+	ROW("report", "FILE", true, SET_TEXT, "write the ledger as JSON",
+		AT(job.report, char *)),
+	ROW("trace", "FILE", true, SET_TEXT, "write the dialogue, without secrets",
+		AT(job.trace, char *)),
+	BY("codec", "NAME", set_codec, "gz, zst, zip or none, for a new archive"),
+	ROW("name", "NAME", false, SET_BY, "name of the job in logs", .set = set_name),
+	ROW("me", "ADDRESSES", false, SET_BY, "own addresses, with commas between",
+		.set = set_me),
+	ROW("extends", "NAME", false, SET_BY, "profile to read first",
+		.set = set_extends),
+};
+const size_t n_job_table = N_ELEMENTS(job_table);
+
+const struct setting_help *job_settings(size_t *n)
+{
+	static struct setting_help help[N_ELEMENTS(job_table)];
+	size_t i;
+
+	for (i = 0; i < N_ELEMENTS(job_table); i++)
+		help[i] = (struct setting_help){ job_table[i].key,
+			job_table[i].argument, job_table[i].help, job_table[i].option };
+	*n = N_ELEMENTS(help);
+	return help;
+}
+
+void job_new(struct job **out)
+{
+	struct plan *p = xcalloc(1, sizeof(*p));
+
+	p->job.date_order[0] = DATE_RECEIVED;
+	p->job.date_order[1] = DATE_HEADER;
+	*out = &p->job;
+}
+
+static void end_release(struct end *e)
+{
+	secret_release(&e->secret);
+	free(e->pin);
+}
+
+void job_free(struct job **jp)
+{
+	struct plan *p = (struct plan *)*jp;
+	struct job *j = *jp;
+
+	if (!j)
+		return;
+	free(j->name);
+	free(j->state);
+	free(j->report);
+	free(j->trace);
+	free(j->folder);
+	endpoint_release(&j->source);
+	while (j->n_dest)
+		endpoint_release(&j->dest[--j->n_dest]);
+	me_release(j);
+	while (j->n_rules)
+		rule_release(&j->rules[--j->n_rules]);
+	free(j->rules);
+	end_release(&p->source);
+	end_release(&p->dest);
+	free(p->ca_file);
+	pop3_facts_release(&p->pop3);
+	imap_facts_release(&p->imap);
+	free(p);
+	*jp = NULL;
+}
+
+enum status job_put(struct plan *p, const struct setting *s, const char *value,
+	const struct spot *at, struct err *err)
+{
+	if (!value) /* a switch on the command line */
+		value = s->argument ? "" : "yes";
+	if (s->type == SET_BY)
+		return s->set(p, s, value, at, err);
+	return setting_put(p, s, value, at, err);
+}
+
+enum status job_set(struct job *j, const char *key, const char *value,
+	const char *where, struct err *err)
+{
+	struct nearest n = { key, NULL, NEAREST_MAX + 1 };
+	const struct setting *s = setting_find(job_table, n_job_table, key);
+	struct spot at = { where, key };
+	size_t i;
+
+	if (s)
+		return job_put((struct plan *)j, s, value, &at, err);
+	for (i = 0; i < n_job_table; i++)
+		nearest_offer(&n, job_table[i].key);
+	return spot_bad(&at, err, "there is no such setting%s%s%s",
+		n.best ? "; did you mean \"" : "", n.best ? n.best : "",
+		n.best ? "\"?" : "");
+}

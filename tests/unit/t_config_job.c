@@ -1,0 +1,522 @@
+/* t_config_job.c: the table of settings, and whether a job fits together. */
+#include "../../src/config/own.h"
+
+#include <popferry/mem.h>
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#define PIN "sha256//47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU="
+
+static const struct {
+	const char *key, *value, *words; /* words NULL: it is taken */
+} rows[] = {
+	{ "source", "pop3s://me@h", NULL },
+	{ "source", "pop3s://h", "--x: the URL names no user" },
+	{ "dest", "imaps://me@h", NULL },
+	{ "dest", "nonsense", "--x: expected pop3s" },
+	{ "source-password-file", "/etc/pw", NULL },
+	{ "source-password-file", "", "expected a value" },
+	{ "dest-password-command", "pass show x", NULL },
+	{ "dest-password-env", "PW", NULL },
+	{ "source-tls", "implicit", NULL },
+	{ "source-tls", "starttls", NULL },
+	{ "dest-tls", "none", NULL },
+	{ "source-tls", "ssl", "one of implicit, starttls, none, not \"ssl\"" },
+	{ "source-tls", "Implicit", "one of implicit" },
+	{ "ca-file", "/etc/ca.pem", NULL },
+	{ "ca-file", "a\tb", "control characters" },
+	{ "source-pin", PIN, NULL },
+	{ "dest-pin", PIN, NULL },
+	{ "source-pin", PIN "=", "44 characters" },
+	{ "source-pin", "sha256//abc=", "44 characters" },
+	{ "source-pin",
+		"47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=", "expected sha256//" },
+	{ "state", "/var/lib/x", NULL },
+	{ "dedup", "message-id", NULL },
+	{ "dedup", "message-id-only", NULL },
+	{ "dedup", "all", "message-id, exact, message-id-only, none" },
+	{ "folder", "Archive/%Y/%m-%d", NULL },
+	{ "folder", "%l%s%a%%", NULL },
+	{ "folder", "special:sent", NULL },
+	{ "folder", "special:Nonsense", "All, Archive, Drafts" },
+	{ "folder", "special:%Y", "All, Archive, Drafts" },
+	{ "folder", "%y", "unknown \"%y\"" },
+	{ "folder", "100%", "unknown \"%\"" },
+	{ "folder", "a%%%", "unknown \"%\"" },
+	{ "folder", "", "expected a value" },
+	{ "seen", "status-header", NULL },
+	{ "seen", "all", NULL },
+	{ "seen", "none", NULL },
+	{ "seen", "older-than:30d", NULL },
+	{ "seen", "older-than:", "expected an age" },
+	{ "seen", "older-than:AGE", "expected an age" },
+	{ "seen", "older-than", "older-than:AGE" },
+	{ "seen", "read", "status-header, all, none" },
+	{ "date-source", "received,header", NULL },
+	{ "date-source", "header, none", NULL },
+	{ "date-source", " date ,received", NULL },
+	{ "date-source", "none", NULL },
+	{ "date-source", "", "one of received" },
+	{ "date-source", "received,", "one of received" },
+	{ "date-source", "received,received", "twice" },
+	{ "date-source", "header,date", "twice" },
+	{ "date-source", "none,header", "nothing can follow" },
+	{ "since", "2024-03-01", NULL },
+	{ "since", "30d", NULL },
+	{ "since", "March", "expected a date like" },
+	{ "before", "2024-02-30", "expected a date like" },
+	{ "min-size", "1k", NULL },
+	{ "max-size", "35M", NULL },
+	{ "max-size", "0", "expected a size" },
+	{ "max-size", "big", "expected a size from 1 B" },
+	{ "limit", "100", NULL },
+	{ "limit", "0", "a number from 1 to 1000000000" },
+	{ "limit", "-1", "a number from 1" },
+	{ "limit", "1000000001", "a number from 1" },
+	{ "delete", "never", NULL },
+	{ "delete", "verified", NULL },
+	{ "delete", "verified:30d", NULL },
+	{ "delete", "verified:x", "expected an age" },
+	{ "delete", "yes", "never, verified, verified:AGE" },
+	{ "dry-run", NULL, NULL },
+	{ "dry-run", "no", NULL },
+	{ "dry-run", "1", "one of yes, no" },
+	{ "report", "r.json", NULL },
+	{ "trace", "t.log", NULL },
+	{ "codec", "zst", NULL },
+	{ "codec", "xz", "gz, zst, zip, none" },
+	{ "name", "alice@example.org", NULL },
+	{ "name", "../x", "letters, digits" },
+	{ "name", ".hidden", "not starting" },
+	{ "name", "", "1 to 64" },
+	{ "me", "A@x.org, b@y.org", NULL },
+	{ "me", "a", "mail addresses" },
+	{ "me", "a@x.org,", "mail addresses" },
+	{ "me", "Me <a@x.org>", "mail addresses" },
+	{ "me", "@x", "mail addresses" },
+	{ "me", "x@", "mail addresses" },
+	{ "extends", "gmail", "in a profile file only" },
+	{ "source-profile", "../x/../nowhere.conf", "there is no profile" },
+	{ "source-profile", "no such", "no name of a profile" },
+	{ "source-profile", "", "no name of a profile" },
+	{ "dest-profile", ".x", "no name of a profile" },
+	{ "foldr", "x", "did you mean \"folder\"" },
+	{ "Folder", "x", "did you mean \"folder\"" },
+	{ "sorce", "x", "did you mean \"source\"" },
+	{ "nothing-like-it", "x", "there is no such setting" },
+	{ "", "x", "there is no such setting" },
+};
+
+static void test_rows(void **state)
+{
+	size_t i;
+
+	(void)state;
+	for (i = 0; i < N_ELEMENTS(rows); i++) {
+		struct err err = ERR_INIT;
+		struct job *j;
+		enum status rc;
+
+		job_new(&j);
+		rc = job_set(j, rows[i].key, rows[i].value, "--x", &err);
+		if (rc != (rows[i].words ? ST_DENIED : ST_OK))
+			fail_msg("%s = %s: %d %s", rows[i].key, rows[i].value, rc,
+				err.text);
+		if (rows[i].words) {
+			assert_int_equal(err.exit, EX_USAGE);
+			assert_memory_equal(err.text, "--x: ", 5);
+			if (!strstr(err.text, rows[i].words))
+				fail_msg("%s = %s: \"%s\" does not say \"%s\"",
+					rows[i].key, rows[i].value, err.text,
+					rows[i].words);
+		}
+		job_free(&j);
+		assert_null(j);
+	}
+}
+
+/* Long and odd values into every setting: an error or not, but no more. */
+static void test_hostile(void **state)
+{
+	static const char fill[] = "a0%,:/@ \xff\x01.";
+	size_t n, i, k;
+	const struct setting_help *help = job_settings(&n);
+
+	(void)state;
+	for (i = 0; i < n; i++)
+		for (k = 0; k < sizeof(fill) - 1; k++) {
+			static const size_t lengths[] = { 1, 63, 64, 65, 4095, 4096,
+				4097, 100000 };
+			size_t l;
+
+			for (l = 0; l < N_ELEMENTS(lengths); l++) {
+				struct err err = ERR_INIT;
+				char *v = xmalloc(lengths[l] + 1);
+				struct job *j;
+
+				memset(v, fill[k], lengths[l]);
+				v[lengths[l]] = '\0';
+				job_new(&j);
+				if (job_set(j, help[i].name, v, "f:1", &err) < 0)
+					assert_int_equal(err.exit, EX_USAGE);
+				else if (lengths[l] > 4096)
+					fail_msg("%s took 4097 bytes", help[i].name);
+				job_free(&j);
+				free(v);
+			}
+		}
+}
+
+static void test_values(void **state)
+{
+	static const char *const pairs[][2] = {
+		{ "dedup", "exact" },
+		{ "folder", "special:sent" },
+		{ "seen", "older-than:2w" },
+		{ "date-source", "header" },
+		{ "since", "2024-03-01" },
+		{ "min-size", "1k" },
+		{ "limit", "7" },
+		{ "dry-run", NULL },
+		{ "codec", "zip" },
+		{ "me", "Me@X.org ,b@y" },
+		{ "delete", "verified:1d" },
+		{ "name", "first" },
+		{ "name", "job" },
+	};
+	struct err err = ERR_INIT;
+	struct job *j;
+	size_t i;
+
+	(void)state;
+	job_new(&j);
+	assert_int_equal(j->date_order[0], DATE_RECEIVED);
+	assert_int_equal(j->date_order[1], DATE_HEADER);
+	assert_int_equal(j->date_order[2], DATE_NONE);
+	assert_int_equal(j->seen, SEEN_STATUS_HEADER);
+	assert_int_equal(j->dedup, DEDUP_MESSAGE_ID);
+	for (i = 0; i < N_ELEMENTS(pairs); i++)
+		if (job_set(j, pairs[i][0], pairs[i][1], "f:1", &err) != ST_OK)
+			fail_msg("%s", err.text);
+	assert_string_equal(dedup_name(j->dedup), "exact");
+	assert_string_equal(j->folder, "special:Sent");
+	assert_int_equal(j->seen, SEEN_OLDER_THAN);
+	assert_int_equal(j->seen_age, 14 * 86400);
+	assert_int_equal(j->date_order[0], DATE_HEADER);
+	assert_int_equal(j->date_order[1], DATE_NONE);
+	assert_int_equal(j->since, 1709251200);
+	assert_int_equal(j->min_size, 1024);
+	assert_int_equal(j->limit, 7);
+	assert_true(j->dry_run);
+	assert_int_equal(j->codec, 2);
+	assert_true(j->codec_given);
+	assert_int_equal(j->n_me, 2);
+	assert_string_equal(j->me[0], "me@x.org");
+	assert_string_equal(j->me[1], "b@y");
+	assert_int_equal(j->delete, DELETE_VERIFIED);
+	assert_int_equal(j->delete_age, 86400);
+	assert_string_equal(j->name, "job");
+	job_free(&j);
+}
+
+/* The product's table: every long option is a setting of that name. */
+static void test_options(void **state)
+{
+	static const char *const options[] = { "source", "dest", "source-password-file",
+		"dest-password-file", "source-password-command",
+		"dest-password-command", "source-password-env", "dest-password-env",
+		"source-tls", "dest-tls", "ca-file", "source-pin", "dest-pin", "state",
+		"dedup", "folder", "seen", "date-source", "since", "before", "min-size",
+		"max-size", "limit", "delete", "dry-run", "report", "trace", "codec",
+		"source-profile", "dest-profile" };
+	static const char *const others[] = { "name", "me", "extends" };
+	size_t n, i, k;
+	const struct setting_help *h = job_settings(&n);
+
+	(void)state;
+	assert_int_equal(n, N_ELEMENTS(options) + N_ELEMENTS(others));
+	for (i = 0; i < n; i++) {
+		assert_non_null(h[i].help);
+		for (k = 0; k < N_ELEMENTS(options); k++)
+			if (!strcmp(h[i].name, options[k]))
+				break;
+		assert_int_equal(h[i].option, k < N_ELEMENTS(options));
+		assert_int_equal(!h[i].argument, !strcmp(h[i].name, "dry-run"));
+	}
+	for (k = 0; k < N_ELEMENTS(options); k++)
+		assert_non_null(setting_find(job_table, n_job_table, options[k]));
+}
+
+/* A file and line do not say which key it was; an option or argument does. */
+static void test_where(void **state)
+{
+	static const struct {
+		const char *where, *start;
+	} places[] = {
+		{ "a.csv:7", "a.csv:7: limit: expected a number" },
+		{ "--limit", "--limit: expected a number" },
+		{ "LIMIT", "LIMIT: expected a number" },
+	};
+	size_t i;
+
+	(void)state;
+	for (i = 0; i < N_ELEMENTS(places); i++) {
+		struct err err = ERR_INIT;
+		struct job *j;
+
+		job_new(&j);
+		job_set(j, "limit", "x", places[i].where, &err);
+		assert_memory_equal(err.text, places[i].start, strlen(places[i].start));
+		assert_int_equal(job_set(j, "limit", "x", "--x", NULL), ST_DENIED);
+		job_free(&j);
+	}
+}
+
+static void test_one_secret(void **state)
+{
+	struct err err = ERR_INIT;
+	struct job *j;
+
+	(void)state;
+	job_new(&j);
+	assert_int_equal(job_set(j, "source-password-env", "A", "--x", &err), ST_OK);
+	assert_int_equal(job_set(j, "source-password-env", "B", "--x", &err), ST_OK);
+	assert_int_equal(job_set(j, "dest-password-file", "f", "--x", &err), ST_OK);
+	assert_int_equal(
+		job_set(j, "source-password-file", "f", "--x", &err), ST_DENIED);
+	assert_non_null(strstr(err.text, "one place only"));
+	job_free(&j);
+}
+
+/* ---- the whole job
+ * -------------------------------------------------------------------- */
+
+enum { PAIRS = 10 };
+
+static enum status check(
+	const char *const pairs[PAIRS][2], struct job **j, struct err *err)
+{
+	size_t i;
+
+	job_new(j);
+	for (i = 0; i < PAIRS && pairs[i][0]; i++)
+		if (job_set(*j, pairs[i][0], pairs[i][1], "f:1", err) != ST_OK)
+			fail_msg("%s", err->text);
+	return job_check(*j, err);
+}
+
+#define SOURCE \
+	{ \
+		"source", "pop3s://me@x.org@h" \
+	}
+#define DEST \
+	{ \
+		"dest", "imaps://you@i/F" \
+	}
+
+static const struct {
+	const char *words; /* NULL: fits */
+	const char *pairs[PAIRS][2];
+} jobs[] = {
+	{ NULL, { SOURCE, DEST } },
+	{ NULL, { SOURCE, DEST, { "dest", "archive:/tmp/nowhere/a" } } },
+	{ NULL, { { "source", "archive:/tmp/nowhere/a" }, DEST } },
+	{ NULL, { SOURCE, DEST, { "delete", "never" } } },
+	{ NULL,
+		{ SOURCE, DEST, { "since", "2020-01-01" },
+			{ "before", "2021-01-01" } } },
+	{ "there is no source", { DEST } },
+	{ "there is no destination", { SOURCE } },
+	{ "imaps: is a destination only", { { "source", "imaps://u@h" }, DEST } },
+	{ "pop3s: is a source only", { SOURCE, { "dest", "pop3s://u@h" } } },
+	{ "one IMAP account and one archive",
+		{ SOURCE, DEST, { "dest", "imaps://other@h" } } },
+	{ "one IMAP account and one archive",
+		{ SOURCE, { "dest", "archive:a" }, { "dest", "archive:b" } } },
+	{ "same archive",
+		{ { "source", "archive:/tmp/a" },
+			{ "dest", "archive:/tmp//x/../a/" } } },
+	{ "same archive",
+		{ { "source", "archive:/tmp/a" }, { "dest", "archive:/tmp/a/b" } } },
+	{ "--delete=verified is not available in this version; nothing is ever "
+	  "deleted at the source",
+		{ SOURCE, DEST, { "delete", "verified" } } },
+	{ "not available", { SOURCE, DEST, { "delete", "verified:30d" } } },
+	{ "since: is not earlier",
+		{ SOURCE, DEST, { "since", "2021-01-01" },
+			{ "before", "2020-01-01" } } },
+	{ "since: is not earlier",
+		{ SOURCE, DEST, { "since", "2021-01-01" },
+			{ "before", "2021-01-01" } } },
+	{ "min-size: is larger",
+		{ SOURCE, DEST, { "min-size", "2k" }, { "max-size", "1k" } } },
+	{ "inside the archive",
+		{ SOURCE, { "dest", "archive:/tmp/a" }, { "state", "/tmp/a/state" } } },
+	{ "inside the archive",
+		{ SOURCE, { "dest", "archive:/tmp/a" }, { "state", "/tmp/b/../a" } } },
+	{ NULL, { SOURCE, { "dest", "archive:/tmp/a" }, { "state", "/tmp/ab" } } },
+};
+
+static void test_check(void **state)
+{
+	size_t i;
+
+	(void)state;
+	setenv("HOME", "/nonexistent/home", 1);
+	unsetenv("XDG_STATE_HOME");
+	for (i = 0; i < N_ELEMENTS(jobs); i++) {
+		struct err err = ERR_INIT;
+		struct job *j;
+		enum status rc = check(jobs[i].pairs, &j, &err);
+
+		if (rc != (jobs[i].words ? ST_DENIED : ST_OK))
+			fail_msg("row %zu: %s", i, err.text);
+		if (jobs[i].words) {
+			assert_int_equal(err.exit, EX_USAGE);
+			if (!strstr(err.text, jobs[i].words))
+				fail_msg("row %zu: \"%s\"", i, err.text);
+		} else {
+			assert_non_null(j->name);
+			assert_non_null(j->state);
+		}
+		job_free(&j);
+	}
+}
+
+static char *state_of(const char *source, const char *dest, const char *dest2)
+{
+	const char *const pairs[PAIRS][2] = { { "source", source }, { "dest", dest },
+		{ dest2 ? "dest" : NULL, dest2 } };
+	struct err err = ERR_INIT;
+	struct job *j;
+	char *s;
+
+	if (check(pairs, &j, &err) != ST_OK)
+		fail_msg("%s", err.text);
+	s = xstrdup(j->state);
+	job_free(&j);
+	return s;
+}
+
+static void test_state(void **state)
+{
+	static const struct {
+		const char *source, *dest, *dest2;
+		bool same; /* as the first row */
+	} ends[] = {
+		{ "pop3s://me@h", "imaps://you@i/F", NULL, true },
+		{ "pop3://me@H", "imap://you@I/F", NULL, true },
+		{ "pop3s://me@h:995", "imaps://you@i:993/F", NULL, true },
+		{ "pop3://me@h:110", "imaps://you@i/F", NULL, true },
+		{ "pop3s://me@h:996", "imaps://you@i/F", NULL, false },
+		{ "pop3s://Me@h", "imaps://you@i/F", NULL, false },
+		{ "pop3s://me@g", "imaps://you@i/F", NULL, false },
+		{ "pop3s://me@h", "imaps://you@i/G", NULL, false },
+		{ "pop3s://me@h", "imaps://you@i", NULL, false },
+		{ "pop3s://me@h", "imaps://yo@i/F", NULL, false },
+		{ "pop3s://me@h", "archive:/tmp/a", NULL, false },
+		{ "pop3s://me@h", "imaps://you@i/F", "archive:/tmp/a", false },
+	};
+	char *first, *other, *a, *b;
+	size_t i;
+
+	(void)state;
+	setenv("HOME", "/nonexistent/home", 1);
+	unsetenv("XDG_STATE_HOME");
+	first = state_of(ends[0].source, ends[0].dest, NULL);
+	assert_memory_equal(first, "/nonexistent/home/.local/state/popferry/me@h-",
+		strlen("/nonexistent/home/.local/state/popferry/me@h-"));
+	assert_int_equal(strlen(strrchr(first, '-') + 1), 8);
+	for (i = 0; i < N_ELEMENTS(ends); i++) {
+		other = state_of(ends[i].source, ends[i].dest, ends[i].dest2);
+		a = strrchr(first, '-');
+		b = strrchr(other, '-');
+		if (!strcmp(a, b) != ends[i].same)
+			fail_msg("row %zu: %s", i, other);
+		free(other);
+	}
+	a = state_of("pop3s://me@h", "imaps://you@i/F", "archive:/tmp/a");
+	b = state_of("pop3s://me@h", "archive:/tmp/x/../a", "imaps://you@i/F");
+	assert_string_equal(a, b);
+	free(a);
+	free(b);
+	free(first);
+	setenv("XDG_STATE_HOME", "/nonexistent/xdg", 1);
+	first = state_of("pop3s://-a%2F..%2Fb@h", "archive:/tmp/a", NULL);
+	assert_memory_equal(first, "/nonexistent/xdg/popferry/_a_.._b@h-",
+		strlen("/nonexistent/xdg/popferry/_a_.._b@h-"));
+	free(first);
+	unsetenv("XDG_STATE_HOME");
+}
+
+static void test_no_home(void **state)
+{
+	static const char *const pairs[PAIRS][2] = { SOURCE, DEST };
+	struct err err = ERR_INIT;
+	struct job *j;
+
+	(void)state;
+	unsetenv("HOME");
+	setenv("XDG_STATE_HOME", "relative", 1);
+	assert_int_equal(check(pairs, &j, &err), ST_DENIED);
+	assert_int_equal(err.exit, EX_CONFIG);
+	assert_non_null(strstr(err.text, "--state"));
+	job_free(&j);
+	unsetenv("XDG_STATE_HOME");
+	setenv("HOME", "/nonexistent/home", 1);
+}
+
+/* What belongs to an end gets there, whatever the order. */
+static void test_ends(void **state)
+{
+	static const char *const pairs[PAIRS][2] = { { "dest-password-env", "D" },
+		{ "source-pin", PIN }, { "dest-tls", "none" }, { "ca-file", "/ca" },
+		{ "source-password-file", "S" }, { "dest", "archive:/tmp/a" }, SOURCE,
+		DEST, { "me", "me@x.org,z@z" } };
+	struct err err = ERR_INIT;
+	struct job *j;
+
+	(void)state;
+	if (check(pairs, &j, &err) != ST_OK)
+		fail_msg("%s", err.text);
+	assert_string_equal(j->source.secret.file, "S");
+	assert_null(j->source.secret.env);
+	assert_string_equal(j->source.pin, PIN);
+	assert_string_equal(j->source.ca_file, "/ca");
+	assert_int_equal(j->source.port, 995);
+	assert_int_equal(j->n_dest, 2);
+	assert_null(j->dest[0].secret.env);
+	assert_string_equal(j->dest[1].secret.env, "D");
+	assert_string_equal(j->dest[1].ca_file, "/ca");
+	assert_null(j->dest[1].pin);
+	assert_int_equal(j->dest[1].tls, TLS_NONE);
+	assert_int_equal(j->dest[1].port, 143);
+	assert_int_equal(j->n_me, 2); /* the source's user was there already */
+	job_free(&j);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_rows),
+		cmocka_unit_test(test_hostile),
+		cmocka_unit_test(test_values),
+		cmocka_unit_test(test_options),
+		cmocka_unit_test(test_where),
+		cmocka_unit_test(test_one_secret),
+		cmocka_unit_test(test_check),
+		cmocka_unit_test(test_state),
+		cmocka_unit_test(test_no_home),
+		cmocka_unit_test(test_ends),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
