@@ -1,0 +1,125 @@
+/* list.c: LIST and UIDL, in one round trip where that is possible. */
+#include <popferry/buf.h>
+#include <popferry/mem.h>
+
+#include "session.h"
+
+#include <stdlib.h>
+
+/* Both answers together; five million rows of a hundred bytes. */
+enum { LISTING_BYTES = 512 * 1024 * 1024 };
+
+/* The rows of a multi-line answer; uidls as in rows_take(). */
+static enum status read_rows(struct pop3 *p, const char *command, struct rows *rows,
+	struct buf *uidls, struct err *err)
+{
+	const char *line;
+	enum status st;
+	size_t count, n;
+
+	for (count = 0;; count++) {
+		st = conn_line(p->c, POP3_ROW_MAX, &line, &n, err);
+		if (st != ST_OK)
+			break;
+		if (n == 1 && line[0] == '.')
+			return ST_OK;
+		if (count == POP3_LIST_MAX) {
+			conn_kill(p->c);
+			return err_set(err, ST_DENIED, EX_PROTOCOL,
+				"%s lists more than %d messages", p->where,
+				POP3_LIST_MAX);
+		}
+		rows_take(rows, uidls, line, n);
+	}
+	if (st == ST_DENIED && !conn_dead(p->c))
+		return talk_broken(p, err, "sent a row over %d bytes after %s",
+			POP3_ROW_MAX, command);
+	err_note(err, "in the answer to %s, after %zu rows", command, count);
+	return st;
+}
+
+static enum status read_list(
+	struct pop3 *p, const struct reply *r, struct rows *rows, struct err *err)
+{
+	if (r->kind == REPLY_OK)
+		return read_rows(p, "LIST", rows, NULL, err);
+	if (r->kind != REPLY_ERR)
+		return talk_odd(p, r, "LIST", err);
+	talk_said(r, err, ST_RETRY, EX_TEMPFAIL,
+		"%s does not list the maildrop; it may be busy or unwell", p->where);
+	conn_kill(p->c);
+	return ST_RETRY;
+}
+
+static enum status read_uidl(struct pop3 *p, const struct reply *r, struct rows *rows,
+	struct buf *uidls, struct pop3_listing *out, struct err *err)
+{
+	out->uidl = r->kind == REPLY_OK;
+	if (out->uidl)
+		return read_rows(p, "UIDL", rows, uidls, err);
+	if (r->kind != REPLY_ERR)
+		return talk_odd(p, r, "UIDL", err);
+	out->uidl_temporary = p->server.uidl;
+	return ST_OK;
+}
+
+/* Sends LIST, and UIDL behind it when commands may be sent ahead. */
+static enum status ask(struct pop3 *p, struct reply *r, struct err *err)
+{
+	enum status st;
+
+	if (!p->ahead)
+		return talk(p, r, err, "LIST");
+	st = talk_settled(p, err);
+	if (st == ST_OK)
+		st = conn_sendf(p->c, err, "LIST\r\nUIDL\r\n");
+	if (st == ST_OK)
+		st = talk_reply(p, r, "LIST", p->cfg.reply_ms, err);
+	return st;
+}
+
+static enum status read_both(struct pop3 *p, struct rows *list, struct rows *uidl,
+	struct buf *uidls, struct pop3_listing *out, struct err *err)
+{
+	struct reply r;
+	enum status st;
+
+	st = ask(p, &r, err);
+	if (st == ST_OK)
+		st = read_list(p, &r, list, err);
+	if (st != ST_OK)
+		return st;
+	if (p->ahead)
+		st = talk_reply(p, &r, "UIDL", p->cfg.reply_ms, err);
+	else
+		st = talk(p, &r, err, "UIDL");
+	return st == ST_OK ? read_uidl(p, &r, uidl, uidls, out, err) : st;
+}
+
+enum status pop3_list(struct pop3 *p, struct pop3_listing *out, struct err *err)
+{
+	struct rows list = { .n = 0 }, uidl = { .n = 0 };
+	struct buf uidls = BUF_INIT(LISTING_BYTES);
+	struct pop3_listing l = { .n = 0 };
+	enum status st;
+
+	if (p->wants.head < p->wants.n)
+		return err_set(err, ST_FATAL, EX_SOFTWARE,
+			"the maildrop was to be listed while messages are being fetched");
+	conn_budget(p->c, LISTING_BYTES);
+	st = read_both(p, &list, &uidl, &uidls, &l, err);
+	conn_budget(p->c, UINT64_MAX);
+	if (st != ST_OK)
+		goto out;
+	free(p->items);
+	free(p->uidls);
+	p->uidls = buf_take(&uidls);
+	p->items = rows_join(&list, &uidl, p->uidls, &l);
+	l.repeated = repeat_count(p->items, l.n);
+	*out = l;
+out:
+	rows_free(&list);
+	rows_free(&uidl);
+	buf_free(&uidls);
+	return st;
+}

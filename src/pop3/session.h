@@ -1,0 +1,121 @@
+/*
+ * session.h: the inside of a POP3 session, for the files of this folder.
+ *
+ * pop3.c opens and ends sessions; talk.c sends commands and reads replies;
+ * login.c proves who we are; list.c asks for the listing, rows.c reads and
+ * joins its rows, repeat.c counts equal UIDLs; retr.c fetches.
+ */
+#ifndef POP3_SESSION_H
+#define POP3_SESSION_H
+
+#include <popferry/pop3.h>
+
+struct mailpop3;
+
+/* Announced by pop3_want(): head..sent are on the wire, sent..n are not yet. */
+struct want {
+	uint32_t number;
+	uint64_t expect; /* bytes of it still to come, as far as one can tell */
+};
+
+struct wants {
+	struct want *p;
+	size_t n, cap, head, sent;
+	uint64_t expect; /* the sum over those on the wire */
+};
+
+struct pop3 {
+	struct conn *c;
+	struct mailpop3 *etpan; /* greeting and STLS */
+	char *where;            /* "pop.example.org:995" */
+
+	struct pop3_config cfg; /* without its texts */
+	char *user, *password;  /* the password only until the login */
+
+	struct pop3_server server;
+	char *greeting;
+	char **capa;
+	char *stamp; /* for APOP; NULL: none */
+
+	bool ahead; /* commands may be sent before replies have come */
+	bool ahead_failed;
+	bool marked; /* something is to be deleted at QUIT */
+	struct wants wants;
+
+	struct pop3_item *items; /* of the last listing */
+	char *uidls;
+};
+
+/* ---- talk.c ------------------------------------------------------------ */
+
+enum reply_kind { REPLY_OK, REPLY_ERR, REPLY_MORE, REPLY_ODD };
+
+struct reply {
+	enum reply_kind kind;
+	const char *words; /* after the status; until the next call on the connection */
+	size_t n;
+};
+
+struct reply pop3_reply_parse(const char *line, size_t n);
+
+/* Ends the session: "WHERE text", ST_RETRY and EX_PROTOCOL. */
+enum status talk_broken(struct pop3 *p, struct err *err, const char *fmt, ...)
+	__attribute__((format(printf, 3, 4)));
+
+/* The same for a reply that is not what the command allows. */
+enum status talk_odd(
+	struct pop3 *p, const struct reply *r, const char *command, struct err *err);
+
+/* "text (server said: words)", and the words alone as the reply. */
+enum status talk_said(const struct reply *r, struct err *err, enum status st, int ex,
+	const char *fmt, ...) __attribute__((format(printf, 5, 6)));
+
+/* Nothing is due, so nothing may have come (quirks Q26, Q74). */
+enum status talk_unasked(struct pop3 *p, struct err *err);
+/* The same after a look at the wire; also fails when that is gone. */
+enum status talk_settled(struct pop3 *p, struct err *err);
+
+/* The next reply; its first byte may take patience ms. For a lost connection
+ * the text names the command. */
+enum status talk_reply(struct pop3 *p, struct reply *r, const char *command,
+	int patience, struct err *err);
+
+/* One command, nothing else being due, and its reply. */
+enum status talk(struct pop3 *p, struct reply *r, struct err *err, const char *fmt, ...)
+	__attribute__((format(printf, 4, 5)));
+
+/* ---- pop3.c ------------------------------------------------------------ */
+
+enum status session_capa(struct pop3 *p, struct err *err);
+
+/* ---- rows.c ------------------------------------------------------------ */
+
+/* A row of LIST: value is the size; of UIDL: value is where it is, n how long. */
+struct row {
+	uint32_t number;
+	uint32_t n; /* LIST: which row it was */
+	uint64_t value;
+};
+
+struct rows {
+	struct row *p;
+	size_t n, cap;
+	size_t unreadable;
+	bool mixed; /* not in ascending order */
+};
+
+struct buf;
+
+/* uidls: where UIDLs are kept; NULL: it is a row of LIST. */
+void rows_take(struct rows *rows, struct buf *uidls, const char *line, size_t n);
+/* Joins them, frees both, and fills all but what concerns repetition. */
+struct pop3_item *rows_join(struct rows *list, struct rows *uidl, const char *uidls,
+	struct pop3_listing *out);
+void rows_free(struct rows *rows);
+
+/* ---- repeat.c ---------------------------------------------------------- */
+
+/* Numbers the items with equal UIDLs; how many have a UIDL another one has too. */
+size_t repeat_count(struct pop3_item *items, size_t n);
+
+#endif
