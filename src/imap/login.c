@@ -1,0 +1,286 @@
+/*
+ * login.c: who we are, and where our mailboxes begin.
+ *
+ * AUTHENTICATE PLAIN and ID are ours: libetpan knows no initial response, and
+ * its ID reader wants answers to be exact. LOGIN is libetpan's unless a name or
+ * password needs a literal, which it cannot send.
+ */
+#include <popferry/buf.h>
+#include <popferry/log.h>
+#include <popferry/text.h>
+
+#include "session.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+enum { CREDENTIAL_MAX = 64 * 1024 };
+
+static void secret_free(struct buf *b)
+{
+	if (b->p)
+		explicit_bzero(b->p, b->cap);
+	buf_free(b);
+}
+
+/* ---- logging in
+ * ----------------------------------------------------------------------- */
+
+static enum status send_secret(struct imap *i, const void *p, size_t n, struct err *err)
+{
+	enum status rc;
+
+	conn_secret(i->conn, true);
+	rc = conn_send(i->conn, p, n, err);
+	conn_secret(i->conn, false);
+	return rc;
+}
+
+static enum status end_line(struct imap *i, struct err *err)
+{
+	enum status rc = conn_send(i->conn, "\r\n", 2, err);
+
+	return rc == ST_OK ? conn_flush(i->conn, err) : rc;
+}
+
+static enum status send_plain(struct imap *i, const struct buf *b, struct err *err)
+{
+	enum status rc = send_secret(i, b->p, b->n, err);
+
+	return rc == ST_OK ? end_line(i, err) : rc;
+}
+
+/* A server may ask for the response in spite of an initial one; once. */
+static enum status authenticate_plain(struct imap *i, struct reply *r, struct err *err)
+{
+	struct buf b = BUF_INIT(CREDENTIAL_MAX);
+	int tag = imap_tag(i);
+	enum status rc;
+
+	if (!sasl_plain(i->cfg.user, i->cfg.password, &b)) {
+		rc = err_set(err, ST_DENIED, EX_USAGE,
+			"user name or password for %s cannot be sent", i->where);
+		goto out;
+	}
+	rc = conn_sendf(i->conn, err, "%d AUTHENTICATE PLAIN%s", tag,
+		i->server.sasl_ir ? " " : "");
+	if (rc == ST_OK)
+		rc = i->server.sasl_ir ? send_plain(i, &b, err) : end_line(i, err);
+	if (rc == ST_OK)
+		rc = reply_wait_go(i, tag, r, err);
+	if (rc == ST_OK && r->kind == REPLY_GO) {
+		rc = send_plain(i, &b, err);
+		if (rc == ST_OK)
+			rc = reply_wait(i, tag, r, NULL, NULL, err);
+	}
+out:
+	secret_free(&b);
+	return rc;
+}
+
+static enum status send_literal(struct imap *i, int tag, const char *s,
+	const char *more, struct reply *r, struct err *err)
+{
+	enum status rc = conn_sendf(i->conn, err, "%s{%zu}", more, strlen(s));
+
+	if (rc == ST_OK)
+		rc = end_line(i, err);
+	if (rc == ST_OK)
+		rc = reply_wait_go(i, tag, r, err);
+	if (rc == ST_OK && r->kind == REPLY_GO)
+		rc = send_secret(i, s, strlen(s), err);
+	return rc;
+}
+
+static enum status login_literals(struct imap *i, struct reply *r, struct err *err)
+{
+	int tag = imap_tag(i);
+	enum status rc = conn_sendf(i->conn, err, "%d LOGIN ", tag);
+
+	if (rc == ST_OK)
+		rc = send_literal(i, tag, i->cfg.user, "", r, err);
+	if (rc != ST_OK || r->kind != REPLY_GO)
+		return rc;
+	rc = send_literal(i, tag, i->cfg.password, " ", r, err);
+	if (rc != ST_OK || r->kind != REPLY_GO)
+		return rc;
+	rc = end_line(i, err);
+	return rc == ST_OK ? reply_wait(i, tag, r, NULL, NULL, err) : rc;
+}
+
+static bool is_ascii(const char *s)
+{
+	for (; *s; s++)
+		if (*s < ' ' || *s > '~')
+			return false;
+	return true;
+}
+
+static enum status login_plainly(struct imap *i, struct reply *r, struct err *err)
+{
+	enum status rc;
+
+	if (!is_ascii(i->cfg.user) || !is_ascii(i->cfg.password) || !*i->cfg.user ||
+		!*i->cfg.password)
+		return login_literals(i, r, err);
+	conn_secret(i->conn, true);
+	etpan_begin(i, MIB);
+	rc = etpan_end(
+		i, mailimap_login(i->etpan, i->cfg.user, i->cfg.password), r, err);
+	conn_secret(i->conn, false);
+	/* Refused is an answer, as it is from our own commands. */
+	return rc == ST_SKIP ? ST_OK : rc;
+}
+
+static enum status refused(struct imap *i, const struct reply *r, struct err *err)
+{
+	return imap_no(i, r, EX_NOPERM, err, "login refused for %s at %s", i->cfg.user,
+		i->where);
+}
+
+static enum status log_in(struct imap *i, struct err *err)
+{
+	const struct imap_server *s = &i->server;
+	bool plain = i->cfg.auth == IMAP_AUTH_PLAIN ||
+		(i->cfg.auth == IMAP_AUTH_AUTO && s->sasl_plain);
+	struct reply r = { 0 };
+	enum status rc;
+
+	if (strpbrk(i->cfg.user, "\r\n") || strpbrk(i->cfg.password, "\r\n"))
+		return err_set(err, ST_DENIED, EX_USAGE,
+			"user name or password for %s has a line break in it",
+			i->where);
+	if (plain) {
+		rc = authenticate_plain(i, &r, err);
+		/* BAD: the command itself is unknown. */
+		if (rc != ST_OK || r.kind == REPLY_OK)
+			return rc;
+		if (r.kind == REPLY_NO || i->cfg.auth == IMAP_AUTH_PLAIN)
+			return refused(i, &r, err);
+	}
+	if (s->logindisabled)
+		return err_set(err, ST_DENIED, EX_UNAVAILABLE,
+			"%s offers no way to log in that we know%s", i->where,
+			conn_tls(i->conn)
+				? ""
+				: "; it may do so over TLS (port 993, or STARTTLS)");
+	rc = login_plainly(i, &r, err);
+	if (rc != ST_OK || r.kind == REPLY_OK)
+		return rc;
+	return refused(i, &r, err);
+}
+
+/* ---- afterwards
+ * ------------------------------------------------------------------------ */
+
+/* Some servers let nobody in who does not say a name (quirk Q93). */
+static enum status tell_id(struct imap *i, struct err *err)
+{
+	struct reply r;
+	enum status rc;
+	int tag;
+
+	if (!i->server.id)
+		return ST_OK;
+	tag = imap_tag(i);
+	rc = conn_sendf(i->conn, err,
+		"%d ID (\"name\" \"popferry\" \"version\" \"%s\")", tag, VERSION);
+	if (rc == ST_OK)
+		rc = end_line(i, err);
+	return rc == ST_OK ? reply_wait(i, tag, &r, NULL, NULL, err) : rc;
+}
+
+static void keep_prefix(struct imap *i, const char *prefix, char delimiter)
+{
+	size_t k;
+
+	for (k = 0; prefix[k]; k++)
+		if (prefix[k] < ' ' || prefix[k] > '~')
+			return;
+	if (k > IMAP_NAME_MAX / 2)
+		return;
+	free(i->prefix);
+	i->prefix = xstrdup(prefix);
+	i->server.prefix = i->prefix;
+	i->server.delimiter = delimiter;
+}
+
+static const struct mailimap_namespace_data *namespace_of(const mailimap *m)
+{
+	const struct mailimap_extension_data *d;
+	clistiter *at;
+
+	if (!m->imap_response_info)
+		return NULL;
+	for (at = clist_begin(m->imap_response_info->rsp_extension_list); at;
+		at = clist_next(at)) {
+		d = clist_content(at);
+		if (d->ext_extension == &mailimap_extension_namespace &&
+			d->ext_type == MAILIMAP_NAMESPACE_TYPE_NAMESPACE)
+			return d->ext_data;
+	}
+	return NULL;
+}
+
+/* *found: the server named a personal namespace. */
+static enum status ask_namespace(struct imap *i, bool *found, struct err *err)
+{
+	const struct mailimap_namespace_data *ns = NULL;
+	const struct mailimap_namespace_info *info;
+	struct reply r;
+	enum status rc;
+
+	*found = false;
+	if (!i->server.namespace)
+		return ST_OK;
+	etpan_begin(i, MIB);
+	rc = etpan_end(i, etpan_command(i, "NAMESPACE"), &r, err);
+	if (rc == ST_OK)
+		ns = namespace_of(i->etpan);
+	if (ns && ns->ns_personal && clist_begin(ns->ns_personal->ns_data_list)) {
+		info = clist_content(clist_begin(ns->ns_personal->ns_data_list));
+		*found = true;
+		keep_prefix(i, info->ns_prefix, info->ns_delimiter);
+	}
+	return rc == ST_SKIP ? ST_OK : rc;
+}
+
+static enum status ask_delimiter(struct imap *i, struct err *err)
+{
+	const struct mailimap_mailbox_list *entry;
+	clist *list = NULL;
+	struct reply r;
+	enum status rc;
+
+	etpan_begin(i, MIB);
+	rc = etpan_end(i, mailimap_list(i->etpan, "", "", &list), &r, err);
+	if (rc == ST_OK && list && clist_begin(list)) {
+		entry = clist_content(clist_begin(list));
+		i->server.delimiter = entry->mb_delimiter;
+	}
+	if (list)
+		mailimap_list_result_free(list);
+	return rc == ST_SKIP ? ST_OK : rc;
+}
+
+enum status imap_login(struct imap *i, struct err *err)
+{
+	bool found = false;
+	enum status rc;
+
+	if (!i->preauth) {
+		rc = log_in(i, err);
+		if (rc != ST_OK)
+			return rc;
+		i->etpan->imap_state = MAILIMAP_STATE_AUTHENTICATED;
+	}
+	rc = imap_capability(i, err);
+	if (rc == ST_OK)
+		rc = tell_id(i, err);
+	if (rc == ST_OK)
+		rc = ask_namespace(i, &found, err);
+	if (rc == ST_OK && !found)
+		rc = ask_delimiter(i, err);
+	i->authenticated = rc == ST_OK;
+	return rc;
+}

@@ -1,0 +1,348 @@
+/* session.c: a session from its greeting to its end. */
+#include <popferry/text.h>
+
+#include "session.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum {
+	GREETING_MS = 60 * 1000,
+	REPLY_MS = 300 * 1000,
+	LOGOUT_MS = 5 * 1000,
+	BATCH_COUNT = 100,
+	CAPABILITIES_MAX = 1000,
+};
+
+#define BATCH_BYTES (8 * MIB)
+#define WINDOW_BYTES (8 * MIB)
+
+/* Below this an APPENDLIMIT is taken for one in KiB and not believed (Q84). */
+#define APPEND_LIMIT_LOW MIB
+
+int imap_tag(struct imap *i)
+{
+	return ++i->etpan->imap_tag;
+}
+
+const struct imap_server *imap_server(const struct imap *i)
+{
+	return &i->server;
+}
+
+int imap_wait_ms(const struct imap *i)
+{
+	return i->wait_ms;
+}
+
+bool imap_refused(const struct imap *i)
+{
+	return i->refused;
+}
+
+void imap_cancel(struct imap *i)
+{
+	conn_cancel(i->conn);
+}
+
+struct conn_counts imap_counts(const struct imap *i)
+{
+	return conn_counts(i->conn);
+}
+
+/* ---- capabilities ------------------------------------------------------------------
+ */
+
+bool imap_has(const struct imap *i, const char *capability)
+{
+	size_t k;
+
+	for (k = 0; k < i->server.n_capability; k++)
+		if (text_same(i->words[k], capability))
+			return true;
+	return false;
+}
+
+static uint64_t limit_of(const struct imap *i, const char *prefix)
+{
+	size_t k;
+
+	for (k = 0; k < i->server.n_capability; k++)
+		if (text_starts(i->words[k], prefix))
+			return strtoull(i->words[k] + strlen(prefix), NULL, 10);
+	return 0;
+}
+
+static void forget_words(struct imap *i)
+{
+	size_t k;
+
+	for (k = 0; k < i->server.n_capability; k++)
+		free(i->words[k]);
+	free(i->words);
+	i->words = NULL;
+	i->server.n_capability = 0;
+}
+
+static void keep_words(struct imap *i, clist *list)
+{
+	const struct mailimap_capability *c;
+	clistiter *at;
+
+	forget_words(i);
+	i->words = xcalloc(CAPABILITIES_MAX, sizeof(*i->words));
+	for (at = clist_begin(list); at; at = clist_next(at)) {
+		c = clist_content(at);
+		if (i->server.n_capability == CAPABILITIES_MAX)
+			break;
+		i->words[i->server.n_capability++] = c->cap_type ==
+				MAILIMAP_CAPABILITY_AUTH_TYPE
+			? xasprintf("AUTH=%s", c->cap_data.cap_auth_type)
+			: xstrdup(c->cap_data.cap_name);
+	}
+	i->server.capability = (const char *const *)i->words;
+}
+
+static void understand_words(struct imap *i)
+{
+	struct imap_server *s = &i->server;
+	const struct {
+		const char *word;
+		bool *flag;
+	} flags[] = {
+		{ "STARTTLS", &s->starttls },
+		{ "LOGINDISABLED", &s->logindisabled },
+		{ "AUTH=PLAIN", &s->sasl_plain },
+		{ "SASL-IR", &s->sasl_ir },
+		{ "LITERAL+", &s->literal_plus },
+		{ "LITERAL-", &s->literal_minus },
+		{ "MULTIAPPEND", &s->multiappend },
+		{ "UIDPLUS", &s->uidplus },
+		{ "NAMESPACE", &s->namespace },
+		{ "SPECIAL-USE", &s->special_use },
+		{ "ID", &s->id },
+	};
+	size_t k;
+
+	for (k = 0; k < N_ELEMENTS(flags); k++)
+		*flags[k].flag = imap_has(i, flags[k].word);
+	s->append_limit = limit_of(i, "APPENDLIMIT=");
+	i->message_limit = limit_of(i, "MESSAGELIMIT=");
+	if (!i->cfg.append_max && s->append_limit >= APPEND_LIMIT_LOW)
+		i->cfg.append_max = s->append_limit;
+}
+
+/*
+ * libetpan copies the list it has when the server says OK and none; so it gets
+ * an empty one first, and nothing said before STARTTLS or login lives on.
+ */
+static void forget_capability(mailimap *m)
+{
+	struct mailimap_connection_info *info = m->imap_connection_info;
+	clist *none = clist_new();
+
+	if (info->imap_capability)
+		mailimap_capability_data_free(info->imap_capability);
+	info->imap_capability = none ? mailimap_capability_data_new(none) : NULL;
+	if (!info->imap_capability)
+		abort();
+}
+
+enum status imap_capability(struct imap *i, struct err *err)
+{
+	struct mailimap_capability_data *data = NULL;
+	struct reply r;
+	enum status rc;
+
+	forget_capability(i->etpan);
+	etpan_begin(i, MIB);
+	rc = etpan_end(i, mailimap_capability(i->etpan, &data), &r, err);
+	if (rc == ST_SKIP)
+		return imap_no(
+			i, &r, EX_PROTOCOL, err, "%s refuses CAPABILITY", i->where);
+	if (rc != ST_OK)
+		return rc;
+	keep_words(i, data->cap_list);
+	mailimap_capability_data_free(data);
+	understand_words(i);
+	return ST_OK;
+}
+
+/* ---- beginning
+ * ------------------------------------------------------------------------ */
+
+static struct imap *session_new(struct conn *c, const struct imap_config *cfg)
+{
+	struct imap *i = xcalloc(1, sizeof(*i));
+	const char *host = cfg->net.host;
+
+	i->conn = c;
+	i->cfg = *cfg;
+	if (!i->cfg.batch_count)
+		i->cfg.batch_count = BATCH_COUNT;
+	if (!i->cfg.batch_bytes)
+		i->cfg.batch_bytes = BATCH_BYTES;
+	if (!i->cfg.window_bytes)
+		i->cfg.window_bytes = WINDOW_BYTES;
+	if (!i->cfg.greeting_ms)
+		i->cfg.greeting_ms = GREETING_MS;
+	if (!i->cfg.reply_ms)
+		i->cfg.reply_ms = REPLY_MS;
+	if (host)
+		i->where = xasprintf(
+			strchr(host, ':') ? "[%s]:%u" : "%s:%u", host, cfg->net.port);
+	else
+		i->where = xstrdup(conn_peer(c));
+	i->server.peer = conn_peer(c);
+	i->prefix = xstrdup("");
+	i->server.prefix = i->prefix;
+	i->ring_cap = COMMANDS_MAX + 2 * (size_t)i->cfg.batch_count;
+	i->ring = xcalloc(i->ring_cap, sizeof(*i->ring));
+	i->batch = xcalloc(i->cfg.batch_count, sizeof(*i->batch));
+	i->piece = xmalloc(PIECE);
+	etpan_open(i);
+	return i;
+}
+
+/* Looks at the greeting without taking it, for libetpan says only that it is bad. */
+static enum status see_greeting(struct imap *i, struct err *err)
+{
+	const char *p, *lf;
+	struct reply r;
+	enum status rc;
+	size_t n;
+
+	conn_patience(i->conn, i->cfg.greeting_ms);
+	for (;;) {
+		p = conn_peek(i->conn, &n);
+		lf = n ? memchr(p, '\n', n) : NULL;
+		if (lf || n > IMAP_LINE_MAX)
+			break;
+		rc = conn_fill(i->conn, err);
+		if (rc != ST_OK)
+			return rc;
+	}
+	conn_patience(i->conn, i->cfg.reply_ms);
+	n = lf ? (size_t)(lf - p) : IMAP_LINE_MAX;
+	if (n && p[n - 1] == '\r')
+		n--;
+	i->greeting = xmemdup0(p, n);
+	i->server.greeting = i->greeting;
+	reply_parse(&r, i->greeting, n);
+	if (lf && r.kind == REPLY_BYE) /* libetpan forgets to free it */
+		return imap_bye(i, &r, err);
+	if (lf && n >= 2 && p[0] == '*' && p[1] == ' ')
+		return ST_OK;
+	if (n >= 3 && memcmp(p, "+OK", 3) == 0)
+		rc = err_set(err, ST_DENIED, EX_PROTOCOL,
+			"%s answers as a POP3 server; use the IMAP port (993 or 143)",
+			i->where);
+	else
+		rc = err_set(err, ST_DENIED, EX_PROTOCOL,
+			"%s does not answer as an IMAP server (it said: %.*s); check "
+			"host and port",
+			i->where, (int)(n < ERR_REPLY ? n : ERR_REPLY), p);
+	err_reply(err, p, n);
+	conn_kill(i->conn);
+	return rc;
+}
+
+static enum status greet(struct imap *i, struct err *err)
+{
+	enum status rc = see_greeting(i, err);
+	struct reply r;
+
+	if (rc != ST_OK)
+		return rc;
+	etpan_begin(i, MIB);
+	rc = etpan_end(i, mailimap_connect(i->etpan, conn_stream(i->conn)), &r, err);
+	if (rc == ST_OK && r.kind == REPLY_PREAUTH)
+		i->preauth = true;
+	return rc;
+}
+
+static enum status start_tls(struct imap *i, struct err *err)
+{
+	struct reply r;
+	enum status rc;
+
+	if (i->preauth)
+		return err_set(err, ST_DENIED, EX_UNAVAILABLE,
+			"%s greets us as already logged in, so that STARTTLS cannot be used; "
+			"the connection may be tampered with",
+			i->where);
+	if (!i->server.starttls)
+		return err_set(err, ST_DENIED, EX_UNAVAILABLE,
+			"%s does not offer STARTTLS; use implicit TLS (port 993)",
+			i->where);
+	etpan_begin(i, MIB);
+	rc = etpan_end(i, mailimap_starttls(i->etpan), &r, err);
+	if (rc == ST_SKIP)
+		return imap_no(
+			i, &r, EX_UNAVAILABLE, err, "%s refuses STARTTLS", i->where);
+	if (rc == ST_OK)
+		rc = conn_start_tls(i->conn, err);
+	if (rc == ST_OK)
+		rc = imap_capability(i, err);
+	return rc;
+}
+
+enum status imap_over(struct imap **out, struct conn *c, const struct imap_config *cfg,
+	struct err *err)
+{
+	struct imap *i = session_new(c, cfg);
+	enum status rc = greet(i, err);
+
+	if (rc == ST_OK)
+		rc = imap_capability(i, err);
+	if (rc == ST_OK && cfg->net.tls == TLS_STARTTLS)
+		rc = start_tls(i, err);
+	if (rc != ST_OK) {
+		conn_kill(c);
+		imap_close(&i);
+		return rc;
+	}
+	i->server.tls = conn_tls(c);
+	*out = i;
+	return ST_OK;
+}
+
+enum status imap_connect(
+	struct imap **out, const struct imap_config *cfg, struct err *err)
+{
+	struct conn *c;
+	enum status rc = conn_dial(&c, &cfg->net, err);
+
+	return rc == ST_OK ? imap_over(out, c, cfg, err) : rc;
+}
+
+/* ---- end
+ * --------------------------------------------------------------------------------- */
+
+void imap_close(struct imap **ip)
+{
+	struct imap *i = *ip;
+
+	if (!i)
+		return;
+	/* libetpan says LOGOUT when it is freed: only with nothing under way. */
+	if (i->flights_n || i->batch_n)
+		conn_kill(i->conn);
+	conn_patience(i->conn, LOGOUT_MS);
+	conn_budget(i->conn, MIB);
+	conn_guard(i->conn, true);
+	mailimap_free(i->etpan);
+	conn_close(&i->conn);
+	folders_free(i);
+	forget_words(i);
+	free(i->where);
+	free(i->greeting);
+	free(i->prefix);
+	free(i->ring);
+	free(i->batch);
+	free(i->piece);
+	free(i);
+	*ip = NULL;
+}

@@ -1,0 +1,183 @@
+/*
+ * session.h: the inside of an IMAP session, for the files of this folder.
+ *
+ * session.c begins and ends it; etpan.c lends the connection to libetpan and
+ * judges how that went; reply.c reads and judges replies ourselves; login.c,
+ * folder.c, append.c and scan.c are the commands.
+ */
+#ifndef IMAP_SESSION_H
+#define IMAP_SESSION_H
+
+#include <popferry/imap.h>
+#include <popferry/mem.h>
+
+#include <libetpan/libetpan.h>
+
+enum {
+	COMMANDS_MAX = 1000, /* unanswered at any time */
+	PIECE = 64 * 1024,   /* of a body, read and sent at once */
+};
+
+#define KIB ((uint64_t)1024)
+#define MIB (1024 * KIB)
+
+/* ---- replies (reply.c) ------------------------------------------------------ */
+
+enum reply_kind {
+	REPLY_JUNK, /* not IMAP */
+	REPLY_DATA, /* untagged, not a condition */
+	REPLY_GO,   /* "+" */
+	REPLY_OK,
+	REPLY_NO,
+	REPLY_BAD,
+	REPLY_PREAUTH,
+	REPLY_BYE,
+};
+
+struct reply {
+	enum reply_kind kind;
+	int tag;          /* 0: untagged */
+	const char *text; /* after the kind; valid until the next line is read */
+	size_t n;
+};
+
+/* What a NO or BAD means for us. */
+enum verdict {
+	NO_THIS,  /* the thing asked for is refused */
+	NO_QUOTA, /* no more room in this account */
+	NO_WAIT,  /* throttled: not done, later perhaps */
+	NO_DOUBT, /* the server failed: done or not */
+	NO_BOX,   /* the mailbox is not there */
+};
+
+void reply_parse(struct reply *r, const char *line, size_t n);
+
+/* The arguments of response code [CODE ...], wherever in the text it stands. */
+bool reply_code(const struct reply *r, const char *code, const char **args, size_t *n);
+bool reply_says(const struct reply *r, const char *pattern);
+enum verdict reply_verdict(const struct reply *r, bool append);
+
+/* A line outside literals. */
+enum status reply_line(struct imap *i, const char **line, size_t *n, struct err *err);
+/* Whether the line goes on with a literal, and of what size. */
+bool reply_literal(const char *line, size_t n, uint64_t *size);
+/* Passes the size bytes of a literal on; take may be NULL. */
+enum status reply_take(
+	struct imap *i, uint64_t size, mail_take *take, void *ctx, struct err *err);
+/* Skips what follows the line when it has literals; each() sees each further piece
+ * of text. */
+typedef void reply_each(void *ctx, const char *line, size_t n);
+enum status reply_rest(struct imap *i, const char *line, size_t n, reply_each *each,
+	void *ctx, struct err *err);
+/* The next response, whole. Untagged data is shown to each() (may be NULL). */
+enum status reply_read(
+	struct imap *i, struct reply *r, reply_each *each, void *ctx, struct err *err);
+/* Reads until the tagged reply to this command. BYE and a strange tag are errors. */
+enum status reply_wait(struct imap *i, int tag, struct reply *r, reply_each *each,
+	void *ctx, struct err *err);
+/* The same, but "+" is an answer too. */
+enum status reply_wait_go(struct imap *i, int tag, struct reply *r, struct err *err);
+
+/* ---- ends (reply.c): each kills the connection unless said otherwise -------- */
+
+/* "WHERE does not keep to the protocol". */
+enum status imap_junk(struct imap *i, const struct reply *r, struct err *err);
+enum status imap_bye(struct imap *i, const struct reply *r, struct err *err);
+/*
+ * Turns a refusal into a status: throttled and failing servers are ST_RETRY,
+ * a full account ST_DENIED and EX_CANTCREAT, and all else ST_DENIED and ex. The text
+ * is "WHAT (server said: ...)". The connection stays as it is.
+ */
+enum status imap_no(struct imap *i, const struct reply *r, int ex, struct err *err,
+	const char *fmt, ...) __attribute__((format(printf, 5, 6)));
+
+/* ---- mailboxes (folder.c) ----------------------------------------------------- */
+
+struct mailbox {
+	struct imap_mailbox pub;
+	bool readonly;
+	uint32_t proven; /* forms of APPEND accepted in this session, a bit each */
+	uint32_t bare;   /* forms whose flags were refused: sent without */
+	struct mailbox *next;
+};
+
+struct folder { /* what was asked for, and what it turned out to be */
+	char *name;
+	struct mailbox *mailbox;
+	struct folder *next;
+};
+
+/* NULL is fine. */
+void folders_free(struct imap *i);
+/* A quoted string; false when s cannot be one. */
+bool imap_quote(struct buf *b, const char *s);
+enum status scan_uidnext(struct imap *i, uint32_t *uidnext, struct err *err);
+
+/* ---- the session ---------------------------------------------------------------- */
+
+/* A command sent, or being sent, and not answered. */
+struct flight {
+	int tag;
+	size_t n; /* messages; the oldest in the ring */
+	uint64_t bytes;
+	bool sync;    /* synchronising literal */
+	bool waiting; /* for "+" */
+	bool sent;    /* to its last byte */
+};
+
+struct imap {
+	struct conn *conn;
+	mailimap *etpan;
+	struct imap_config cfg;
+	char *where; /* "host:port" */
+
+	char *greeting;
+	bool preauth, authenticated;
+	struct imap_server server;
+	char **words; /* of CAPABILITY */
+	char *prefix;
+	uint64_t message_limit; /* RFC 9738; 0: none */
+
+	struct mailbox *selected, *mailboxes;
+	struct folder *folders;
+
+	int wait_ms;
+	bool refused;
+	bool slow; /* throttled: one at a time from now on */
+
+	struct imap_append **ring; /* sent and pending, oldest at ring_at */
+	size_t ring_cap, ring_at, ring_n;
+	struct flight flights[COMMANDS_MAX];
+	size_t flights_at, flights_n;
+	uint64_t unanswered; /* bytes */
+	uint64_t unpolled;   /* bytes sent since we last looked for replies */
+	struct imap_append **batch;
+	size_t batch_n;
+	uint64_t batch_bytes;
+	char *piece;
+};
+
+/* The tag for a command of our own; libetpan counts on. */
+int imap_tag(struct imap *i);
+bool imap_has(const struct imap *i, const char *capability);
+/* Asks for CAPABILITY and keeps the answer. */
+enum status imap_capability(struct imap *i, struct err *err);
+
+/* ---- libetpan (etpan.c) --------------------------------------------------------- */
+
+void etpan_open(struct imap *i);
+/* Lends libetpan the connection for one command with an answer of so many bytes. */
+void etpan_begin(struct imap *i, uint64_t budget);
+/*
+ * A command libetpan has no good function for, answered in the terms it knows.
+ * (mailimap_custom_command() ends in a blank that strict servers refuse, and
+ * mailimap_namespace() loses memory.)
+ */
+int etpan_command(struct imap *i, const char *command);
+/*
+ * Takes it back. rc is what libetpan returned. ST_OK; ST_SKIP when the server refused,
+ * and only then is *err not set; *r is the last line either way.
+ */
+enum status etpan_end(struct imap *i, int rc, struct reply *r, struct err *err);
+
+#endif
