@@ -1,0 +1,129 @@
+/*
+ * archive.h: the archive on disk: write, find again, list, check.
+ *
+ * One archive is a directory; the format is told in src/archive/FORMAT. Messages
+ * go into a segment: an ordinary compressed tar whose entries hold them byte
+ * for byte. The open segment is readable by plain tar at every commit; what is
+ * committed survives kill -9, and the finished segment has the same bytes
+ * whether or not it was interrupted. A closed segment is never opened for writing
+ * again.
+ *
+ * Errors: ST_FATAL (EX_IOERR, EX_CANTCREAT), ST_DENIED (EX_TEMPFAIL: another
+ * process writes to it; EX_DATAERR: damaged, or of a newer format).
+ *
+ * Threads: a writer or reader belongs to one thread.
+ */
+#ifndef POPFERRY_ARCHIVE_H
+#define POPFERRY_ARCHIVE_H
+
+#include <popferry/err.h>
+#include <popferry/mail.h>
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum archive_codec { ARCHIVE_GZ, ARCHIVE_ZST, ARCHIVE_ZIP, ARCHIVE_NONE };
+const char *archive_codec_name(enum archive_codec c); /* gz zst zip none */
+
+struct archive_config {
+	const char *path;
+	const char *slug;   /* for new archives: [a-z0-9-]{1,32}; NULL: from path */
+	const char *source; /* "pop3s://user@host": for bag-info.txt */
+	enum archive_codec codec;  /* for new archives */
+	bool codec_given;          /* then an existing archive must have the same */
+	uint64_t segment_bytes;    /* 0: 256 MiB of compressed bytes */
+	unsigned segment_messages; /* 0: 50 000 */
+};
+
+/* What is known of a message besides its bytes and facts. */
+struct archive_entry {
+	const char *folder; /* UTF-8, '/' between parts; "" is INBOX */
+	const char *uidl;   /* bytes; NULL: none */
+	size_t uidl_n;
+	uint32_t occurrence;
+	uint32_t number;      /* in the session */
+	uint64_t listed_size; /* UINT64_MAX: unknown */
+	int64_t retrieved;    /* UTC seconds */
+	struct when date;     /* INTERNALDATE as judged */
+	bool seen, answered, flagged, draft;
+};
+
+/* ---- writing --------------------------------------------------------------------- */
+
+struct archive_writer;
+
+/*
+ * Opens or makes the archive, locks it, and recovers: the open segment is cut
+ * back to the last commit, a half-finished sealing is done again.
+ */
+enum status archive_open(
+	struct archive_writer **out, const struct archive_config *cfg, struct err *err);
+
+const char *archive_id(const struct archive_writer *w); /* urn:uuid:... */
+
+/* Adds one message; *seq is its number in the archive (from 1). Not yet durable. */
+enum status archive_put(struct archive_writer *w, const struct message *m,
+	const struct archive_entry *e, uint64_t *seq, struct err *err);
+
+/* Returns when all that was put is durable. Closes a segment that is full. */
+enum status archive_commit(struct archive_writer *w, struct err *err);
+
+/*
+ * Looks for a durable message with this UIDL, occurrence and SHA-256 (or with
+ * this SHA-256 alone when uidl is NULL), among all segments, that
+ * archive_claim() has not given away. ST_OK and its number, or ST_END.
+ */
+enum status archive_find(struct archive_writer *w, const struct archive_entry *e,
+	const struct message *m, uint64_t *seq, struct err *err);
+
+/* This number belongs to a known message: find() will not give it again. */
+void archive_claim(struct archive_writer *w, uint64_t seq);
+
+/* Commits and closes the open segment, if it holds anything: tag files, end
+ * of archive, re-read and checked, renamed into segments/. */
+enum status archive_seal(struct archive_writer *w, struct err *err);
+
+/* Releases the lock. What was not committed is lost, as by a crash. */
+void archive_close(struct archive_writer **w);
+
+/* ---- reading ----------------------------------------------------------------------
+ */
+
+struct archive_reader;
+enum status archive_read(
+	struct archive_reader **out, const char *path, struct err *err);
+void archive_done(struct archive_reader **r);
+
+/* One row of metadata/messages.csv; texts live until the callback returns. */
+struct archive_row {
+	uint64_t seq, size;
+	const char *segment, *path, *folder, *uidl, *sha256, *date, *from, *to,
+		*subject, *message_id, *flags, *anomalies;
+	uint32_t occurrence;
+	bool sealed;
+};
+
+/* All messages in order, sealed and open, from the manifests. */
+enum status archive_each(struct archive_reader *r,
+	enum status (*each)(void *ctx, const struct archive_row *row, struct err *err),
+	void *ctx, struct err *err);
+
+/* The bytes of one message. ST_END when there is no such number. */
+enum status archive_get(struct archive_reader *r, uint64_t seq, mail_take *take,
+	void *ctx, struct err *err);
+
+struct archive_check {
+	uint64_t segments, messages, bytes; /* found good */
+	uint64_t damaged;                   /* things found bad */
+};
+/*
+ * Reads everything and compares: each file with manifest-sha256.txt, each message with
+ * its SHA-256 and size, each segment's rows with its entries, numbers without gap.
+ * Each finding goes to bad() as one sentence that names the file, message or byte
+ * range. ST_OK when all is good, ST_DENIED with EX_DATAERR when not.
+ */
+enum status archive_verify(struct archive_reader *r, struct archive_check *out,
+	void (*bad)(void *ctx, const char *what), void *ctx, struct err *err);
+
+#endif

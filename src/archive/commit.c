@@ -1,0 +1,440 @@
+/* commit.c: checksummed records; a torn end is seen and does not count. */
+#include "commit.h"
+#include "csv.h"
+
+#include <popferry/fs.h>
+#include <popferry/mem.h>
+#include <popferry/text.h>
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <zlib.h>
+
+enum { RECORD_MAX = CSV_ROW_MAX + 256, WINDOW = 512 * 1024, HEAD_MAX = 24 };
+
+static uint32_t crc_of(char kind, const char *p, size_t n)
+{
+	uLong c = crc32(0, (const unsigned char *)&kind, 1);
+
+	return (uint32_t)crc32(c, (const unsigned char *)p, (uInt)n);
+}
+
+/* ---- writing --------------------------------------------------------------------- */
+
+static void add_record(struct buf *b, char kind, const char *p, size_t n)
+{
+	buf_addf(b, "%c %zu %08" PRIx32 "\n", kind, n, crc_of(kind, p, n));
+	buf_add(b, p, n);
+	buf_addc(b, '\n');
+}
+
+static void add_text(struct buf *b, char kind, const char *fmt, ...)
+	__attribute__((format(printf, 3, 4)));
+
+static void add_text(struct buf *b, char kind, const char *fmt, ...)
+{
+	char text[256];
+	va_list ap;
+	int n;
+
+	va_start(ap, fmt);
+	n = vsnprintf(text, sizeof(text), fmt, ap);
+	va_end(ap);
+	add_record(b, kind, text, (size_t)n);
+}
+
+void commit_begin(struct buf *b, const struct policy *p, unsigned no, uint64_t first)
+{
+	add_text(b, 'B', "%d %s %u %" PRIu64, ARCHIVE_FORMAT, p->id, no, first);
+}
+
+void commit_source(struct buf *b, const char *source)
+{
+	add_record(b, 'S', source, strlen(source));
+}
+
+void commit_message(struct buf *b, uint64_t at, const unsigned char key[KEY],
+	uint32_t occurrence, const struct buf *row)
+{
+	struct buf r = BUF_INIT(RECORD_MAX);
+	char hex[2 * KEY + 1];
+
+	buf_addf(&r, "%" PRIu64 " %s %" PRIu32 "\n", at, text_hex(hex, key, KEY),
+		occurrence);
+	buf_add(&r, row->p, row->n);
+	add_record(b, 'R', r.p, r.n);
+	buf_free(&r);
+}
+
+void commit_member(
+	struct buf *b, uint64_t off, uint64_t len, uint64_t raw_at, uint64_t raw_len)
+{
+	add_text(b, 'M', "%" PRIu64 " %" PRIu64 " %" PRIu64 " %" PRIu64, off, len, raw_at,
+		raw_len);
+}
+
+void commit_done(struct buf *b, uint64_t part_len, unsigned members, uint64_t rest_len,
+	uint32_t rest_crc, uint64_t next)
+{
+	add_text(b, 'C', "%" PRIu64 " %u %" PRIu64 " %08" PRIx32 " %" PRIu64, part_len,
+		members, rest_len, rest_crc, next);
+}
+
+void commit_sealing(struct buf *b)
+{
+	add_record(b, 'Z', "", 0);
+}
+
+/* ---- reading records ----------------------------------------------------------------- */
+
+struct scan {
+	int fd;
+	uint64_t at, end; /* next record; bytes to look at */
+	char *win;        /* WINDOW bytes at most, from win_at */
+	uint64_t win_at;
+	size_t win_n;
+};
+
+struct record {
+	char kind;
+	const char *p; /* a NUL stands behind it, while it is looked at */
+	size_t n;
+	uint64_t next;
+};
+
+static enum status scan_open(struct scan *s, int fd, uint64_t end, struct err *err)
+{
+	struct stat st;
+
+	memset(s, 0, sizeof(*s));
+	if (fstat(fd, &st) < 0)
+		return err_sys(err, ST_FATAL, "commit log");
+	s->fd = fd;
+	s->end = end < (uint64_t)st.st_size ? end : (uint64_t)st.st_size;
+	s->win = xmalloc(WINDOW + 1);
+	return ST_OK;
+}
+
+/* Bytes at `at`: as many as there are, up to need. */
+static size_t look(struct scan *s, uint64_t at, size_t need, char **p)
+{
+	uint64_t left = at < s->end ? s->end - at : 0;
+	ssize_t n;
+
+	if (need > left)
+		need = (size_t)left;
+	if (at < s->win_at || at + need > s->win_at + s->win_n) {
+		n = fs_pread(s->fd, s->win, left < WINDOW ? (size_t)left : WINDOW, at);
+		s->win_at = at;
+		s->win_n = n > 0 ? (size_t)n : 0;
+		if (need > s->win_n)
+			need = s->win_n;
+	}
+	*p = s->win + (at - s->win_at);
+	return need;
+}
+
+/* The record at s->at; false when there is no whole and right one. */
+static bool next_record(struct scan *s, struct record *r)
+{
+	char head[HEAD_MAX + 1], *p;
+	size_t n = look(s, s->at, HEAD_MAX, &p), head_n, len;
+	unsigned crc;
+	int used = 0;
+	char kind;
+
+	memcpy(head, p, n);
+	head[n] = '\0';
+	if (sscanf(head, "%c %7zu %8x%n", &kind, &len, &crc, &used) != 3 ||
+		head[used] != '\n' || len > RECORD_MAX)
+		return false;
+	head_n = (size_t)used + 1;
+	if (look(s, s->at, head_n + len + 1, &p) != head_n + len + 1)
+		return false;
+	p += head_n;
+	if (p[len] != '\n' || crc_of(kind, p, len) != crc)
+		return false;
+	p[len] = '\0';
+	r->kind = kind;
+	r->p = p;
+	r->n = len;
+	r->next = s->at + head_n + len + 1;
+	return true;
+}
+
+/* The NUL was a LF, and the record may be looked at again. */
+static void step(struct scan *s, const struct record *r)
+{
+	s->win[r->next - 1 - s->win_at] = '\n';
+	s->at = r->next;
+}
+
+/*
+ * How many whole commits follow the bad record at s->at. Two mean that it was
+ * committed once, since a commit waits until the one before is durable.
+ */
+static unsigned commits_after(struct scan *s)
+{
+	unsigned found = 0;
+	struct record r;
+	uint64_t at = s->at;
+	char *p, *lf;
+	size_t n;
+
+	while (found < 2 && (n = look(s, at, 4096, &p)) > 1) {
+		lf = memchr(p, '\n', n - 1);
+		if (!lf) {
+			at += n - 1;
+			continue;
+		}
+		at += (uint64_t)(lf - p) + 1;
+		if (lf[1] != 'C')
+			continue;
+		s->at = at;
+		if (next_record(s, &r)) {
+			step(s, &r);
+			found++;
+		}
+	}
+	return found;
+}
+
+/* ---- reading the state ------------------------------------------------------------------ */
+
+struct member {
+	uint64_t off, len, raw, raw_len;
+};
+
+struct state_reader {
+	struct open_state *o;
+	const struct policy *p;
+	struct member *members;
+	size_t members_n;
+	struct csv csv;
+	size_t rows_ok, sources_ok; /* covered by a commit */
+	bool begun;
+};
+
+static enum status damaged(struct err *err, uint64_t at)
+{
+	return err_set(err, ST_DENIED, EX_DATAERR,
+		"the commit log of the open segment is damaged at byte %" PRIu64
+		": put open/ back from a copy of the archive, or move it away and run again "
+		"to fetch what it held",
+		at);
+}
+
+static bool take_begin(struct state_reader *sr, const struct record *r)
+{
+	char id[64];
+	int format;
+
+	if (sr->begun || sscanf(r->p, "%d %63s %u %" SCNu64, &format, id, &sr->o->no,
+				 &sr->o->first) != 4)
+		return false;
+	sr->begun = true;
+	return format == ARCHIVE_FORMAT && strcmp(id, sr->p->id) == 0 && sr->o->no > 0 &&
+		sr->o->no <= SEGMENT_NO_MAX && sr->o->first > 0 && sr->o->first <= SEQ_MAX;
+}
+
+static bool take_source(struct open_state *o, const struct record *r)
+{
+	size_t i;
+
+	for (i = 0; i < o->sources_n; i++)
+		if (strcmp(o->sources[i], r->p) == 0)
+			return true;
+	if (o->sources_n < SOURCES_MAX)
+		o->sources[o->sources_n++] = xmemdup0(r->p, r->n);
+	return true;
+}
+
+static enum status fill_row(void *ctx, char *const f[CSV_COLUMNS], struct err *err)
+{
+	struct idx_row *row = ctx;
+
+	(void)err;
+	row->seq = (uint32_t)strtoull(f[CSV_SEQ], NULL, 10);
+	row->size = strtoull(f[CSV_SIZE], NULL, 10);
+	return text_unhex(row->sha, DIGEST, f[CSV_SHA256]) ? ST_OK : ST_DENIED;
+}
+
+static bool take_row(struct state_reader *sr, const struct record *r)
+{
+	struct open_state *o = sr->o;
+	struct idx_row *row;
+	char key[2 * KEY + 1];
+	uint32_t occurrence;
+	uint64_t at;
+	int used = 0;
+
+	if (sscanf(r->p, "%" SCNu64 " %16s %" SCNu32 "%n", &at, key, &occurrence, &used) !=
+			3 ||
+		r->p[used] != '\n' || o->idx.n == SEGMENT_MESSAGES_MAX)
+		return false;
+	used++;
+	row = idx_add(&o->idx);
+	row->in = at;
+	row->occurrence = occurrence;
+	return text_unhex(row->key, KEY, key) &&
+		csv_feed(&sr->csv, r->p + used, r->n - (size_t)used, fill_row, row, NULL) ==
+			ST_OK &&
+		csv_end(&sr->csv, NULL) == ST_OK && row->seq == o->first + o->idx.n - 1;
+}
+
+static bool take_member(struct state_reader *sr, const struct record *r)
+{
+	struct member *m;
+
+	if (sr->members_n % 256 == 0)
+		sr->members = xreallocarray(
+			sr->members, sr->members_n + 256, sizeof(*sr->members));
+	m = &sr->members[sr->members_n++];
+	return sscanf(r->p, "%" SCNu64 " %" SCNu64 " %" SCNu64 " %" SCNu64, &m->off,
+		       &m->len, &m->raw, &m->raw_len) == 4;
+}
+
+static bool take_commit(struct state_reader *sr, const struct record *r)
+{
+	struct open_state *o = sr->o;
+	const struct member *m;
+
+	if (sscanf(r->p, "%" SCNu64 " %u %" SCNu64 " %" SCNx32 " %" SCNu64, &o->part_len,
+		    &o->members, &o->rest_len, &o->rest_crc, &o->next) != 5 ||
+		o->members != sr->members_n || o->next != o->first + o->idx.n)
+		return false;
+	m = o->members ? &sr->members[o->members - 1] : NULL;
+	o->rest_at = m ? m->raw + m->raw_len : 0;
+	sr->rows_ok = o->idx.n;
+	sr->sources_ok = o->sources_n;
+	o->log_len = r->next;
+	return o->part_len == (m ? m->off + m->len : 0);
+}
+
+static bool take_seal(struct open_state *o, const struct record *r)
+{
+	if (o->log_len == 0)
+		return false;
+	o->sealing = true;
+	o->log_len = r->next;
+	return true;
+}
+
+static bool take(struct state_reader *sr, const struct record *r)
+{
+	if (!sr->begun || sr->o->sealing)
+		return r->kind == 'B' && !sr->begun && take_begin(sr, r);
+	switch (r->kind) {
+	case 'S':
+		return take_source(sr->o, r);
+	case 'R':
+		return take_row(sr, r);
+	case 'M':
+		return take_member(sr, r);
+	case 'C':
+		return take_commit(sr, r);
+	case 'Z':
+		return take_seal(sr->o, r);
+	default:
+		return false;
+	}
+}
+
+/* Forgets what no commit covers; tar offsets become places in members or the rest. */
+static void place(struct state_reader *sr)
+{
+	struct open_state *o = sr->o;
+	size_t i, k = 0;
+
+	o->idx.n = sr->rows_ok;
+	while (o->sources_n > sr->sources_ok)
+		free(o->sources[--o->sources_n]);
+	for (i = 0; i < o->idx.n; i++) {
+		struct idx_row *r = &o->idx.rows[i];
+
+		while (k < o->members &&
+			sr->members[k].raw + sr->members[k].raw_len <= r->in)
+			k++;
+		if (k == o->members) {
+			r->off = REST;
+			r->len = o->rest_len;
+			r->in -= o->rest_at;
+		} else {
+			r->off = sr->members[k].off;
+			r->len = sr->members[k].len;
+			r->in -= sr->members[k].raw;
+		}
+	}
+}
+
+enum status open_state_read(
+	struct open_state *o, int fd, const struct policy *p, struct err *err)
+{
+	struct state_reader sr = { .o = o, .p = p };
+	struct scan s = { 0 };
+	struct record r;
+	enum status rc;
+
+	memset(o, 0, sizeof(*o));
+	csv_init(&sr.csv);
+	sr.csv.body = true; /* the log has no header line */
+	rc = scan_open(&s, fd, UINT64_MAX, err);
+	while (rc == ST_OK && next_record(&s, &r)) {
+		/* A record that is whole but wrong was written wrong. */
+		if (!take(&sr, &r)) {
+			rc = damaged(err, s.at);
+			break;
+		}
+		step(&s, &r);
+	}
+	if (rc == ST_OK && s.at < s.end && commits_after(&s) == 2)
+		rc = damaged(err, o->log_len);
+	place(&sr);
+	if (rc == ST_OK && o->idx.n == 0)
+		rc = ST_END;
+	if (rc != ST_OK)
+		open_state_free(o);
+	csv_release(&sr.csv);
+	free(sr.members);
+	free(s.win);
+	return rc;
+}
+
+void open_state_free(struct open_state *o)
+{
+	while (o->sources_n)
+		free(o->sources[--o->sources_n]);
+	idx_free(&o->idx);
+	memset(o, 0, sizeof(*o));
+}
+
+enum status open_state_rows(const struct open_state *o, int fd,
+	enum status (*each)(
+		void *ctx, size_t row, const char *line, size_t n, struct err *err),
+	void *ctx, struct err *err)
+{
+	struct scan s;
+	struct record r;
+	size_t row = 0;
+	enum status rc = scan_open(&s, fd, o->log_len, err);
+
+	while (rc == ST_OK && row < o->idx.n) {
+		const char *line;
+
+		if (!next_record(&s, &r)) {
+			rc = damaged(err, s.at);
+			break;
+		}
+		line = strchr(r.p, '\n');
+		if (r.kind == 'R' && line) {
+			line++;
+			rc = each(ctx, row++, line, r.n - (size_t)(line - r.p), err);
+		}
+		step(&s, &r);
+	}
+	free(s.win);
+	return rc;
+}

@@ -1,0 +1,255 @@
+/* csv.c: rows of messages.csv, built and taken apart. */
+#include "csv.h"
+
+#include <popferry/clock.h>
+#include <popferry/mem.h>
+#include <popferry/text.h>
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+static const char *const csv_columns[CSV_COLUMNS] = { "seq", "id", "path", "size", "sha256",
+	"md5", "edrm_mih", "source_folder", "source_uidl", "source_msgno",
+	"source_list_size", "retrieved_at", "internal_date", "date_hdr", "date_utc",
+	"from", "to", "cc", "bcc", "sender", "reply_to", "subject", "message_id",
+	"in_reply_to", "thread_id", "content_type", "attachments", "attachment_names",
+	"flags", "anomalies", "dkim", "retention_class", "retain_until", "duplicate_of",
+	"error" };
+
+/* ---- building ---------------------------------------------------------------- */
+
+/* The length of the UTF-8 character at s (RFC 3629), or 0. NUL is not one. */
+static size_t utf8_len(const unsigned char *s, size_t n)
+{
+	size_t len = s[0] < 0x80 ? 1
+		: s[0] >= 0xc2 && s[0] < 0xe0 ? 2
+		: s[0] >= 0xe0 && s[0] < 0xf0 ? 3
+		: s[0] >= 0xf0 && s[0] < 0xf5 ? 4
+					      : 0;
+	size_t i;
+
+	if (len == 0 || len > n || s[0] == 0)
+		return 0;
+	for (i = 1; i < len; i++)
+		if ((s[i] & 0xc0) != 0x80)
+			return 0;
+	if ((s[0] == 0xe0 && s[1] < 0xa0) || (s[0] == 0xed && s[1] >= 0xa0) ||
+		(s[0] == 0xf0 && s[1] < 0x90) || (s[0] == 0xf4 && s[1] >= 0x90))
+		return 0;
+	return len;
+}
+
+static void add_field(struct buf *b, const char *s, size_t n)
+{
+	size_t i = 0;
+
+	if (n > CSV_FIELD_MAX)
+		n = CSV_FIELD_MAX;
+	buf_addc(b, '"');
+	while (i < n) {
+		size_t len = utf8_len((const unsigned char *)s + i, n - i);
+
+		if (len == 0)
+			buf_adds(b, "\xef\xbf\xbd");
+		else if (s[i] == '"')
+			buf_adds(b, "\"\"");
+		else
+			buf_add(b, s + i, len);
+		i += len ? len : 1;
+	}
+	buf_addc(b, '"');
+}
+
+static void add_fields(struct buf *b, const char *const f[CSV_COLUMNS], const size_t *n)
+{
+	size_t i;
+
+	for (i = 0; i < CSV_COLUMNS; i++) {
+		if (i)
+			buf_addc(b, ',');
+		add_field(b, f[i] ? f[i] : "",
+			n && n[i] ? n[i]
+				  : strlen(f[i] ? f[i] : ""));
+	}
+	buf_adds(b, "\r\n");
+}
+
+void csv_header(struct buf *b)
+{
+	add_fields(b, csv_columns, NULL);
+}
+
+/* RFC 3339 with the zone the sender wrote. */
+static void zoned(char out[40], const struct when *w)
+{
+	time_t t = (time_t)(w->utc + w->zone * 60);
+	int z = abs(w->zone);
+	struct tm tm;
+	size_t n;
+
+	out[0] = '\0';
+	if (!w->known || !gmtime_r(&t, &tm))
+		return;
+	n = strftime(out, 32, "%Y-%m-%dT%H:%M:%S", &tm);
+	snprintf(out + n, 40 - n, "%c%02d:%02d", w->zone < 0 ? '-' : '+', z / 60 % 100,
+		z % 60);
+}
+
+static void judged(char out[32], const struct facts *f, int64_t retrieved)
+{
+	const struct when *r = &f->received_when;
+
+	if (f->date_when.known) {
+		clock_rfc3339(out, f->date_when.utc);
+		return;
+	}
+	clock_rfc3339(out, r->known ? r->utc : retrieved);
+	memcpy(out + strlen(out), "~", 2);
+}
+
+static void flags_of(char out[40], const struct archive_entry *e)
+{
+	snprintf(out, 40, "%s%s%s%s", e->seen ? " seen" : "",
+		e->answered ? " answered" : "", e->flagged ? " flagged" : "",
+		e->draft ? " draft" : "");
+}
+
+void csv_row(struct buf *b, uint64_t seq, const char *path, const struct message *m,
+	const struct archive_entry *e)
+{
+	char no[24], id[24], size[24], sha[2 * DIGEST + 1], msgno[24], list[24] = "";
+	char retrieved[24], internal[40], utc[32], flags[40], anomalies[160];
+	const struct facts *x = &m->facts;
+	const char *f[CSV_COLUMNS] = { NULL };
+	size_t n[CSV_COLUMNS] = { 0 };
+
+	snprintf(no, sizeof(no), "%" PRIu64, seq);
+	snprintf(id, sizeof(id), "%09" PRIu64, seq);
+	snprintf(size, sizeof(size), "%" PRIu64, x->size);
+	snprintf(msgno, sizeof(msgno), "%" PRIu32, e->number);
+	if (e->listed_size != UINT64_MAX)
+		snprintf(list, sizeof(list), "%" PRIu64, e->listed_size);
+	zoned(internal, &e->date);
+	judged(utc, x, e->retrieved);
+	flags_of(flags, e);
+	f[CSV_SEQ] = no;
+	f[CSV_ID] = id;
+	f[CSV_PATH] = path;
+	f[CSV_SIZE] = size;
+	f[CSV_SHA256] = text_hex(sha, x->sha256, DIGEST);
+	f[CSV_FOLDER] = *e->folder ? e->folder : "INBOX";
+	f[CSV_UIDL] = e->uidl_n ? e->uidl : NULL;
+	n[CSV_UIDL] = e->uidl_n;
+	f[CSV_MSGNO] = msgno;
+	f[CSV_LIST_SIZE] = list;
+	f[CSV_RETRIEVED] = clock_rfc3339(retrieved, e->retrieved);
+	f[CSV_INTERNAL_DATE] = internal;
+	f[CSV_DATE_HDR] = x->date;
+	f[CSV_DATE_UTC] = utc;
+	f[CSV_FROM] = x->from;
+	f[CSV_TO] = x->to;
+	f[CSV_CC] = x->cc;
+	f[CSV_SUBJECT] = x->subject;
+	f[CSV_MESSAGE_ID] = x->message_id;
+	f[CSV_FLAGS] = flags[0] ? flags + 1 : "";
+	f[CSV_ANOMALIES] = anomaly_names(x->anomalies, anomalies);
+	add_fields(b, f, n);
+}
+
+/* ---- taking apart -------------------------------------------------------------- */
+
+void csv_init(struct csv *c)
+{
+	memset(c, 0, sizeof(*c));
+	buf_init(&c->row, CSV_ROW_MAX);
+}
+
+void csv_release(struct csv *c)
+{
+	buf_free(&c->row);
+}
+
+static enum status damaged(struct err *err)
+{
+	return err_set(err, ST_DENIED, EX_DATAERR,
+		"metadata/messages.csv is damaged: it is not the table it should be");
+}
+
+static enum status row_done(struct csv *c, csv_take *take, void *ctx, struct err *err)
+{
+	char *f[CSV_COLUMNS];
+	size_t i;
+
+	if (c->fields != CSV_COLUMNS)
+		return damaged(err);
+	for (i = 0; i < CSV_COLUMNS; i++) {
+		f[i] = c->row.p + c->at[i];
+		if (!c->body && strcmp(f[i], csv_columns[i]) != 0)
+			return damaged(err);
+	}
+	if (!c->body) {
+		c->body = true;
+		return ST_OK;
+	}
+	return take(ctx, f, err);
+}
+
+/* One byte; false when it cannot stand here. */
+static bool put_byte(struct csv *c, char ch)
+{
+	switch (c->state) {
+	case CSV_START:
+		if (c->fields == 0)
+			buf_clear(&c->row);
+		if (ch != '"' || c->fields == CSV_COLUMNS)
+			return false;
+		c->at[c->fields++] = c->row.n;
+		c->state = CSV_IN;
+		return true;
+	case CSV_IN:
+		if (ch == '"')
+			c->state = CSV_QUOTE;
+		else
+			return ch != '\0' && buf_addc(&c->row, ch);
+		return true;
+	case CSV_QUOTE:
+		if (ch == '"') {
+			c->state = CSV_IN;
+			return buf_addc(&c->row, ch);
+		}
+		c->state = ch == ',' ? CSV_START : CSV_CR;
+		return (ch == ',' || ch == '\r') && buf_addc(&c->row, '\0');
+	default:
+		return ch == '\n';
+	}
+}
+
+enum status csv_feed(struct csv *c, const char *p, size_t n, csv_take *take, void *ctx,
+	struct err *err)
+{
+	size_t i;
+
+	for (i = 0; i < n; i++) {
+		bool eol = c->state == CSV_CR;
+		enum status rc;
+
+		if (!put_byte(c, p[i]))
+			return damaged(err);
+		if (!eol)
+			continue;
+		rc = row_done(c, take, ctx, err);
+		c->fields = 0;
+		c->state = CSV_START;
+		if (rc != ST_OK)
+			return rc;
+	}
+	return ST_OK;
+}
+
+enum status csv_end(const struct csv *c, struct err *err)
+{
+	return c->body && c->state == CSV_START && c->fields == 0 ? ST_OK : damaged(err);
+}

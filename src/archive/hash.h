@@ -1,0 +1,19 @@
+/* hash.h: SHA-256 in pieces, of memory and of files. */
+#ifndef ARCHIVE_HASH_H
+#define ARCHIVE_HASH_H
+
+#include <popferry/err.h>
+#include <popferry/mail.h>
+
+struct hash;
+
+void hash_begin(struct hash **out);
+void hash_put(struct hash *h, const void *p, size_t n);
+/* Frees *h. out may be NULL: given up. */
+void hash_end(struct hash **h, unsigned char out[DIGEST]);
+
+void hash_of(const void *p, size_t n, unsigned char out[DIGEST]);
+enum status hash_file(int dirfd, const char *name, unsigned char out[DIGEST],
+	uint64_t *size, struct err *err);
+
+#endif

@@ -1,0 +1,357 @@
+/* idx.c: the offset table of a segment: written, loaded, made anew. */
+#include "idx.h"
+#include "csv.h"
+#include "hash.h"
+#include "layout.h"
+#include "tar.h"
+
+#include <popferry/fs.h>
+#include <popferry/mem.h>
+#include <popferry/text.h>
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+enum { IDX_LINE_MAX = 256, IDX_MAX = IDX_LINE_MAX * (SEGMENT_MESSAGES_MAX + 2) };
+#define OFFSET_MAX (UINT64_C(1) << 60) /* no sum of two overflows */
+static const char head[] = "seq\tid\tmember_off\tmember_len\toff_in_member\tsize\tstate\t"
+			   "occurrence\tsha256\tkey\n";
+
+void idx_key(unsigned char out[KEY], const char *uidl, size_t n, uint32_t occurrence,
+	const unsigned char sha[DIGEST])
+{
+	unsigned char num[5] = { uidl != NULL, (unsigned char)(occurrence >> 24),
+		(unsigned char)(occurrence >> 16), (unsigned char)(occurrence >> 8),
+		(unsigned char)occurrence };
+	unsigned char full[DIGEST];
+	struct hash *h;
+
+	hash_begin(&h);
+	hash_put(h, num, sizeof(num));
+	hash_put(h, sha, DIGEST);
+	hash_put(h, uidl ? uidl : "", uidl ? n : 0);
+	hash_end(&h, full);
+	memcpy(out, full, KEY);
+}
+
+struct idx_row *idx_add(struct idx *x)
+{
+	struct idx_row *r;
+
+	if (x->n % 1024 == 0)
+		x->rows = xreallocarray(x->rows, x->n + 1024, sizeof(*x->rows));
+	r = &x->rows[x->n++];
+	memset(r, 0, sizeof(*r));
+	return r;
+}
+
+void idx_free(struct idx *x)
+{
+	free(x->rows);
+	memset(x, 0, sizeof(*x));
+}
+
+enum status idx_write(
+	const struct idx *x, int segdir, const char *segment, struct err *err)
+{
+	char name[FILE_NAME_MAX], sha[2 * DIGEST + 1], key[2 * KEY + 1];
+	struct buf b = BUF_INIT(IDX_MAX);
+	enum status rc;
+	size_t i;
+
+	buf_adds(&b, head);
+	for (i = 0; i < x->n; i++) {
+		const struct idx_row *r = &x->rows[i];
+
+		buf_addf(&b,
+			"%" PRIu32 "\t%09" PRIu32 "\t%" PRIu64 "\t%" PRIu64 "\t%" PRIu64
+			"\t%" PRIu64 "\tL\t%" PRIu32 "\t%s\t%s\n",
+			r->seq, r->seq, r->off, r->len, r->in, r->size, r->occurrence,
+			text_hex(sha, r->sha, DIGEST), text_hex(key, r->key, KEY));
+	}
+	buf_addf(&b, "tags\t-\t%" PRIu64 "\t%" PRIu64 "\n", x->tags_off, x->tags_len);
+	file_name(name, segment, ".idx");
+	rc = fs_replace(segdir, name, b.p, b.n, 0444, err);
+	buf_free(&b);
+	return rc;
+}
+
+/* ---- loading --------------------------------------------------------------------- */
+
+/* A decimal number and the tab or LF (already NUL) behind it. */
+static bool number(const char **s, uint64_t *out)
+{
+	char *end;
+
+	if (**s < '0' || **s > '9')
+		return false;
+	errno = 0;
+	*out = strtoull(*s, &end, 10);
+	if (errno || (*end != '\t' && *end != '\0'))
+		return false;
+	*s = end + (*end == '\t');
+	return true;
+}
+
+static bool hex(const char **s, unsigned char *out, size_t n)
+{
+	char t[2 * DIGEST + 1];
+
+	if (strnlen(*s, 2 * n) < 2 * n)
+		return false;
+	memcpy(t, *s, 2 * n);
+	t[2 * n] = '\0';
+	*s += 2 * n;
+	*s += **s == '\t';
+	return text_unhex(out, n, t);
+}
+
+static bool parse_row(struct idx *x, const char *s)
+{
+	uint64_t seq, id, occurrence;
+	struct idx_row r;
+
+	if (!number(&s, &seq) || !number(&s, &id) || id != seq || seq == 0 ||
+		seq > SEQ_MAX || !number(&s, &r.off) || !number(&s, &r.len) ||
+		!number(&s, &r.in) || !number(&s, &r.size) || *s++ != 'L' ||
+		*s++ != '\t' || !number(&s, &occurrence) || occurrence > UINT32_MAX ||
+		!hex(&s, r.sha, DIGEST) || !hex(&s, r.key, KEY) || *s)
+		return false;
+	if (x->n == SEGMENT_MESSAGES_MAX || (x->n && x->rows[x->n - 1].seq + 1 != seq))
+		return false;
+	if (r.off > OFFSET_MAX || r.len > OFFSET_MAX || r.in > OFFSET_MAX)
+		return false;
+	r.seq = (uint32_t)seq;
+	r.occurrence = (uint32_t)occurrence;
+	*idx_add(x) = r;
+	return true;
+}
+
+static bool parse(struct idx *x, char *text, size_t n)
+{
+	char *s, *end;
+
+	if (n < sizeof(head) - 1 || memcmp(text, head, sizeof(head) - 1) != 0 ||
+		memchr(text, '\0', n))
+		return false;
+	for (s = text + sizeof(head) - 1; (end = strchr(s, '\n')); s = end + 1) {
+		*end = '\0';
+		if (text_starts(s, "tags\t-\t")) {
+			const char *t = s + 7;
+
+			return number(&t, &x->tags_off) && number(&t, &x->tags_len) &&
+				*t == '\0' && end + 1 == text + n && x->n > 0 &&
+				x->tags_off <= OFFSET_MAX && x->tags_len <= OFFSET_MAX;
+		}
+		if (!parse_row(x, s))
+			return false;
+	}
+	return false;
+}
+
+enum status idx_load(struct idx *x, int segdir, const char *segment, struct err *err)
+{
+	char name[FILE_NAME_MAX];
+	enum status rc;
+	char *text;
+	size_t n;
+
+	memset(x, 0, sizeof(*x));
+	file_name(name, segment, ".idx");
+	rc = fs_read(&text, &n, segdir, name, IDX_MAX, err);
+	if (rc != ST_OK)
+		return rc;
+	if (!parse(x, text, n)) {
+		idx_free(x);
+		rc = err_set(err, ST_DENIED, EX_DATAERR, "segments/%s is damaged", name);
+	}
+	free(text);
+	return rc;
+}
+
+/* ---- making it anew ------------------------------------------------------------------ */
+
+struct rebuild {
+	struct idx *x;
+	size_t row; /* of messages.csv */
+};
+
+/* The keys come from the table; the table's own truth is verify's affair. */
+static enum status take_key(void *ctx, char *const f[CSV_COLUMNS], struct err *err)
+{
+	struct rebuild *rb = ctx;
+	struct idx_row *r;
+
+	if (rb->row == rb->x->n)
+		return err_set(err, ST_DENIED, EX_DATAERR,
+			"metadata/messages.csv has more rows than there are messages");
+	r = &rb->x->rows[rb->row++];
+	r->occurrence = 1;
+	idx_key(r->key, *f[CSV_UIDL] ? f[CSV_UIDL] : NULL, strlen(f[CSV_UIDL]), 1, r->sha);
+	return ST_OK;
+}
+
+static enum status take_message(struct rebuild *rb, struct entries *s,
+	const struct entry *e, uint64_t seq, struct err *err)
+{
+	struct idx *x = rb->x;
+	struct idx_row *r;
+	struct hash *h;
+	const char *p;
+	size_t n;
+	enum status rc;
+
+	if (x->n == SEGMENT_MESSAGES_MAX || seq == 0 ||
+		(x->n && x->rows[x->n - 1].seq + 1 != seq))
+		return err_set(err, ST_DENIED, EX_DATAERR,
+			"message %" PRIu64 " stands where another should", seq);
+	hash_begin(&h);
+	r = idx_add(x);
+	while ((rc = entries_data(s, &p, &n, err)) == ST_OK && n)
+		hash_put(h, p, n);
+	hash_end(&h, r->sha);
+	r->seq = (uint32_t)seq;
+	r->size = e->size;
+	r->in = e->at; /* in the whole tar; made relative at the end */
+	return rc;
+}
+
+static enum status take_csv(struct rebuild *rb, struct entries *s, struct err *err)
+{
+	struct csv c;
+	const char *p;
+	size_t n;
+	enum status rc;
+
+	csv_init(&c);
+	while ((rc = entries_data(s, &p, &n, err)) == ST_OK && n)
+		if ((rc = csv_feed(&c, p, n, take_key, rb, err)) != ST_OK)
+			break;
+	csv_release(&c);
+	return rc;
+}
+
+static enum status scan(struct rebuild *rb, struct entries *s, const char *segment,
+	uint64_t *tags_at, struct err *err)
+{
+	size_t skip = strlen(segment) + 1;
+	struct entry e;
+	uint64_t seq;
+	enum status rc;
+
+	while ((rc = entries_next(s, &e, err)) == ST_OK) {
+		const char *path = strlen(e.path) > skip ? e.path + skip : "";
+
+		if (message_path_seq(path, &seq)) {
+			rc = take_message(rb, s, &e, seq, err);
+		} else if (strcmp(path, "bag-info.txt") == 0) {
+			*tags_at = e.at;
+		} else if (strcmp(path, "metadata/messages.csv") == 0) {
+			rc = take_csv(rb, s, err);
+		}
+		if (rc != ST_OK)
+			break;
+	}
+	return rc == ST_END ? ST_OK : rc;
+}
+
+/* From offsets in the tar to offsets in members. */
+static void place(struct idx *x, const struct mark *m, size_t n, uint64_t tags_at,
+	uint64_t size)
+{
+	size_t i, k = 0;
+
+	for (i = 0; i < x->n && n; i++) {
+		struct idx_row *r = &x->rows[i];
+
+		while (k + 1 < n && m[k + 1].raw <= r->in)
+			k++;
+		r->off = m[k].file;
+		r->len = (k + 1 < n ? m[k + 1].file : size) - r->off;
+		r->in -= m[k].raw;
+	}
+	while (k + 1 < n && m[k + 1].raw <= tags_at)
+		k++;
+	x->tags_off = n ? m[k].file : 0;
+	x->tags_len = n ? size - x->tags_off : 0;
+}
+
+/* Plain tar shows no members; each entry can stand for one. */
+static void place_plain(struct idx *x, uint64_t tags_at, uint64_t size)
+{
+	size_t i;
+
+	for (i = 0; i < x->n; i++) {
+		struct idx_row *r = &x->rows[i];
+
+		r->off = i ? r->in : 0;
+		r->len = (i + 1 < x->n ? x->rows[i + 1].in : tags_at) - r->off;
+		r->in -= r->off;
+	}
+	x->tags_off = tags_at;
+	x->tags_len = size - tags_at;
+}
+
+enum status idx_rebuild(struct idx *x, int fd, enum archive_codec c,
+	const char *segment, struct err *err)
+{
+	struct rebuild rb = { x, 0 };
+	struct unpacker *u = NULL;
+	struct entries *s = NULL;
+	uint64_t tags_at = 0;
+	struct stat st;
+	enum status rc;
+	size_t n = 0;
+
+	memset(x, 0, sizeof(*x));
+	if (fstat(fd, &st) < 0)
+		return err_sys(err, ST_FATAL, "%s", segment);
+	unpacker_open(&u, c, fd, 0, (uint64_t)st.st_size, true);
+	rc = c == ARCHIVE_ZIP ? entries_open_zip(&s, fd, err) : entries_open(&s, u, err);
+	if (rc == ST_OK)
+		rc = scan(&rb, s, segment, &tags_at, err);
+	if (rc == ST_OK && (x->n == 0 || rb.row != x->n))
+		rc = err_set(err, ST_DENIED, EX_DATAERR,
+			"the messages and metadata/messages.csv do not agree");
+	if (rc == ST_OK && c == ARCHIVE_NONE)
+		place_plain(x, tags_at, (uint64_t)st.st_size);
+	else if (rc == ST_OK && c != ARCHIVE_ZIP) {
+		const struct mark *m = unpacker_marks(u, &n);
+
+		place(x, m, n, tags_at, (uint64_t)st.st_size);
+	}
+	if (rc < 0) {
+		idx_free(x);
+		err_note(err, "segments/%s%s", segment, codec_suffix(c));
+	}
+	entries_close(&s);
+	unpacker_close(&u);
+	return rc;
+}
+
+enum status idx_get(struct idx *x, int segdir, enum archive_codec c,
+	const char *segment, struct err *err)
+{
+	struct err lost = ERR_INIT;
+	enum status rc = idx_load(x, segdir, segment, &lost);
+	char name[FILE_NAME_MAX];
+	int fd;
+
+	if (rc == ST_OK)
+		return ST_OK;
+	if (rc == ST_FATAL)
+		return err_set(err, rc, lost.exit, "%s", lost.text);
+	file_name(name, segment, codec_suffix(c));
+	fd = openat(segdir, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+	if (fd < 0)
+		return err_sys(err, ST_FATAL, "open segments/%s", name);
+	rc = idx_rebuild(x, fd, c, segment, err);
+	close(fd);
+	return rc;
+}

@@ -1,0 +1,46 @@
+/*
+ * idx.h: where each message stands in its segment.
+ */
+#ifndef ARCHIVE_IDX_H
+#define ARCHIVE_IDX_H
+
+#include "member.h"
+
+enum { KEY = 8 };
+
+struct idx_row {
+	uint32_t seq, occurrence;
+	uint64_t off, len; /* of the member in the file */
+	uint64_t in;       /* of the entry's header in the unpacked member */
+	uint64_t size;
+	unsigned char sha[DIGEST], key[KEY];
+};
+
+struct idx {
+	struct idx_row *rows; /* seq without gaps */
+	size_t n;
+	uint64_t tags_off, tags_len; /* of the tag section; 0, 0 in an open segment */
+};
+
+/* What finds a message again: of UIDL (NULL: none), occurrence and SHA-256. */
+void idx_key(unsigned char out[KEY], const char *uidl, size_t n, uint32_t occurrence,
+	const unsigned char sha[DIGEST]);
+
+struct idx_row *idx_add(struct idx *x);
+void idx_free(struct idx *x);
+
+/* Writes segments/SEGMENT.idx, durable. */
+enum status idx_write(
+	const struct idx *x, int segdir, const char *segment, struct err *err);
+/* ST_END when there is none; ST_DENIED, EX_DATAERR when it makes no sense. */
+enum status idx_load(struct idx *x, int segdir, const char *segment, struct err *err);
+
+/* Makes it from the segment itself (fd), by reading all of it. */
+enum status idx_rebuild(struct idx *x, int fd, enum archive_codec c,
+	const char *segment, struct err *err);
+
+/* Loads it, or else rebuilds it. */
+enum status idx_get(struct idx *x, int segdir, enum archive_codec c,
+	const char *segment, struct err *err);
+
+#endif

@@ -1,0 +1,258 @@
+/* layout.c: names of files, segments and messages. */
+#include "layout.h"
+#include "hash.h"
+
+#include <popferry/fs.h>
+#include <popferry/mem.h>
+#include <popferry/text.h>
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+enum { PART_MAX = 80, PARTS_MAX = 8, HASH_HEX = 8 };
+
+static const struct {
+	const char *name, *suffix, *open_suffix;
+} codecs[] = {
+	[ARCHIVE_GZ] = { "gz", ".tar.gz", ".tar.gz.part" },
+	[ARCHIVE_ZST] = { "zst", ".tar.zst", ".tar.zst.part" },
+	[ARCHIVE_ZIP] = { "zip", ".zip", ".tar.part" },
+	[ARCHIVE_NONE] = { "none", ".tar", ".tar.part" },
+};
+
+const char *archive_codec_name(enum archive_codec c)
+{
+	return codecs[c].name;
+}
+
+const char *codec_suffix(enum archive_codec c)
+{
+	return codecs[c].suffix;
+}
+
+const char *codec_open_suffix(enum archive_codec c)
+{
+	return codecs[c].open_suffix;
+}
+
+void segment_name(char out[NAME_MAX_SEGMENT], const struct policy *p, unsigned no)
+{
+	snprintf(out, NAME_MAX_SEGMENT, "%s-%06u", p->slug, no % (SEGMENT_NO_MAX + 1));
+}
+
+void file_name(char out[FILE_NAME_MAX], const char *segment, const char *suffix)
+{
+	snprintf(out, FILE_NAME_MAX, "%s%s", segment, suffix);
+}
+
+void rest_name(char out[FILE_NAME_MAX], const char *segment, unsigned member)
+{
+	snprintf(out, FILE_NAME_MAX, "%s.rest-%06u.tar", segment, member);
+}
+
+static int by_number(const void *a, const void *b)
+{
+	unsigned x = *(const unsigned *)a, y = *(const unsigned *)b;
+
+	return x < y ? -1 : x > y;
+}
+
+/* The number in SLUG-N.EXT; 0 when it is something else. */
+static unsigned number_of(const char *name, const struct policy *p)
+{
+	char want[FILE_NAME_MAX], segment[NAME_MAX_SEGMENT];
+	size_t n = strlen(p->slug);
+	unsigned long no;
+
+	if (strncmp(name, p->slug, n) != 0 || name[n] != '-')
+		return 0;
+	no = strtoul(name + n + 1, NULL, 10);
+	if (no == 0 || no > SEGMENT_NO_MAX)
+		return 0;
+	segment_name(segment, p, (unsigned)no);
+	file_name(want, segment, codec_suffix(p->codec));
+	return strcmp(want, name) == 0 ? (unsigned)no : 0;
+}
+
+enum status segments_list(
+	unsigned **out, size_t *n, int segdir, const struct policy *p, struct err *err)
+{
+	int fd = openat(segdir, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	unsigned *list = NULL;
+	struct dirent *d;
+	DIR *dir;
+
+	*n = 0;
+	dir = fd < 0 ? NULL : fdopendir(fd);
+	if (!dir) {
+		if (fd >= 0)
+			close(fd);
+		return err_sys(err, ST_FATAL, "segments");
+	}
+	while ((d = readdir(dir))) {
+		unsigned no = number_of(d->d_name, p);
+
+		if (no == 0)
+			continue;
+		list = xreallocarray(list, *n + 1, sizeof(*list));
+		list[(*n)++] = no;
+	}
+	closedir(dir);
+	if (*n)
+		qsort(list, *n, sizeof(*list), by_number);
+	*out = list;
+	return ST_OK;
+}
+
+enum status open_log_find(unsigned *no, int opendir, const struct policy *p, struct err *err)
+{
+	char name[NAME_MAX_SEGMENT], file[FILE_NAME_MAX];
+	int fd = openat(opendir, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	size_t n = strlen(p->slug);
+	enum status rc = ST_OK;
+	struct dirent *d;
+	DIR *dir = fd < 0 ? NULL : fdopendir(fd);
+
+	*no = 0;
+	if (!dir) {
+		if (fd >= 0)
+			close(fd);
+		return err_sys(err, ST_FATAL, "open");
+	}
+	while (rc == ST_OK && (d = readdir(dir))) {
+		unsigned long k;
+
+		if (strncmp(d->d_name, p->slug, n) != 0 || d->d_name[n] != '-')
+			continue;
+		k = strtoul(d->d_name + n + 1, NULL, 10);
+		if (k == 0 || k > SEGMENT_NO_MAX)
+			continue;
+		segment_name(name, p, (unsigned)k);
+		file_name(file, name, ".log");
+		if (strcmp(file, d->d_name) != 0)
+			continue;
+		if (*no)
+			rc = err_set(err, ST_DENIED, EX_DATAERR,
+				"open/ has two commit logs: put it back from a copy of the "
+				"archive");
+		*no = (unsigned)k;
+	}
+	closedir(dir);
+	return rc;
+}
+
+/* ---- paths inside a segment ----------------------------------------------------- */
+
+static bool dos_device(const char *s, size_t n)
+{
+	static const char *const names[] = { "con", "prn", "aux", "nul" };
+	size_t i, stem = 0;
+
+	while (stem < n && s[stem] != '.')
+		stem++;
+	for (i = 0; stem == 3 && i < N_ELEMENTS(names); i++)
+		if (text_same_n(s, names[i], 3))
+			return true;
+	return stem == 4 && (text_same_n(s, "com", 3) || text_same_n(s, "lpt", 3)) &&
+		s[3] >= '0' && s[3] <= '9';
+}
+
+static bool fits(char c)
+{
+	return (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') ||
+		c == '.' || c == '_' || c == '-';
+}
+
+static void add_mark(struct buf *b, const char *s, size_t n)
+{
+	unsigned char sha[DIGEST];
+	char hex[HASH_HEX + 1];
+
+	hash_of(s, n, sha);
+	buf_addf(b, "~%s", text_hex(hex, sha, HASH_HEX / 2));
+}
+
+static void add_part(struct buf *b, const char *s, size_t n)
+{
+	size_t most = PART_MAX - HASH_HEX - 1, keep = n <= PART_MAX ? n : most, i;
+	char out[PART_MAX];
+	bool changed = keep < n;
+
+	for (i = 0; i < keep; i++)
+		out[i] = fits(s[i]) ? s[i] : '_';
+	if (out[0] == '.' || out[0] == '-' || dos_device(out, keep))
+		out[0] = '_';
+	if (out[keep - 1] == '.')
+		out[keep - 1] = '_';
+	changed = changed || memcmp(out, s, keep) != 0;
+	if (changed && keep > most)
+		keep = most;
+	buf_add(b, out, keep);
+	if (changed)
+		add_mark(b, s, n);
+}
+
+void folder_label(struct buf *out, const char *folder)
+{
+	struct buf b = BUF_INIT(2 * PARTS_MAX * PART_MAX);
+	const char *s = folder;
+	unsigned parts = 0;
+
+	while (*s && parts <= PARTS_MAX) {
+		size_t n = strcspn(s, "/");
+
+		if (n) {
+			if (parts++)
+				buf_addc(&b, '/');
+			add_part(&b, s, n);
+		}
+		s += n + (s[n] == '/');
+	}
+	if (parts == 0)
+		buf_adds(&b, "INBOX");
+	if (parts > PARTS_MAX || b.n > PATH_LABEL_MAX) {
+		size_t keep = PATH_LABEL_MAX - HASH_HEX - 1;
+
+		if (keep > b.n)
+			keep = b.n;
+		while (keep && (b.p[keep - 1] == '/' || b.p[keep - 1] == '.'))
+			keep--;
+		b.n = keep;
+		add_mark(&b, folder, strlen(folder));
+	}
+	buf_add(out, b.p, b.n);
+	buf_free(&b);
+}
+
+void message_path(struct buf *b, const char *folder, uint64_t seq)
+{
+	buf_adds(b, "data/eml/");
+	folder_label(b, folder);
+	buf_addf(b, "/%09" PRIu64 ".eml", seq);
+}
+
+bool message_path_seq(const char *path, uint64_t *seq)
+{
+	size_t n = strlen(path), i;
+	const char *digits;
+
+	if (n < strlen("data/eml/x/000000001.eml") || !text_starts(path, "data/eml/") ||
+		strcmp(path + n - 4, ".eml") != 0)
+		return false;
+	digits = path + n - 13;
+	if (digits[-1] != '/')
+		return false;
+	*seq = 0;
+	for (i = 0; i < 9; i++) {
+		if (digits[i] < '0' || digits[i] > '9')
+			return false;
+		*seq = *seq * 10 + (uint64_t)(digits[i] - '0');
+	}
+	return true;
+}

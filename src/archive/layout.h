@@ -1,0 +1,75 @@
+/*
+ * layout.h: names in an archive directory, archive.json, the top manifest.
+ */
+#ifndef ARCHIVE_LAYOUT_H
+#define ARCHIVE_LAYOUT_H
+
+#include <popferry/archive.h>
+#include <popferry/buf.h>
+
+enum {
+	ARCHIVE_FORMAT = 1,
+	SLUG_MAX = 32,
+	NAME_MAX_SEGMENT = SLUG_MAX + 8, /* "-", 6 digits, NUL */
+	FILE_NAME_MAX = 96,
+	SEGMENT_MESSAGES_MAX = 65000, /* zip: under 65 535 entries */
+	SEGMENT_NO_MAX = 999999,
+	PATH_LABEL_MAX = 160,
+};
+#define SEQ_MAX UINT64_C(999999999)
+
+/* archive.json */
+struct policy {
+	char id[64]; /* urn:uuid:... */
+	char slug[SLUG_MAX + 1];
+	enum archive_codec codec;
+	uint64_t member_bytes, segment_bytes, segment_messages;
+};
+
+/* ST_END when there is none; ST_DENIED, EX_DATAERR when damaged or newer. */
+enum status policy_load(struct policy *p, int dir, struct err *err);
+/* A new one from the configuration, written with README.txt beside it. */
+enum status policy_make(struct policy *p, int dir, const struct archive_config *cfg,
+	struct err *err);
+/* The README.txt of such an archive. */
+void readme_text(struct buf *b, const struct policy *p);
+
+/* ".tar.gz" and so on: of sealed segments, and of open ones (zip: ".tar"). */
+const char *codec_suffix(enum archive_codec c);
+const char *codec_open_suffix(enum archive_codec c);
+
+void segment_name(char out[NAME_MAX_SEGMENT], const struct policy *p, unsigned no);
+/* The file's name, of a fixed kind: "%s.idx" with the segment's name. */
+void file_name(char out[FILE_NAME_MAX], const char *segment, const char *suffix);
+void rest_name(char out[FILE_NAME_MAX], const char *segment, unsigned member);
+
+/* The numbers of the sealed segments, ascending; *out is the caller's. */
+enum status segments_list(unsigned **out, size_t *n, int segdir, const struct policy *p,
+	struct err *err);
+
+/* The number of the segment whose commit log is in open/; 0: there is none. */
+enum status open_log_find(unsigned *no, int opendir, const struct policy *p, struct err *err);
+
+/* "INBOX" or the folder's name made safe; see FORMAT. b: PATH_LABEL_MAX at least. */
+void folder_label(struct buf *b, const char *folder);
+/* "data/eml/LABEL/000000001.eml" */
+void message_path(struct buf *b, const char *folder, uint64_t seq);
+/* Whether it is such a path, and of which message. */
+bool message_path_seq(const char *path, uint64_t *seq);
+
+/* ---- manifest-sha256.txt of the directory --------------------------------- */
+
+/*
+ * Rewrites it: lines already there stay as they are, files without a line are
+ * read and get one.
+ */
+enum status manifest_update(
+	int dir, int segdir, const struct policy *p, struct err *err);
+
+/* Each line; damage ends it with ST_DENIED, no file with ST_END. */
+enum status manifest_each(int dir,
+	enum status (*each)(void *ctx, const char *name, const unsigned char sha[DIGEST],
+		struct err *err),
+	void *ctx, struct err *err);
+
+#endif

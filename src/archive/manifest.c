@@ -1,0 +1,171 @@
+/* manifest.c: manifest-sha256.txt, over all files that never change again. */
+#include "hash.h"
+#include "layout.h"
+
+#include <popferry/fs.h>
+#include <popferry/mem.h>
+#include <popferry/text.h>
+
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+static const char manifest[] = "manifest-sha256.txt";
+enum { MANIFEST_MAX = 512 * 1024 * 1024, LIST_MAX = 4 * (SEGMENT_NO_MAX + 1) };
+
+struct line {
+	char *name;
+	unsigned char sha[DIGEST];
+};
+
+struct lines {
+	struct line *p;
+	size_t n, cap;
+};
+
+static void lines_add(struct lines *l, const char *name, const unsigned char sha[DIGEST])
+{
+	if (l->n == l->cap) {
+		l->cap = l->cap ? 2 * l->cap : 16;
+		l->p = xreallocarray(l->p, l->cap, sizeof(*l->p));
+	}
+	l->p[l->n].name = xstrdup(name);
+	memcpy(l->p[l->n++].sha, sha, DIGEST);
+}
+
+static void lines_free(struct lines *l)
+{
+	while (l->n)
+		free(l->p[--l->n].name);
+	free(l->p);
+}
+
+static int by_name(const void *a, const void *b)
+{
+	return strcmp(((const struct line *)a)->name, ((const struct line *)b)->name);
+}
+
+/* One "HEX  NAME"; the LF is a NUL already. */
+static bool parse(char *s, unsigned char sha[DIGEST], const char **name)
+{
+	if (strlen(s) < 2 * DIGEST + 3 || s[2 * DIGEST] != ' ' || s[2 * DIGEST + 1] != ' ')
+		return false;
+	s[2 * DIGEST] = '\0';
+	*name = s + 2 * DIGEST + 2;
+	return text_unhex(sha, DIGEST, s) && **name != '/' && !strstr(*name, "..");
+}
+
+enum status manifest_each(int dir,
+	enum status (*each)(void *ctx, const char *name, const unsigned char sha[DIGEST],
+		struct err *err),
+	void *ctx, struct err *err)
+{
+	unsigned char sha[DIGEST];
+	const char *name;
+	char *text, *s, *end;
+	size_t n;
+	enum status rc = fs_read(&text, &n, dir, manifest, MANIFEST_MAX, err);
+
+	if (rc != ST_OK)
+		return rc;
+	for (s = text; rc == ST_OK && s < text + n; s = end + 1) {
+		end = memchr(s, '\n', (size_t)(text + n - s));
+		if (end)
+			*end = '\0';
+		if (!end || !parse(s, sha, &name)) {
+			rc = err_set(err, ST_DENIED, EX_DATAERR,
+				"%s is damaged at byte %zu: put it back from a copy of the "
+				"archive",
+				manifest, (size_t)(s - text));
+			break;
+		}
+		rc = each(ctx, name, sha, err);
+	}
+	free(text);
+	return rc;
+}
+
+static enum status keep(
+	void *ctx, const char *name, const unsigned char sha[DIGEST], struct err *err)
+{
+	struct lines *l = ctx;
+
+	if (l->n == LIST_MAX)
+		return err_set(err, ST_DENIED, EX_DATAERR, "%s has too many lines", manifest);
+	lines_add(l, name, sha);
+	return ST_OK;
+}
+
+/* A line for the file unless it has one among the first `known`, sorted ones. */
+static enum status cover(
+	struct lines *l, size_t known, int dir, const char *name, struct err *err)
+{
+	struct line key = { NULL, { 0 } };
+	unsigned char sha[DIGEST];
+	enum status rc;
+
+	key.name = xstrdup(name);
+	if (known && bsearch(&key, l->p, known, sizeof(*l->p), by_name)) {
+		free(key.name);
+		return ST_OK;
+	}
+	free(key.name);
+	rc = hash_file(dir, name, sha, NULL, err);
+	if (rc == ST_OK)
+		lines_add(l, name, sha);
+	return rc;
+}
+
+static enum status cover_segments(struct lines *l, size_t known, int dir, int segdir,
+	const struct policy *p, struct err *err)
+{
+	const char *const kinds[] = { codec_suffix(p->codec), ".idx" };
+	char name[NAME_MAX_SEGMENT], path[FILE_NAME_MAX], file[FILE_NAME_MAX];
+	unsigned *list = NULL;
+	size_t n, i, k;
+	enum status rc = segments_list(&list, &n, segdir, p, err);
+
+	for (i = 0; rc == ST_OK && i < n; i++)
+		for (k = 0; rc == ST_OK && k < N_ELEMENTS(kinds); k++) {
+			segment_name(name, p, list[i]);
+			file_name(file, name, kinds[k]);
+			if (faccessat(segdir, file, F_OK, 0) < 0)
+				continue; /* an index can be missing */
+			file_name(path, "segments/", file);
+			rc = cover(l, known, dir, path, err);
+		}
+	free(list);
+	return rc;
+}
+
+enum status manifest_update(
+	int dir, int segdir, const struct policy *p, struct err *err)
+{
+	struct buf b = BUF_INIT(MANIFEST_MAX);
+	struct lines l = { NULL, 0, 0 };
+	char hex[2 * DIGEST + 1];
+	size_t known, i;
+	enum status rc = manifest_each(dir, keep, &l, err);
+
+	if (rc < 0)
+		goto out;
+	if (l.n)
+		qsort(l.p, l.n, sizeof(*l.p), by_name);
+	known = l.n;
+	rc = cover(&l, known, dir, "README.txt", err);
+	if (rc == ST_OK)
+		rc = cover(&l, known, dir, "archive.json", err);
+	if (rc == ST_OK)
+		rc = cover_segments(&l, known, dir, segdir, p, err);
+	if (rc < 0)
+		goto out;
+	qsort(l.p, l.n, sizeof(*l.p), by_name);
+	for (i = 0; i < l.n; i++)
+		buf_addf(&b, "%s  %s\n", text_hex(hex, l.p[i].sha, DIGEST), l.p[i].name);
+	rc = fs_replace(dir, manifest, b.p, b.n, 0644, err);
+out:
+	lines_free(&l);
+	buf_free(&b);
+	return rc;
+}

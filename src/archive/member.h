@@ -1,0 +1,48 @@
+/*
+ * member.h: members, the pieces of a segment that can be unpacked alone.
+ *
+ * For zip these functions do what they do for plain tar: a zip's open segment
+ * is one.
+ */
+#ifndef ARCHIVE_MEMBER_H
+#define ARCHIVE_MEMBER_H
+
+#include <popferry/archive.h>
+
+/* Tar bytes at which a member is whole, for new archives. */
+uint64_t member_bytes(enum archive_codec c);
+
+/* ---- one member going out ------------------------------------------------ */
+
+struct packer;
+
+/* raw is the exact number of bytes that will be put. */
+void packer_begin(struct packer **out, enum archive_codec c, int fd, uint64_t raw);
+enum status packer_put(struct packer *p, const void *d, size_t n, struct err *err);
+/* Frees *p, also on failure. *len is what the member takes in the file. */
+enum status packer_end(struct packer **p, uint64_t *len, struct err *err);
+void packer_drop(struct packer **p);
+
+/* ---- members coming in ---------------------------------------------------- */
+
+struct unpacker;
+
+/* Where a member starts: in the file, and in the bytes it gives. */
+struct mark {
+	uint64_t file, raw;
+};
+
+/*
+ * Unpacks the members in [off, off + len) of fd one after the other. It must
+ * end where a member ends. With marks their starts are noted.
+ */
+void unpacker_open(struct unpacker **out, enum archive_codec c, int fd, uint64_t off,
+	uint64_t len, bool marks);
+/* *n is 0 at the end. ST_DENIED, EX_DATAERR when it cannot be unpacked. */
+enum status unpacker_next(
+	struct unpacker *u, const char **p, size_t *n, struct err *err);
+enum status unpacker_skip(struct unpacker *u, uint64_t n, struct err *err);
+const struct mark *unpacker_marks(const struct unpacker *u, size_t *n);
+void unpacker_close(struct unpacker **u);
+
+#endif

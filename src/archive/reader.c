@@ -1,0 +1,443 @@
+/* reader.c: what is in an archive, without a lock. */
+#include "reader.h"
+#include "csv.h"
+#include "hash.h"
+#include "segment.h"
+
+#include <popferry/clock.h>
+#include <popferry/fs.h>
+#include <popferry/mem.h>
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+/* A writer at work may seal between two looks; then a third one is needed. */
+enum { LOOKS = 20, LOOK_PAUSE = 20 };
+
+enum status reader_open_sealed(
+	int *fd, const struct archive_reader *r, const struct sealed *s, struct err *err)
+{
+	*fd = openat(r->segdir, s->file, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+	return *fd < 0 ? err_sys(err, ST_FATAL, "open segments/%s", s->file) : ST_OK;
+}
+
+static void close_fd(int *fd)
+{
+	if (*fd >= 0)
+		close(*fd);
+	*fd = -1;
+}
+
+/* ---- a look at it ------------------------------------------------------------------------ */
+
+static enum status list_sealed(struct archive_reader *r, struct err *err)
+{
+	unsigned *list = NULL;
+	size_t n, i;
+	enum status rc = segments_list(&list, &n, r->segdir, &r->policy, err);
+
+	free(r->sealed);
+	r->sealed = xcalloc(n, sizeof(*r->sealed));
+	r->sealed_n = r->idx_of = n;
+	for (i = 0; i < n; i++) {
+		struct sealed *s = &r->sealed[i];
+
+		s->no = list[i];
+		segment_name(s->name, &r->policy, s->no);
+		file_name(s->file, s->name, codec_suffix(r->policy.codec));
+	}
+	free(list);
+	return rc;
+}
+
+/* ST_RETRY: a file is gone or not there yet, since a writer is at work. */
+static enum status open_data(int *fd, int opendir, const char *name, struct err *err)
+{
+	*fd = openat(opendir, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+	if (*fd < 0)
+		return err_sys(err, errno == ENOENT ? ST_RETRY : ST_FATAL, "open/%s", name);
+	return ST_OK;
+}
+
+static enum status look_log(struct archive_reader *r, int opendir, struct err *err)
+{
+	unsigned last = r->sealed_n ? r->sealed[r->sealed_n - 1].no : 0;
+	char file[FILE_NAME_MAX];
+	enum status rc = open_log_find(&r->log_no, opendir, &r->policy, err);
+
+	/* A log whose segment is sealed says nothing new. */
+	if (rc < 0 || r->log_no <= last)
+		return rc;
+	if (r->log_no > last + 1)
+		return err_set(err, ST_RETRY, EX_DATAERR,
+			"the segment before open/%s-%06u is missing: put it back from a copy of "
+			"the archive",
+			r->policy.slug, r->log_no);
+	segment_name(r->open_name, &r->policy, r->log_no);
+	file_name(file, r->open_name, ".log");
+	rc = open_data(&r->log, opendir, file, err);
+	if (rc < 0)
+		return rc;
+	rc = open_state_read(&r->open, r->log, &r->policy, err);
+	if (rc != ST_OK)
+		return rc == ST_END ? ST_OK : rc;
+	r->has_open = true;
+	file_name(file, r->open_name, codec_open_suffix(r->policy.codec));
+	if (r->open.members)
+		rc = open_data(&r->part, opendir, file, err);
+	rest_name(file, r->open_name, r->open.members + 1);
+	if (rc == ST_OK && r->open.rest_len)
+		rc = open_data(&r->rest, opendir, file, err);
+	return rc;
+}
+
+static void forget_open(struct archive_reader *r)
+{
+	close_fd(&r->log);
+	close_fd(&r->part);
+	close_fd(&r->rest);
+	open_state_free(&r->open);
+	r->has_open = false;
+}
+
+static enum status look(struct archive_reader *r, struct err *err)
+{
+	struct err why = ERR_INIT;
+	enum status rc;
+	int opendir, i;
+
+	for (i = 0; i < LOOKS; i++) {
+		rc = list_sealed(r, err);
+		opendir = openat(r->dir, "open", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+		/* A copy of the archive may be without it. */
+		if (rc < 0 || opendir < 0)
+			return rc;
+		rc = look_log(r, opendir, &why);
+		close(opendir);
+		if (rc != ST_RETRY)
+			break;
+		forget_open(r);
+		clock_sleep(LOOK_PAUSE);
+	}
+	if (rc == ST_RETRY)
+		return err_set(err, ST_DENIED, EX_DATAERR, "%s", why.text);
+	if (rc < 0)
+		return err_set(err, rc, why.exit, "%s", why.text);
+	return ST_OK;
+}
+
+enum status archive_read(struct archive_reader **out, const char *path, struct err *err)
+{
+	struct archive_reader *r = xcalloc(1, sizeof(*r));
+	enum status rc;
+
+	r->segdir = r->log = r->part = r->rest = -1;
+	r->dir = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (r->dir < 0) {
+		rc = err_set(err, ST_DENIED, EX_NOINPUT, "archive %s: %s", path,
+			strerror(errno));
+		goto out;
+	}
+	rc = policy_load(&r->policy, r->dir, err);
+	if (rc == ST_END)
+		rc = err_set(err, ST_DENIED, EX_DATAERR,
+			"it is no archive: it has no archive.json");
+	if (rc < 0)
+		goto note;
+	r->segdir = openat(r->dir, "segments", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	rc = r->segdir < 0 ? err_sys(err, ST_FATAL, "segments") : look(r, err);
+note:
+	if (rc < 0)
+		err_note(err, "archive %s", path);
+out:
+	if (rc < 0)
+		archive_done(&r);
+	*out = r;
+	return rc;
+}
+
+void archive_done(struct archive_reader **rp)
+{
+	struct archive_reader *r = *rp;
+
+	if (!r)
+		return;
+	forget_open(r);
+	close_fd(&r->segdir);
+	close_fd(&r->dir);
+	idx_free(&r->idx);
+	free(r->sealed);
+	free(r);
+	*rp = NULL;
+}
+
+/* ---- each ------------------------------------------------------------------------------------ */
+
+struct each {
+	enum status (*take)(void *ctx, const struct archive_row *row, struct err *err);
+	void *ctx;
+	const char *segment;
+	const struct idx *x;
+	size_t row;
+	bool sealed;
+	struct csv csv;
+};
+
+static enum status each_row(void *ctx, char *const f[CSV_COLUMNS], struct err *err)
+{
+	struct each *e = ctx;
+	struct archive_row row = {
+		.seq = strtoull(f[CSV_SEQ], NULL, 10),
+		.size = strtoull(f[CSV_SIZE], NULL, 10),
+		.segment = e->segment,
+		.path = f[CSV_PATH],
+		.folder = f[CSV_FOLDER],
+		.uidl = f[CSV_UIDL],
+		.sha256 = f[CSV_SHA256],
+		.date = f[CSV_INTERNAL_DATE],
+		.from = f[CSV_FROM],
+		.to = f[CSV_TO],
+		.subject = f[CSV_SUBJECT],
+		.message_id = f[CSV_MESSAGE_ID],
+		.flags = f[CSV_FLAGS],
+		.anomalies = f[CSV_ANOMALIES],
+		.sealed = e->sealed,
+	};
+	size_t i = e->row++;
+
+	row.occurrence = i < e->x->n ? e->x->rows[i].occurrence : 1;
+	return e->take(e->ctx, &row, err);
+}
+
+static enum status each_line(
+	void *ctx, size_t row, const char *line, size_t n, struct err *err)
+{
+	struct each *e = ctx;
+
+	(void)row;
+	return csv_feed(&e->csv, line, n, each_row, e, err);
+}
+
+static enum status each_sealed(
+	struct archive_reader *r, const struct sealed *s, struct each *e, struct err *err)
+{
+	struct entries *entries = NULL;
+	struct unpacker *u = NULL;
+	struct idx x = { 0 };
+	const char *p;
+	size_t n;
+	int fd = -1;
+	enum status rc = idx_get(&x, r->segdir, r->policy.codec, s->name, err);
+
+	e->segment = s->name;
+	e->x = &x;
+	e->row = 0;
+	e->sealed = true;
+	e->csv.body = false;
+	if (rc == ST_OK)
+		rc = reader_open_sealed(&fd, r, s, err);
+	if (rc == ST_OK)
+		rc = segment_tag(&entries, &u, fd, r->policy.codec, s->name, &x,
+			tag_names[TAG_CSV], err);
+	while (rc == ST_OK && (rc = entries_data(entries, &p, &n, err)) == ST_OK && n)
+		rc = csv_feed(&e->csv, p, n, each_row, e, err);
+	if (rc == ST_OK)
+		rc = csv_end(&e->csv, err);
+	entries_close(&entries);
+	unpacker_close(&u);
+	close_fd(&fd);
+	idx_free(&x);
+	return rc;
+}
+
+enum status archive_each(struct archive_reader *r,
+	enum status (*take)(void *ctx, const struct archive_row *row, struct err *err),
+	void *ctx, struct err *err)
+{
+	struct each e = { .take = take, .ctx = ctx };
+	enum status rc = ST_OK;
+	size_t i;
+
+	csv_init(&e.csv);
+	for (i = 0; rc == ST_OK && i < r->sealed_n; i++)
+		rc = each_sealed(r, &r->sealed[i], &e, err);
+	if (rc == ST_OK && r->has_open) {
+		e.segment = r->open_name;
+		e.x = &r->open.idx;
+		e.row = 0;
+		e.sealed = false;
+		e.csv.body = true; /* the log has no header line */
+		rc = open_state_rows(&r->open, r->log, each_line, &e, err);
+	}
+	csv_release(&e.csv);
+	return rc;
+}
+
+/* ---- get --------------------------------------------------------------------------------------- */
+
+struct get {
+	int fd;
+	enum archive_codec codec;
+	const char *segment;
+	const struct idx_row *row;
+	mail_take *take;
+	void *ctx;
+	bool begun; /* bytes have been given away */
+};
+
+/* The entry is there and is the right one, or ST_DENIED. */
+static enum status get_find(struct get *g, struct entries *s, struct err *err)
+{
+	size_t n = strlen(g->segment);
+	struct entry e;
+	uint64_t seq;
+	enum status rc;
+
+	while ((rc = entries_next(s, &e, err)) == ST_OK) {
+		bool right = strncmp(e.path, g->segment, n) == 0 && e.path[n] == '/' &&
+			message_path_seq(e.path + n + 1, &seq) && seq == g->row->seq;
+
+		if (right && e.size == g->row->size)
+			return ST_OK;
+		if (right || g->codec != ARCHIVE_ZIP)
+			break;
+	}
+	if (rc < 0)
+		return rc;
+	return err_set(err, ST_DENIED, EX_DATAERR,
+		"message %" PRIu32 " is not where the index says", g->row->seq);
+}
+
+static enum status get_bytes(struct get *g, struct entries *s, struct err *err)
+{
+	unsigned char sha[DIGEST];
+	struct hash *h;
+	const char *p;
+	size_t n;
+	enum status rc;
+
+	hash_begin(&h);
+	while ((rc = entries_data(s, &p, &n, err)) == ST_OK && n) {
+		hash_put(h, p, n);
+		g->begun = true;
+		g->take(g->ctx, p, n);
+	}
+	hash_end(&h, sha);
+	if (rc == ST_OK && memcmp(sha, g->row->sha, DIGEST) != 0)
+		rc = err_set(err, ST_DENIED, EX_DATAERR,
+			"message %" PRIu32 " was changed: its SHA-256 is not the recorded one",
+			g->row->seq);
+	return rc;
+}
+
+static enum status get_one(struct get *g, struct err *err)
+{
+	const struct idx_row *row = g->row;
+	uint64_t off = row->off == REST ? 0 : row->off;
+	struct unpacker *u = NULL;
+	struct entries *s = NULL;
+	enum status rc;
+
+	unpacker_open(&u, g->codec, g->fd, off, row->len, false);
+	if (g->codec == ARCHIVE_ZIP) {
+		rc = entries_open_zip(&s, g->fd, err);
+	} else {
+		rc = unpacker_skip(u, row->in, err);
+		if (rc == ST_OK)
+			rc = entries_open(&s, u, err);
+	}
+	if (rc == ST_OK)
+		rc = get_find(g, s, err);
+	if (rc == ST_OK)
+		rc = get_bytes(g, s, err);
+	entries_close(&s);
+	unpacker_close(&u);
+	return rc;
+}
+
+static enum status get_sealed(struct archive_reader *r, const struct sealed *s, struct get *g,
+	uint64_t seq, struct err *err)
+{
+	struct err why = ERR_INIT;
+	enum status rc = reader_open_sealed(&g->fd, r, s, err);
+
+	if (rc < 0)
+		return rc;
+	g->segment = s->name;
+	g->codec = r->policy.codec;
+	g->row = &r->idx.rows[seq - s->first];
+	rc = get_one(g, &why);
+	/* An index that leads astray can be done without. */
+	if (rc == ST_DENIED && !g->begun) {
+		idx_free(&r->idx);
+		r->idx_of = r->sealed_n;
+		if (idx_rebuild(&r->idx, g->fd, g->codec, s->name, &why) == ST_OK &&
+			seq >= r->idx.rows[0].seq &&
+			seq - r->idx.rows[0].seq < r->idx.n) {
+			g->row = &r->idx.rows[seq - r->idx.rows[0].seq];
+			rc = get_one(g, &why);
+		}
+	}
+	close_fd(&g->fd);
+	if (rc < 0)
+		err_set(err, rc, why.exit, "segments/%s: %s", s->file, why.text);
+	return rc;
+}
+
+static enum status load_idx(struct archive_reader *r, size_t i, struct err *err)
+{
+	struct sealed *s = &r->sealed[i];
+	enum status rc;
+
+	if (r->idx_of == i)
+		return ST_OK;
+	idx_free(&r->idx);
+	r->idx_of = r->sealed_n;
+	rc = idx_get(&r->idx, r->segdir, r->policy.codec, s->name, err);
+	if (rc < 0)
+		return rc;
+	r->idx_of = i;
+	s->first = r->idx.rows[0].seq;
+	s->last = r->idx.rows[r->idx.n - 1].seq;
+	return ST_OK;
+}
+
+static enum status get_open(
+	struct archive_reader *r, struct get *g, uint64_t seq, struct err *err)
+{
+	enum archive_codec c = r->policy.codec;
+	enum status rc;
+
+	g->row = &r->open.idx.rows[seq - r->open.first];
+	g->segment = r->open_name;
+	g->fd = g->row->off == REST ? r->rest : r->part;
+	g->codec = g->row->off == REST || c == ARCHIVE_ZIP ? ARCHIVE_NONE : c;
+	rc = get_one(g, err);
+	return rc < 0 ? err_note(err, "open/%s", r->open_name) : rc;
+}
+
+enum status archive_get(struct archive_reader *r, uint64_t seq, mail_take *take, void *ctx,
+	struct err *err)
+{
+	struct get g = { .take = take, .ctx = ctx };
+	size_t i;
+
+	if (r->has_open && seq >= r->open.first && seq < r->open.next)
+		return get_open(r, &g, seq, err);
+	for (i = 0; i < r->sealed_n; i++) {
+		struct sealed *s = &r->sealed[i];
+		enum status rc = s->last && (seq < s->first || seq > s->last)
+			? ST_OK
+			: load_idx(r, i, err);
+
+		if (rc < 0)
+			return rc;
+		if (seq >= s->first && seq <= s->last)
+			return get_sealed(r, s, &g, seq, err);
+	}
+	return ST_END;
+}

@@ -1,0 +1,255 @@
+/* recover.c: open/ is brought back to the last commit. See FORMAT. */
+#include "writer.h"
+
+#include <popferry/fault.h>
+#include <popferry/fs.h>
+#include <popferry/mem.h>
+#include <popferry/text.h>
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#include <zlib.h>
+
+static enum status list_dir(DIR **out, int dirfd, struct err *err)
+{
+	int fd = openat(dirfd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+	*out = fd < 0 ? NULL : fdopendir(fd);
+	if (*out)
+		return ST_OK;
+	if (fd >= 0)
+		close(fd);
+	return err_sys(err, ST_FATAL, "read directory");
+}
+
+static enum status drop(int dir, const char *name, struct err *err)
+{
+	if (unlinkat(dir, name, 0) < 0 && errno != ENOENT)
+		return err_sys(err, ST_FATAL, "remove %s", name);
+	return ST_OK;
+}
+
+static bool listed(const char *const names[], const char *name)
+{
+	size_t i;
+
+	for (i = 0; names[i]; i++)
+		if (strcmp(names[i], name) == 0)
+			return true;
+	return false;
+}
+
+enum status open_sweep(
+	struct archive_writer *w, const char *const keep[], struct err *err)
+{
+	size_t n = strlen(w->policy.slug);
+	struct dirent *e;
+	DIR *d;
+	enum status rc = list_dir(&d, w->opendir, err);
+
+	if (rc < 0)
+		return rc;
+	while (rc == ST_OK && (e = readdir(d)))
+		if (strncmp(e->d_name, w->policy.slug, n) == 0 && e->d_name[n] == '-' &&
+			!listed(keep, e->d_name))
+			rc = drop(w->opendir, e->d_name, err);
+	closedir(d);
+	return rc;
+}
+
+/* What a replacement of a file that did not come to its rename left behind. */
+static enum status sweep_new(int dir, struct err *err)
+{
+	struct dirent *e;
+	DIR *d;
+	enum status rc = list_dir(&d, dir, err);
+
+	if (rc < 0)
+		return rc;
+	while (rc == ST_OK && (e = readdir(d))) {
+		size_t n = strlen(e->d_name);
+
+		if (e->d_name[0] == '.' && n > 5 && strcmp(e->d_name + n - 4, ".new") == 0)
+			rc = drop(dir, e->d_name, err);
+	}
+	closedir(d);
+	return rc;
+}
+
+/* ---- the state of the last commit ------------------------------------------------------- */
+
+static enum status short_file(const char *name, struct err *err)
+{
+	return err_set(err, ST_DENIED, EX_DATAERR,
+		"open/%s has lost bytes that were committed: put open/ back from a copy of the "
+		"archive, or move it away and run again to fetch what it held",
+		name);
+}
+
+/* Opens a file and cuts it to what was committed. */
+static enum status cut(struct archive_writer *w, int *fd, const char *name, uint64_t len,
+	struct err *err)
+{
+	struct stat st;
+	enum status rc = writer_open_file(fd, w->opendir, name, O_RDWR, err);
+
+	if (rc < 0)
+		return errno == ENOENT ? short_file(name, err) : rc;
+	if (fstat(*fd, &st) < 0)
+		return err_sys(err, ST_FATAL, "%s", name);
+	if ((uint64_t)st.st_size < len)
+		return short_file(name, err);
+	if (ftruncate(*fd, (off_t)len) < 0 || lseek(*fd, (off_t)len, SEEK_SET) < 0)
+		return err_sys(err, ST_FATAL, "cut %s", name);
+	return ST_OK;
+}
+
+static enum status load_rest(
+	struct open_segment *g, const struct open_state *o, const char *name, struct err *err)
+{
+	char *p = xmalloc((size_t)o->rest_len + 1);
+	ssize_t n = fs_pread(g->rest, p, (size_t)o->rest_len, 0);
+	enum status rc = ST_OK;
+
+	if (n < 0)
+		rc = err_sys(err, ST_FATAL, "read %s", name);
+	else if ((uint64_t)n != o->rest_len ||
+		crc32(0, (const unsigned char *)p, (uInt)n) != o->rest_crc ||
+		!buf_add(&g->raw, p, (size_t)n))
+		rc = short_file(name, err);
+	g->rest_len = g->raw.n;
+	free(p);
+	return rc;
+}
+
+static enum status restore(
+	struct archive_writer *w, const struct open_state *o, struct err *err)
+{
+	char log[FILE_NAME_MAX], part[FILE_NAME_MAX] = "", rest[FILE_NAME_MAX] = "";
+	const char *const keep[] = { log, part, rest, NULL };
+	struct open_segment *g = w->seg;
+	enum status rc;
+
+	g->next = o->next;
+	g->part_len = o->part_len;
+	g->members = o->members;
+	g->raw_at = o->rest_at;
+	g->sealing = o->sealing;
+	file_name(log, g->name, ".log");
+	rc = cut(w, &g->log, log, o->log_len, err);
+	fault_step("archive-recover-log");
+	if (rc == ST_OK && o->members) {
+		file_name(part, g->name, codec_open_suffix(w->policy.codec));
+		rc = cut(w, &g->part, part, o->part_len, err);
+	}
+	fault_step("archive-recover-part");
+	if (rc == ST_OK && o->rest_len) {
+		g->rest_no = o->members + 1;
+		rest_name(rest, g->name, g->rest_no);
+		rc = o->rest_len <= w->policy.member_bytes
+			? cut(w, &g->rest, rest, o->rest_len, err)
+			: short_file(rest, err);
+		if (rc == ST_OK)
+			rc = load_rest(g, o, rest, err);
+	}
+	return rc == ST_OK ? open_sweep(w, keep, err) : rc;
+}
+
+static enum status recover_open(struct archive_writer *w, unsigned no, struct err *err)
+{
+	static const char *const nothing[] = { NULL };
+	char name[NAME_MAX_SEGMENT], file[FILE_NAME_MAX];
+	struct open_state o;
+	enum status rc;
+	int fd;
+
+	segment_name(name, &w->policy, no);
+	file_name(file, name, ".log");
+	rc = writer_open_file(&fd, w->opendir, file, O_RDONLY, err);
+	if (rc < 0)
+		return rc;
+	rc = open_state_read(&o, fd, &w->policy, err);
+	close(fd);
+	if (rc == ST_END)
+		return open_sweep(w, nothing, err);
+	if (rc < 0)
+		return rc;
+	if (o.no != no || no != w->last_no + 1 || o.first != w->last_seq + 1) {
+		rc = err_set(err, ST_DENIED, EX_DATAERR,
+			"open/%s does not follow the last segment: put segments/ and open/ "
+			"back from one copy of the archive",
+			file);
+	} else {
+		segment_new(w, no, o.first);
+		rc = restore(w, &o, err);
+		if (rc == ST_OK && o.sealing)
+			rc = seal_segment(w, err);
+	}
+	open_state_free(&o);
+	return rc;
+}
+
+/* ---- all of it ----------------------------------------------------------------------------- */
+
+static enum status must_be_there(
+	void *ctx, const char *name, const unsigned char sha[DIGEST], struct err *err)
+{
+	struct archive_writer *w = ctx;
+
+	(void)sha;
+	if (faccessat(w->dir, name, F_OK, 0) == 0)
+		return ST_OK;
+	return err_set(err, ST_DENIED, EX_DATAERR,
+		"%s is missing: put it back from a copy of the archive", name);
+}
+
+static enum status sealed_end(struct archive_writer *w, struct err *err)
+{
+	char name[NAME_MAX_SEGMENT];
+	struct idx x = { 0 };
+	unsigned *list = NULL;
+	size_t n;
+	enum status rc = segments_list(&list, &n, w->segdir, &w->policy, err);
+
+	if (rc == ST_OK && n) {
+		w->last_no = list[n - 1];
+		segment_name(name, &w->policy, w->last_no);
+		rc = idx_get(&x, w->segdir, w->policy.codec, name, err);
+		if (rc == ST_OK)
+			w->last_seq = x.rows[x.n - 1].seq;
+		idx_free(&x);
+	}
+	free(list);
+	return rc;
+}
+
+enum status writer_recover(struct archive_writer *w, struct err *err)
+{
+	static const char *const nothing[] = { NULL };
+	char name[NAME_MAX_SEGMENT];
+	unsigned no;
+	enum status rc = manifest_each(w->dir, must_be_there, w, err);
+
+	if (rc >= 0)
+		rc = sealed_end(w, err);
+	if (rc == ST_OK)
+		rc = sweep_new(w->dir, err);
+	if (rc == ST_OK)
+		rc = sweep_new(w->segdir, err);
+	if (rc == ST_OK)
+		rc = open_log_find(&no, w->opendir, &w->policy, err);
+	if (rc < 0)
+		return rc;
+	if (no == 0)
+		return open_sweep(w, nothing, err);
+	if (no > w->last_no)
+		return recover_open(w, no, err);
+	segment_name(name, &w->policy, no);
+	return seal_finish(w, name, err);
+}

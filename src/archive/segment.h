@@ -1,0 +1,47 @@
+/*
+ * segment.h: reading a segment and comparing all it says.
+ */
+#ifndef ARCHIVE_SEGMENT_H
+#define ARCHIVE_SEGMENT_H
+
+#include "commit.h"
+#include "idx.h"
+#include "tar.h"
+
+/* The tag files, in their order. */
+enum tag { TAG_INFO, TAG_CSV, TAG_MANIFEST, TAG_TAGMANIFEST, TAGS };
+extern const char *const tag_names[TAGS];
+extern const char bagit_text[];
+
+/* What tagmanifest-sha256.txt says; its own slot of sha is not looked at. */
+void tagmanifest_text(struct buf *b, unsigned char sha[TAGS][DIGEST]);
+
+/* Findings and counts. */
+struct tally {
+	void (*bad)(void *ctx, const char *what);
+	void *ctx;
+	uint64_t messages, bytes, damaged;
+};
+void tally_bad(struct tally *t, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+
+/*
+ * Reads all of a sealed segment by its index and compares each entry with
+ * the index and the tables. Damage goes to t; a failure is an unreadable
+ * file. file is its name in texts.
+ */
+enum status segment_check(int fd, enum archive_codec c, const char *segment,
+	const char *file, const struct idx *x, struct tally *t, struct err *err);
+
+/* The same for the open segment; part or rest may be -1. */
+enum status open_check(int part, int rest, enum archive_codec c, const char *segment,
+	const struct idx *x, struct tally *t, struct err *err);
+
+/*
+ * Finds an entry ("metadata/messages.csv") in the tag section, so that
+ * *s gives its bytes. Close *s and *u also on failure.
+ */
+enum status segment_tag(struct entries **s, struct unpacker **u, int fd,
+	enum archive_codec c, const char *segment, const struct idx *x, const char *tag,
+	struct err *err);
+
+#endif

@@ -1,0 +1,320 @@
+/* tar.c: entries by libarchive, always the same bytes for the same input. */
+#include "tar.h"
+
+#include <popferry/mem.h>
+
+#include <archive.h>
+#include <archive_entry.h>
+#include <errno.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+uint64_t tar_padded(uint64_t n)
+{
+	return (n + TAR_BLOCK - 1) / TAR_BLOCK * TAR_BLOCK;
+}
+
+uint64_t tar_room(uint64_t n)
+{
+	return TAR_BLOCK + tar_padded(n);
+}
+
+/* ---- writing -------------------------------------------------------------------- */
+
+struct tarw {
+	struct archive *a;
+	struct archive_entry *e;
+	tar_take *take;
+	void *ctx;
+	bool ended;      /* what libarchive still writes on closing is dropped */
+	struct err *err; /* of the call under way */
+	enum status rc;
+};
+
+static la_ssize_t give(struct archive *a, void *ctx, const void *p, size_t n)
+{
+	struct tarw *t = ctx;
+
+	(void)a;
+	if (!t->ended && t->rc == ST_OK)
+		t->rc = t->take(t->ctx, p, n, t->err);
+	return t->rc == ST_OK ? (la_ssize_t)n : -1;
+}
+
+/* The status of the call: the taker's own error, or libarchive's. */
+static enum status result(struct tarw *t, bool ok)
+{
+	if (t->rc != ST_OK)
+		return t->rc;
+	if (ok)
+		return ST_OK;
+	t->rc = err_set(t->err, ST_FATAL,
+		archive_errno(t->a) == ENOSPC ? EX_IOERR : EX_SOFTWARE, "libarchive: %s",
+		archive_error_string(t->a) ? archive_error_string(t->a) : "failed");
+	return t->rc;
+}
+
+static struct tarw *writer_new(void)
+{
+	struct tarw *t = xcalloc(1, sizeof(*t));
+
+	t->a = archive_write_new();
+	t->e = archive_entry_new();
+	if (!t->a || !t->e)
+		abort();
+	archive_write_set_bytes_per_block(t->a, 0);
+	return t;
+}
+
+void tarw_open(struct tarw **out, tar_take *take, void *ctx)
+{
+	struct tarw *t = writer_new();
+
+	t->take = take;
+	t->ctx = ctx;
+	archive_write_set_format_pax_restricted(t->a);
+	if (archive_write_open(t->a, t, NULL, give, NULL) != ARCHIVE_OK)
+		abort(); /* opens nothing: only memory can be missing */
+	*out = t;
+}
+
+enum status tarw_open_zip(struct tarw **out, int fd, struct err *err)
+{
+	struct tarw *t = writer_new();
+	enum status rc;
+
+	t->err = err;
+	archive_write_set_format_zip(t->a);
+	rc = result(t,
+		archive_write_set_options(t->a, "zip:compression=deflate") ==
+				ARCHIVE_OK &&
+			archive_write_open_fd(t->a, fd) == ARCHIVE_OK);
+	if (rc < 0)
+		tarw_close(&t);
+	*out = t;
+	return rc;
+}
+
+enum status tarw_entry(
+	struct tarw *t, const char *path, uint64_t size, struct err *err)
+{
+	t->err = err;
+	archive_entry_clear(t->e);
+	archive_entry_set_pathname(t->e, path);
+	archive_entry_set_filetype(t->e, AE_IFREG);
+	archive_entry_set_perm(t->e, 0444);
+	archive_entry_set_uid(t->e, 0);
+	archive_entry_set_gid(t->e, 0);
+	archive_entry_set_mtime(t->e, 0, 0);
+	archive_entry_set_size(t->e, (la_int64_t)size);
+	return result(t, archive_write_header(t->a, t->e) == ARCHIVE_OK);
+}
+
+enum status tarw_data(struct tarw *t, const void *p, size_t n, struct err *err)
+{
+	t->err = err;
+	if (n == 0)
+		return t->rc;
+	return result(t, archive_write_data(t->a, p, n) == (la_ssize_t)n);
+}
+
+enum status tarw_entry_end(struct tarw *t, struct err *err)
+{
+	t->err = err;
+	return result(t, archive_write_finish_entry(t->a) == ARCHIVE_OK);
+}
+
+enum status tarw_end(struct tarw *t, struct err *err)
+{
+	bool ok;
+
+	t->err = err;
+	ok = archive_write_close(t->a) == ARCHIVE_OK;
+	t->ended = true;
+	return result(t, ok);
+}
+
+void tarw_close(struct tarw **tp)
+{
+	struct tarw *t = *tp;
+
+	if (!t)
+		return;
+	if (!t->ended)
+		archive_write_fail(t->a);
+	t->ended = true;
+	archive_write_free(t->a);
+	archive_entry_free(t->e);
+	free(t);
+	*tp = NULL;
+}
+
+/* ---- reading -------------------------------------------------------------------- */
+
+struct entries {
+	struct archive *a;
+	struct unpacker *u;
+	struct err *err; /* of the call under way */
+	enum status rc;  /* of the unpacker */
+	uint64_t size, got;
+	bool zip;
+};
+
+static la_ssize_t pull(struct archive *a, void *ctx, const void **p)
+{
+	struct entries *s = ctx;
+	const char *c = NULL;
+	size_t n = 0;
+
+	if (s->rc == ST_OK)
+		s->rc = unpacker_next(s->u, &c, &n, s->err);
+	if (s->rc == ST_OK) {
+		*p = c;
+		return (la_ssize_t)n;
+	}
+	archive_set_error(a, EIO, "unpacking failed");
+	return -1;
+}
+
+static enum status damaged(struct entries *s, const char *what)
+{
+	/* The unpacker told the cause, and where. */
+	if (s->rc != ST_OK)
+		return s->rc;
+	return err_set(s->err, ST_DENIED, EX_DATAERR, "damaged %s near byte %" PRIu64 ": %s",
+		s->zip ? "zip" : "tar", (uint64_t)archive_read_header_position(s->a), what);
+}
+
+static struct entries *reader_new(void)
+{
+	struct entries *s = xcalloc(1, sizeof(*s));
+
+	s->a = archive_read_new();
+	if (!s->a)
+		abort();
+	return s;
+}
+
+enum status entries_open(struct entries **out, struct unpacker *u, struct err *err)
+{
+	struct entries *s = reader_new();
+	enum status rc = ST_OK;
+
+	s->u = u;
+	s->err = err;
+	archive_read_support_format_tar(s->a);
+	archive_read_support_format_empty(s->a);
+	if (archive_read_open(s->a, s, NULL, pull, NULL) != ARCHIVE_OK) {
+		rc = damaged(s, "it cannot be read");
+		entries_close(&s);
+	}
+	*out = s;
+	return rc;
+}
+
+enum status entries_open_zip(struct entries **out, int fd, struct err *err)
+{
+	struct entries *s = reader_new();
+
+	s->zip = true;
+	s->err = err;
+	archive_read_support_format_zip_seekable(s->a);
+	if (lseek(fd, 0, SEEK_SET) < 0 ||
+		archive_read_open_fd(s->a, fd, 128 * 1024) != ARCHIVE_OK) {
+		damaged(s, "it is not a whole zip");
+		entries_close(&s);
+		return ST_DENIED;
+	}
+	*out = s;
+	return ST_OK;
+}
+
+static bool decent(struct archive_entry *e)
+{
+	const char *path = archive_entry_pathname(e), *s;
+
+	if (!path || *path == '\0' || *path == '/' || strchr(path, '\\'))
+		return false;
+	for (s = path; s; s = strchr(s, '/')) {
+		s += *s == '/';
+		if (strncmp(s, "..", 2) == 0 && (s[2] == '/' || s[2] == '\0'))
+			return false;
+	}
+	return archive_entry_filetype(e) == AE_IFREG && !archive_entry_hardlink(e) &&
+		!archive_entry_symlink(e) && archive_entry_size_is_set(e) &&
+		archive_entry_size(e) >= 0 && archive_entry_sparse_count(e) == 0;
+}
+
+enum status entries_next(struct entries *s, struct entry *out, struct err *err)
+{
+	struct archive_entry *e;
+	int rc;
+
+	s->err = err;
+	rc = archive_read_next_header(s->a, &e);
+	if (rc == ARCHIVE_EOF)
+		return ST_END;
+	if (rc != ARCHIVE_OK)
+		return damaged(s, archive_error_string(s->a));
+	if (!decent(e))
+		return damaged(s, "an entry that is not a plain file with a relative name");
+	out->path = archive_entry_pathname(e);
+	out->size = (uint64_t)archive_entry_size(e);
+	out->at = s->zip ? 0 : (uint64_t)archive_read_header_position(s->a);
+	s->size = out->size;
+	s->got = 0;
+	return ST_OK;
+}
+
+enum status entries_data(struct entries *s, const char **p, size_t *n, struct err *err)
+{
+	const void *block;
+	la_int64_t off;
+	int rc;
+
+	s->err = err;
+	*n = 0;
+	do {
+		rc = archive_read_data_block(s->a, &block, n, &off);
+		if (rc == ARCHIVE_EOF) {
+			*n = 0;
+			return s->got == s->size ? ST_OK : damaged(s, "an entry is too short");
+		}
+		if (rc != ARCHIVE_OK)
+			return damaged(s, archive_error_string(s->a));
+		if (off != (la_int64_t)s->got || *n > s->size - s->got)
+			return damaged(s, "an entry is not as long as it says");
+		s->got += *n;
+	} while (*n == 0);
+	*p = block;
+	return ST_OK;
+}
+
+enum status entries_text(struct entries *s, struct buf *b, struct err *err)
+{
+	const char *p;
+	size_t n;
+
+	buf_clear(b);
+	for (;;) {
+		enum status rc = entries_data(s, &p, &n, err);
+
+		if (rc < 0 || n == 0)
+			return rc;
+		if (!buf_add(b, p, n))
+			return damaged(s, "an entry is far too large");
+	}
+}
+
+void entries_close(struct entries **sp)
+{
+	struct entries *s = *sp;
+
+	if (!s)
+		return;
+	archive_read_free(s->a);
+	free(s);
+	*sp = NULL;
+}

@@ -1,0 +1,225 @@
+/* verify.c: all of an archive, read and compared. */
+#include "csv.h"
+#include "hash.h"
+#include "reader.h"
+#include "segment.h"
+
+#include <popferry/fs.h>
+#include <popferry/mem.h>
+#include <popferry/text.h>
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+struct listed {
+	char *name;
+	bool good;
+};
+
+struct verify {
+	struct archive_reader *r;
+	struct tally t;
+	struct listed *list; /* of manifest-sha256.txt */
+	size_t n;
+	uint64_t next; /* the seq that must come */
+};
+
+static bool is_listed(const struct verify *v, const char *name, bool good)
+{
+	size_t i;
+
+	for (i = 0; i < v->n; i++)
+		if (strcmp(v->list[i].name, name) == 0)
+			return !good || v->list[i].good;
+	return false;
+}
+
+/* ---- files -------------------------------------------------------------------------- */
+
+static enum status check_line(
+	void *ctx, const char *name, const unsigned char want[DIGEST], struct err *err)
+{
+	unsigned char sha[DIGEST];
+	struct verify *v = ctx;
+	struct err why = ERR_INIT;
+	bool good = false;
+
+	(void)err;
+	if (hash_file(v->r->dir, name, sha, NULL, &why) < 0)
+		tally_bad(&v->t, "%s is missing or cannot be read: %s", name, why.text);
+	else if (memcmp(sha, want, DIGEST) != 0)
+		tally_bad(&v->t, "%s was changed: its SHA-256 is not that of manifest-sha256.txt",
+			name);
+	else
+		good = true;
+	v->list = xreallocarray(v->list, v->n + 1, sizeof(*v->list));
+	v->list[v->n++] = (struct listed){ xstrdup(name), good };
+	return ST_OK;
+}
+
+static void check_manifest(struct verify *v)
+{
+	static const char *const always[] = { "README.txt", "archive.json" };
+	struct err why = ERR_INIT;
+	enum status rc = manifest_each(v->r->dir, check_line, v, &why);
+	size_t i;
+
+	if (rc == ST_END)
+		tally_bad(&v->t, "manifest-sha256.txt is missing");
+	else if (rc < 0)
+		tally_bad(&v->t, "%s", why.text);
+	for (i = 0; rc == ST_OK && i < N_ELEMENTS(always); i++)
+		if (!is_listed(v, always[i], false))
+			tally_bad(&v->t, "manifest-sha256.txt has no line for %s", always[i]);
+}
+
+/* Files that nobody vouches for, and numbers that are left out. */
+static enum status check_extra(struct verify *v, struct err *err)
+{
+	int fd = openat(v->r->segdir, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	DIR *d = fd < 0 ? NULL : fdopendir(fd);
+	char sealing[NAME_MAX_SEGMENT];
+	struct dirent *e;
+
+	if (!d) {
+		if (fd >= 0)
+			close(fd);
+		return err_sys(err, ST_FATAL, "segments");
+	}
+	segment_name(sealing, &v->r->policy, v->r->log_no);
+	while ((e = readdir(d))) {
+		char *name;
+		size_t n = strlen(sealing);
+
+		/* Its sealing is under way, or the next run takes it up again. */
+		if (e->d_name[0] == '.' ||
+			(v->r->log_no && strncmp(e->d_name, sealing, n) == 0 &&
+				e->d_name[n] == '.'))
+			continue;
+		name = xasprintf("segments/%s", e->d_name);
+		if (!is_listed(v, name, false))
+			tally_bad(&v->t, "%s has no line in manifest-sha256.txt", name);
+		free(name);
+	}
+	closedir(d);
+	return ST_OK;
+}
+
+/* ---- segments ------------------------------------------------------------------------- */
+
+static void check_order(struct verify *v, const char *segment, const struct idx *x)
+{
+	uint64_t first = x->rows[0].seq;
+
+	if (first > v->next)
+		tally_bad(&v->t, "messages %" PRIu64 " to %" PRIu64
+				 " are missing before segment %s",
+			v->next, first - 1, segment);
+	else if (first < v->next)
+		tally_bad(&v->t, "segment %s begins with message %" PRIu64
+				 ", but %" PRIu64 " should come",
+			segment, first, v->next);
+	v->next = first + x->n;
+}
+
+/* The index, if it can be trusted; else what the segment itself shows. */
+static enum status sealed_idx(struct verify *v, const struct sealed *s, int fd,
+	struct idx *x, struct err *err)
+{
+	char path[FILE_NAME_MAX], name[FILE_NAME_MAX];
+	struct err why = ERR_INIT;
+	enum status rc;
+
+	file_name(path, "segments/", s->name);
+	file_name(name, path, ".idx");
+	if (is_listed(v, name, true) || s->no == v->r->log_no) {
+		rc = idx_load(x, v->r->segdir, s->name, &why);
+		if (rc == ST_OK)
+			return ST_OK;
+	}
+	if (!is_listed(v, name, false))
+		tally_bad(&v->t, "%s is missing", name);
+	return idx_rebuild(x, fd, v->r->policy.codec, s->name, err);
+}
+
+static enum status check_sealed(struct verify *v, const struct sealed *s,
+	struct archive_check *out, struct err *err)
+{
+	uint64_t before = v->t.damaged;
+	struct err why = ERR_INIT;
+	char file[FILE_NAME_MAX];
+	struct idx x = { 0 };
+	int fd;
+	enum status rc = reader_open_sealed(&fd, v->r, s, err);
+
+	if (rc < 0)
+		return rc;
+	file_name(file, "segments/", s->file);
+	rc = sealed_idx(v, s, fd, &x, &why);
+	if (rc == ST_DENIED) {
+		tally_bad(&v->t, "%s", why.text);
+		rc = ST_OK;
+	} else if (rc == ST_OK) {
+		check_order(v, s->name, &x);
+		rc = segment_check(
+			fd, v->r->policy.codec, s->name, file, &x, &v->t, &why);
+	}
+	if (rc < 0)
+		err_set(err, rc, why.exit, "%s", why.text);
+	if (rc == ST_OK && v->t.damaged == before &&
+		(is_listed(v, file, true) || s->no == v->r->log_no))
+		out->segments++;
+	idx_free(&x);
+	close(fd);
+	return rc;
+}
+
+static enum status check_segments(
+	struct verify *v, struct archive_check *out, struct err *err)
+{
+	struct archive_reader *r = v->r;
+	enum status rc = ST_OK;
+	unsigned no = 0;
+	size_t i;
+
+	for (i = 0; rc == ST_OK && i < r->sealed_n; i++) {
+		for (no++; no < r->sealed[i].no; no++)
+			tally_bad(&v->t, "segment %s-%06u is missing", r->policy.slug, no);
+		rc = check_sealed(v, &r->sealed[i], out, err);
+	}
+	if (rc == ST_OK && r->has_open) {
+		check_order(v, r->open_name, &r->open.idx);
+		rc = open_check(r->part, r->rest, r->policy.codec, r->open_name,
+			&r->open.idx, &v->t, err);
+	}
+	return rc;
+}
+
+enum status archive_verify(struct archive_reader *r, struct archive_check *out,
+	void (*bad)(void *ctx, const char *what), void *ctx, struct err *err)
+{
+	struct verify v = { .r = r, .t = { .bad = bad, .ctx = ctx }, .next = 1 };
+	enum status rc;
+
+	memset(out, 0, sizeof(*out));
+	check_manifest(&v);
+	rc = check_extra(&v, err);
+	if (rc == ST_OK)
+		rc = check_segments(&v, out, err);
+	out->messages = v.t.messages;
+	out->bytes = v.t.bytes;
+	out->damaged = v.t.damaged;
+	while (v.n)
+		free(v.list[--v.n].name);
+	free(v.list);
+	if (rc == ST_OK && out->damaged)
+		rc = err_set(err, ST_DENIED, EX_DATAERR,
+			"the archive is damaged in %" PRIu64 " places: put the files named back "
+			"from a copy; the other messages are good",
+			out->damaged);
+	return rc;
+}

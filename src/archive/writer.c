@@ -1,0 +1,614 @@
+/* writer.c: messages into the open segment, and commits. See FORMAT. */
+#include "writer.h"
+#include "csv.h"
+#include "segment.h"
+
+#include <popferry/fault.h>
+#include <popferry/fs.h>
+#include <popferry/mem.h>
+#include <popferry/text.h>
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#include <zlib.h>
+
+enum {
+	HEADERS_MAX = 64 * 1024,     /* tar headers past the end of a full member */
+	LOG_FLUSH = 1024 * 1024,     /* records kept in memory */
+	LOG_MAX = LOG_FLUSH + 2 * CSV_ROW_MAX,
+	SCRATCH = 128 * 1024,
+	PATH_MAX_BYTES = 512,
+};
+
+enum status writer_open_file(int *fd, int dir, const char *name, int flags, struct err *err)
+{
+	*fd = openat(dir, name, flags | O_CLOEXEC | O_NOFOLLOW, 0600);
+	return *fd < 0 ? err_sys(err, ST_FATAL, "open %s", name) : ST_OK;
+}
+
+static void close_fd(int *fd)
+{
+	if (*fd >= 0)
+		close(*fd);
+	*fd = -1;
+}
+
+/* ---- the open segment ---------------------------------------------------------------- */
+
+/* Where tar bytes go. */
+static enum status take_tar(void *ctx, const void *p, size_t n, struct err *err)
+{
+	struct open_segment *g = ctx;
+
+	if (g->pack)
+		return packer_put(g->pack, p, n, err);
+	if (!buf_add(&g->raw, p, n))
+		return err_set(err, ST_FATAL, EX_SOFTWARE,
+			"%s: an entry is larger than was planned", g->name);
+	return ST_OK;
+}
+
+void segment_new(struct archive_writer *w, unsigned no, uint64_t first)
+{
+	struct open_segment *g = xcalloc(1, sizeof(*g));
+
+	g->no = no;
+	segment_name(g->name, &w->policy, no);
+	g->first = g->next = first;
+	g->log = g->part = g->rest = -1;
+	buf_init(&g->raw, (size_t)w->policy.member_bytes + HEADERS_MAX);
+	buf_init(&g->log_new, LOG_MAX);
+	tarw_open(&g->tar, take_tar, g);
+	w->seg = g;
+	w->source_told = false;
+}
+
+void segment_free(struct archive_writer *w)
+{
+	struct open_segment *g = w->seg;
+
+	if (!g)
+		return;
+	tarw_close(&g->tar);
+	packer_drop(&g->pack);
+	close_fd(&g->log);
+	close_fd(&g->part);
+	close_fd(&g->rest);
+	buf_free(&g->raw);
+	buf_free(&g->log_new);
+	free(g);
+	w->seg = NULL;
+}
+
+static enum status segment_start(struct archive_writer *w, struct err *err)
+{
+	char name[FILE_NAME_MAX], path[FILE_NAME_MAX];
+	size_t n = strlen(bagit_text);
+	struct open_segment *g;
+	enum status rc;
+
+	if (w->last_no == SEGMENT_NO_MAX)
+		return err_set(err, ST_DENIED, EX_CANTCREAT,
+			"the archive is full: it has %d segments; begin a new one",
+			SEGMENT_NO_MAX);
+	segment_new(w, w->last_no + 1, w->last_seq + 1);
+	g = w->seg;
+	file_name(name, g->name, ".log");
+	rc = writer_open_file(&g->log, w->opendir, name, O_RDWR | O_CREAT | O_EXCL, err);
+	g->names_new = true;
+	commit_begin(&g->log_new, &w->policy, g->no, g->first);
+	file_name(path, g->name, "/bagit.txt");
+	if (rc == ST_OK)
+		rc = tarw_entry(g->tar, path, n, err);
+	if (rc == ST_OK)
+		rc = tarw_data(g->tar, bagit_text, n, err);
+	if (rc == ST_OK)
+		rc = tarw_entry_end(g->tar, err);
+	return rc;
+}
+
+/* From here on tar bytes of this member, raw_len in all, go to .part. */
+static enum status member_begin(
+	struct archive_writer *w, uint64_t raw_len, struct err *err)
+{
+	struct open_segment *g = w->seg;
+	char name[FILE_NAME_MAX];
+	enum status rc = ST_OK;
+
+	if (g->part < 0) {
+		file_name(name, g->name, codec_open_suffix(w->policy.codec));
+		rc = writer_open_file(&g->part, w->opendir, name, O_RDWR | O_CREAT | O_EXCL, err);
+		g->names_new = true;
+	}
+	if (rc < 0)
+		return rc;
+	g->part_new = true;
+	packer_begin(&g->pack, w->policy.codec, g->part, raw_len);
+	return packer_put(g->pack, g->raw.p, g->raw.n, err);
+}
+
+static enum status member_end(struct open_segment *g, uint64_t raw_len, struct err *err)
+{
+	uint64_t len;
+	enum status rc = packer_end(&g->pack, &len, err);
+
+	if (rc < 0)
+		return rc;
+	commit_member(&g->log_new, g->part_len, len, g->raw_at, raw_len);
+	g->part_len += len;
+	g->raw_at += raw_len;
+	g->members++;
+	buf_clear(&g->raw);
+	g->rest_len = 0;
+	close_fd(&g->rest);
+	return ST_OK;
+}
+
+enum status segment_member(struct archive_writer *w, struct err *err)
+{
+	uint64_t n = w->seg->raw.n;
+	enum status rc = n ? member_begin(w, n, err) : ST_OK;
+
+	return rc == ST_OK && n ? member_end(w->seg, n, err) : rc;
+}
+
+/* ---- put ------------------------------------------------------------------------------- */
+
+static enum status copy_body(struct tarw *tar, const struct message *m, struct err *err)
+{
+	uint64_t off = 0;
+	char *scratch = xmalloc(SCRATCH);
+	const char *p;
+	size_t n;
+	enum status rc;
+
+	while ((rc = body_read(m->body, off, scratch, SCRATCH, &p, &n, err)) == ST_OK && n) {
+		rc = tarw_data(tar, p, n, err);
+		if (rc < 0)
+			break;
+		off += n;
+	}
+	if (rc == ST_OK && off != m->facts.size)
+		rc = err_set(err, ST_FATAL, EX_SOFTWARE,
+			"a message of %" PRIu64 " bytes gave %" PRIu64, m->facts.size, off);
+	free(scratch);
+	return rc;
+}
+
+/* The entry; a member that is full with it goes to .part. */
+static enum status put_entry(struct archive_writer *w, const struct message *m,
+	const char *path, struct err *err)
+{
+	struct open_segment *g = w->seg;
+	char *full = xasprintf("%s/%s", g->name, path);
+	enum status rc = tarw_entry(g->tar, full, m->facts.size, err);
+	uint64_t raw_len = g->raw.n + tar_padded(m->facts.size);
+	bool last = raw_len >= w->policy.member_bytes;
+
+	if (rc == ST_OK && last)
+		rc = member_begin(w, raw_len, err);
+	if (rc == ST_OK)
+		rc = copy_body(g->tar, m, err);
+	if (rc == ST_OK)
+		rc = tarw_entry_end(g->tar, err);
+	if (rc == ST_OK && last)
+		rc = member_end(g, raw_len, err);
+	free(full);
+	return rc;
+}
+
+static enum status write_log(struct open_segment *g, struct err *err)
+{
+	enum status rc = fs_write(g->log, g->log_new.p, g->log_new.n, err);
+
+	buf_clear(&g->log_new);
+	return rc;
+}
+
+static enum status put_row(struct archive_writer *w, const struct message *m,
+	const struct archive_entry *e, const char *path, uint64_t at, struct err *err)
+{
+	struct open_segment *g = w->seg;
+	struct buf row = BUF_INIT(CSV_ROW_MAX);
+	struct idx_row *r = idx_add(&w->fresh);
+
+	r->seq = (uint32_t)g->next;
+	memcpy(r->sha, m->facts.sha256, DIGEST);
+	idx_key(r->key, e->uidl, e->uidl_n, e->occurrence, r->sha);
+	csv_row(&row, g->next, path, m, e);
+	if (!w->source_told && w->source)
+		commit_source(&g->log_new, w->source);
+	w->source_told = true;
+	commit_message(&g->log_new, at, r->key, e->occurrence, &row);
+	buf_free(&row);
+	return g->log_new.n >= LOG_FLUSH ? write_log(g, err) : ST_OK;
+}
+
+static bool segment_full(const struct archive_writer *w)
+{
+	const struct open_segment *g = w->seg;
+
+	return g && (g->part_len >= w->segment_bytes ||
+			    g->next - g->first >= w->segment_messages);
+}
+
+static enum status broken(struct err *err)
+{
+	return err_set(err, ST_FATAL, EX_IOERR,
+		"the archive could not be written before: run again, and it goes on from its "
+		"last commit");
+}
+
+static enum status put(struct archive_writer *w, const struct message *m,
+	const struct archive_entry *e, uint64_t *seq, struct err *err)
+{
+	struct buf path = BUF_INIT(PATH_MAX_BYTES);
+	struct open_segment *g;
+	enum status rc = ST_OK;
+	uint64_t at;
+
+	if (!w->seg)
+		rc = segment_start(w, err);
+	if (rc < 0)
+		return rc;
+	g = w->seg;
+	at = g->raw_at + g->raw.n;
+	message_path(&path, e->folder, g->next);
+	rc = put_entry(w, m, path.p, err);
+	if (rc == ST_OK)
+		rc = put_row(w, m, e, path.p, at, err);
+	if (rc == ST_OK) {
+		*seq = g->next++;
+		g->put++;
+	}
+	buf_free(&path);
+	return rc;
+}
+
+enum status archive_put(struct archive_writer *w, const struct message *m,
+	const struct archive_entry *e, uint64_t *seq, struct err *err)
+{
+	enum status rc = ST_OK;
+
+	if (w->broken)
+		return broken(err);
+	if (w->seg ? w->seg->next > SEQ_MAX : w->last_seq >= SEQ_MAX)
+		return err_set(err, ST_DENIED, EX_CANTCREAT,
+			"the archive is full: it has %" PRIu64 " messages; begin a new one",
+			SEQ_MAX);
+	/* Borders must not depend on when somebody commits. */
+	if (segment_full(w))
+		rc = archive_seal(w, err);
+	if (rc == ST_OK)
+		rc = put(w, m, e, seq, err);
+	w->broken = w->broken || rc < 0;
+	return rc;
+}
+
+/* ---- commit ------------------------------------------------------------------------------ */
+
+enum status writer_sync_file(int fd, const char *what, struct err *err)
+{
+	return fdatasync(fd) < 0 ? err_sys(err, ST_FATAL, "sync %s", what) : ST_OK;
+}
+
+/* What of the member under way is not in .rest yet. */
+static enum status write_rest(struct archive_writer *w, struct err *err)
+{
+	struct open_segment *g = w->seg;
+	char name[FILE_NAME_MAX];
+	enum status rc = ST_OK;
+
+	if (g->raw.n == g->rest_len)
+		return ST_OK;
+	if (g->rest < 0) {
+		rest_name(name, g->name, g->members + 1);
+		rc = writer_open_file(&g->rest, w->opendir, name, O_RDWR | O_CREAT | O_EXCL, err);
+		g->names_new = true;
+	}
+	if (rc == ST_OK)
+		rc = fs_write(g->rest, g->raw.p + g->rest_len, g->raw.n - g->rest_len, err);
+	if (rc == ST_OK)
+		rc = writer_sync_file(g->rest, ".rest", err);
+	g->rest_len = g->raw.n;
+	return rc;
+}
+
+/* The .rest of a member that is whole now is of no use to anybody. */
+static void drop_rest(struct archive_writer *w)
+{
+	struct open_segment *g = w->seg;
+	unsigned now = g->rest >= 0 ? g->members + 1 : 0;
+	char name[FILE_NAME_MAX];
+
+	if (g->rest_no && g->rest_no != now) {
+		rest_name(name, g->name, g->rest_no);
+		/* If it stays, recovery removes it. */
+		unlinkat(w->opendir, name, 0);
+	}
+	g->rest_no = now;
+}
+
+enum status segment_commit(struct archive_writer *w, struct err *err)
+{
+	struct open_segment *g = w->seg;
+	uint32_t crc;
+	enum status rc = ST_OK;
+	size_t i;
+
+	if (!g || g->put == 0)
+		return ST_OK;
+	if (g->part_new)
+		rc = writer_sync_file(g->part, ".part", err);
+	fault_step("archive-members");
+	if (rc == ST_OK)
+		rc = write_rest(w, err);
+	if (rc == ST_OK && g->names_new)
+		rc = fs_sync_dir(w->opendir, err);
+	fault_step("archive-rest");
+	if (rc < 0)
+		return rc;
+	crc = (uint32_t)crc32(0, (const unsigned char *)buf_str(&g->raw), (uInt)g->raw.n);
+	commit_done(&g->log_new, g->part_len, g->members, g->raw.n, crc, g->next);
+	rc = write_log(g, err);
+	fault_step("archive-log");
+	if (rc == ST_OK)
+		rc = writer_sync_file(g->log, "commit log", err);
+	if (rc < 0)
+		return rc;
+	fault_step("archive-commit");
+	g->part_new = g->names_new = false;
+	g->put = 0;
+	drop_rest(w);
+	for (i = 0; i < w->fresh.n && w->find_loaded; i++)
+		find_add(w->find, &w->fresh.rows[i]);
+	find_settle(w->find);
+	w->fresh.n = 0;
+	return ST_OK;
+}
+
+enum status archive_commit(struct archive_writer *w, struct err *err)
+{
+	enum status rc;
+
+	if (w->broken)
+		return broken(err);
+	rc = segment_commit(w, err);
+	if (rc == ST_OK && segment_full(w))
+		rc = seal_segment(w, err);
+	w->broken = rc < 0;
+	return rc;
+}
+
+enum status archive_seal(struct archive_writer *w, struct err *err)
+{
+	enum status rc;
+
+	if (w->broken)
+		return broken(err);
+	rc = segment_commit(w, err);
+	if (rc == ST_OK && w->seg)
+		rc = seal_segment(w, err);
+	w->broken = rc < 0;
+	return rc;
+}
+
+/* ---- find -------------------------------------------------------------------------------- */
+
+static enum status load_find(struct archive_writer *w, struct err *err)
+{
+	struct idx x = { 0 };
+	struct open_state o = { 0 };
+	char name[NAME_MAX_SEGMENT];
+	unsigned *list = NULL;
+	size_t n, i, k;
+	enum status rc = segments_list(&list, &n, w->segdir, &w->policy, err);
+
+	for (i = 0; rc == ST_OK && i < n; i++) {
+		segment_name(name, &w->policy, list[i]);
+		rc = idx_get(&x, w->segdir, w->policy.codec, name, err);
+		for (k = 0; rc == ST_OK && k < x.n; k++)
+			find_add(w->find, &x.rows[k]);
+		idx_free(&x);
+	}
+	if (rc == ST_OK && w->seg) {
+		rc = open_state_read(&o, w->seg->log, &w->policy, err);
+		for (k = 0; rc == ST_OK && k < o.idx.n; k++)
+			find_add(w->find, &o.idx.rows[k]);
+		/* ST_END: nothing of it is committed yet. */
+		rc = rc == ST_END ? ST_OK : rc;
+		open_state_free(&o);
+	}
+	free(list);
+	find_settle(w->find);
+	return rc;
+}
+
+enum status archive_find(struct archive_writer *w, const struct archive_entry *e,
+	const struct message *m, uint64_t *seq, struct err *err)
+{
+	unsigned char key[KEY];
+	uint64_t found;
+	enum status rc;
+
+	if (!w->find_loaded) {
+		rc = load_find(w, err);
+		if (rc < 0) {
+			w->broken = true; /* half a table must answer nothing */
+			return rc;
+		}
+		w->find_loaded = true;
+	}
+	idx_key(key, e->uidl, e->uidl_n, e->occurrence, m->facts.sha256);
+	found = find_get(w->find, m->facts.sha256, e->uidl ? key : NULL);
+	if (found == 0)
+		return ST_END;
+	*seq = found;
+	return ST_OK;
+}
+
+void archive_claim(struct archive_writer *w, uint64_t seq)
+{
+	find_claim(w->find, seq);
+}
+
+/* ---- open and close -------------------------------------------------------------------------- */
+
+/* Calls it "no" when the directory holds a name that ours() does not know. */
+static bool only_ours(int dir, const char *name, bool (*ours)(const char *name))
+{
+	int fd = openat(dir, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	DIR *d = fd < 0 ? NULL : fdopendir(fd);
+	bool rc = true;
+	struct dirent *e;
+
+	if (!d) {
+		close_fd(&fd);
+		return errno == ENOENT;
+	}
+	while (rc && (e = readdir(d)))
+		rc = strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0 ||
+			ours(e->d_name);
+	closedir(d);
+	return rc;
+}
+
+static bool ours_top(const char *name)
+{
+	return strcmp(name, "open") == 0 || strcmp(name, "segments") == 0 ||
+		strcmp(name, "README.txt") == 0 || text_starts(name, ".README.txt.") ||
+		text_starts(name, ".archive.json.");
+}
+
+static bool ours_open(const char *name)
+{
+	return strcmp(name, "lock") == 0;
+}
+
+static bool ours_segments(const char *name)
+{
+	(void)name;
+	return false;
+}
+
+/* A directory without archive.json may hold only what making one begins with. */
+static enum status check_foreign(int dir, const char *path, struct err *err)
+{
+	if (!only_ours(dir, ".", ours_top))
+		return err_set(err, ST_DENIED, EX_DATAERR,
+			"%s is no archive (it has no archive.json, but other files): name an "
+			"empty or a new directory",
+			path);
+	if (!only_ours(dir, "open", ours_open) || !only_ours(dir, "segments", ours_segments))
+		return err_set(err, ST_DENIED, EX_DATAERR,
+			"archive.json is gone, but there are messages: put it back from a copy "
+			"of the archive");
+	return ST_OK;
+}
+
+static enum status open_sub(int *out, int dir, const char *name, struct err *err)
+{
+	if (mkdirat(dir, name, 0700) < 0 && errno != EEXIST)
+		return err_sys(err, ST_FATAL, "make directory %s", name);
+	*out = openat(dir, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	return *out < 0 ? err_sys(err, ST_FATAL, "open directory %s", name) : ST_OK;
+}
+
+static enum status load_or_make(
+	struct archive_writer *w, const struct archive_config *cfg, struct err *err)
+{
+	enum status rc = policy_load(&w->policy, w->dir, err);
+
+	if (rc == ST_OK && cfg->codec_given && cfg->codec != w->policy.codec)
+		return err_set(err, ST_DENIED, EX_USAGE,
+			"the archive is of codec %s, not %s: leave --codec out, or begin a new "
+			"archive",
+			archive_codec_name(w->policy.codec), archive_codec_name(cfg->codec));
+	if (rc != ST_END)
+		return rc;
+	rc = policy_make(&w->policy, w->dir, cfg, err);
+	fault_step("archive-made");
+	return rc;
+}
+
+static enum status open_all(
+	struct archive_writer *w, const struct archive_config *cfg, struct err *err)
+{
+	enum status rc = fs_open_dir(&w->dir, cfg->path, err);
+
+	if (rc == ST_OK && faccessat(w->dir, "archive.json", F_OK, 0) < 0)
+		rc = check_foreign(w->dir, cfg->path, err);
+	if (rc == ST_OK)
+		rc = open_sub(&w->opendir, w->dir, "open", err);
+	if (rc == ST_OK)
+		rc = open_sub(&w->segdir, w->dir, "segments", err);
+	if (rc == ST_OK)
+		rc = fs_lock(&w->lock, w->opendir, "lock", err);
+	if (rc == ST_OK)
+		rc = load_or_make(w, cfg, err);
+	if (rc < 0)
+		return rc;
+	w->segment_bytes = cfg->segment_bytes ? cfg->segment_bytes
+					      : w->policy.segment_bytes;
+	w->segment_messages = cfg->segment_messages ? cfg->segment_messages
+						    : w->policy.segment_messages;
+	if (w->segment_messages > SEGMENT_MESSAGES_MAX)
+		w->segment_messages = SEGMENT_MESSAGES_MAX;
+	rc = writer_recover(w, err);
+	/* A sealed segment without it is a finding for verify. */
+	if (rc == ST_OK && w->last_no == 0 &&
+		faccessat(w->dir, "manifest-sha256.txt", F_OK, 0) < 0)
+		rc = manifest_update(w->dir, w->segdir, &w->policy, err);
+	return rc;
+}
+
+enum status archive_open(
+	struct archive_writer **out, const struct archive_config *cfg, struct err *err)
+{
+	struct archive_writer *w = xcalloc(1, sizeof(*w));
+	struct buf source = BUF_INIT(SOURCE_MAX);
+	enum status rc;
+
+	w->dir = w->opendir = w->segdir = w->lock = -1;
+	find_new(&w->find);
+	if (cfg->source) {
+		text_clean_add(&source, cfg->source, strlen(cfg->source));
+		w->source = buf_take(&source);
+	}
+	rc = open_all(w, cfg, err);
+	if (rc < 0) {
+		err_note(err, "archive %s", cfg->path);
+		archive_close(&w);
+	}
+	*out = w;
+	return rc;
+}
+
+const char *archive_id(const struct archive_writer *w)
+{
+	return w->policy.id;
+}
+
+void archive_close(struct archive_writer **wp)
+{
+	struct archive_writer *w = *wp;
+
+	if (!w)
+		return;
+	segment_free(w);
+	find_free(&w->find);
+	idx_free(&w->fresh);
+	free(w->source);
+	close_fd(&w->segdir);
+	close_fd(&w->opendir);
+	close_fd(&w->dir);
+	close_fd(&w->lock);
+	free(w);
+	*wp = NULL;
+}
