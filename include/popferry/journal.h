@@ -1,0 +1,240 @@
+/*
+ * journal.h: what has been done, durably. Mechanism, no policy.
+ *
+ * One SQLite database a job, "journal.sqlite" in its state directory. Changes
+ * belong to a transaction; journal_commit() returns when they are on disk
+ * (WAL, synchronous=FULL: one sync). Outside of one each call is a transaction
+ * by itself. Rows are never deleted; states only move forward, save that a
+ * failed, filtered or duplicate message may be taken after all. Look-ups are
+ * twice as fast in a transaction.
+ *
+ * A message row is one message of the source: its UIDL and occurrence, bound
+ * to the digests of its content. A place is where one sink has it, or is about
+ * to: first STORING with the floor from which to look for it after a crash,
+ * then STORED with the receipt.
+ *
+ * Errors: ST_FATAL, EX_IOERR (EX_CONFIG: newer schema, another account's
+ * journal; EX_DATAERR: damaged; EX_CANTCREAT: no right to it; EX_TEMPFAIL: held
+ * by another program; EX_SOFTWARE: asked for what cannot be). After an error in
+ * a transaction only journal_begin(), journal_run_end() and journal_close() make
+ * sense; each undoes it. Threads: one at a time.
+ */
+#ifndef POPFERRY_JOURNAL_H
+#define POPFERRY_JOURNAL_H
+
+#include <popferry/err.h>
+#include <popferry/mail.h>
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct journal;
+
+enum journal_state {
+	J_TAKEN = 1,     /* content known; its places tell how far it is */
+	J_DUPLICATE = 2, /* of another row */
+	J_FILTERED = 3,  /* by a rule the user wrote */
+	J_FAILED = 4,
+};
+enum place_state {
+	PLACE_NONE = 0,
+	PLACE_STORING = 1,
+	PLACE_STORED = 2,
+	PLACE_VERIFIED = 3
+};
+
+enum { JOURNAL_SINKS = 8 }; /* sinks a journal can know; ids are 0..7 */
+
+struct journal_row {
+	int64_t id;
+	enum journal_state state;
+	int64_t of;           /* J_DUPLICATE: the row it is a duplicate of; else 0 */
+	uint64_t listed_size; /* UINT64_MAX: unknown */
+	bool has_content;     /* the digests, size and date below are set */
+	uint64_t size;
+	int64_t date; /* UTC seconds by which it was judged; 0: none */
+	unsigned char sha256[DIGEST], exact[DIGEST], body[DIGEST], ident[DIGEST],
+		msgid[DIGEST];
+	bool has_msgid;
+	unsigned stored;  /* bit k: sink k has it (STORED or VERIFIED) */
+	unsigned storing; /* bit k: sink k is in doubt */
+	unsigned tries;   /* times it failed */
+};
+
+/*
+ * Opens or makes dirfd/journal.sqlite for this source account. An older
+ * schema is brought up to date; a newer one is refused with what to do.
+ * account is told apart for ever: another one is refused (EX_CONFIG). read_only: for
+ * `status` beside a running job; no journal is made or changed (ST_END: none there),
+ * account may be NULL. The directory must be one that can be written to even so.
+ */
+enum status journal_open(struct journal **out, int dirfd, const char *account,
+	bool read_only, struct err *err);
+void journal_close(struct journal **j); /* an open transaction is undone */
+
+const char *journal_account(const struct journal *j);
+
+/* The id (0..JOURNAL_SINKS-1) of the sink with this identity text, making it. */
+enum status journal_sink(
+	struct journal *j, const char *identity, unsigned *sink, struct err *err);
+
+enum status journal_begin(struct journal *j, struct err *err);
+enum status journal_commit(struct journal *j, struct err *err);
+
+/* ---- messages ---- */
+
+/* The current row of (uidl, occurrence). ST_END when there is none. */
+enum status journal_find(struct journal *j, const char *uidl, size_t n,
+	uint32_t occurrence, struct journal_row *out, struct err *err);
+
+/* The nth (from 0) row without a UIDL whose SHA-256 is this; ST_END when none. */
+enum status journal_find_content(struct journal *j, const unsigned char sha256[DIGEST],
+	unsigned nth, struct journal_row *out, struct err *err);
+
+enum status journal_get(
+	struct journal *j, int64_t id, struct journal_row *out, struct err *err);
+
+/* What identifies a message of the source. */
+struct journal_key {
+	const char *uidl; /* NULL: none */
+	size_t uidl_n;
+	uint32_t occurrence; /* of this UIDL in a listing; no matter without one */
+	uint64_t listed_size;
+};
+
+/*
+ * Notes the content of a message: makes the row, or fills the one of that key, and
+ * its state is J_TAKEN. When the key's current row has other content (a re-used UIDL,
+ * quirk Q12), that row is set aside; a row set aside earlier that has this content is
+ * current again, with its places: see journal_get(). The content is the same when
+ * sha256 or exact is; what a sink has, or may have, is not overwritten. Without a UIDL
+ * a failed or filtered row of this content is filled, else a new one made.
+ * date: as judged.
+ */
+enum status journal_take(struct journal *j, const struct journal_key *k,
+	const struct facts *f, int64_t date, int64_t *id, struct err *err);
+
+enum status journal_duplicate(
+	struct journal *j, int64_t id, int64_t of, const char *rule, struct err *err);
+enum status journal_filtered(
+	struct journal *j, int64_t id, const char *rule, struct err *err);
+/* The listed size is brought up to date (a server that changed its count). */
+enum status journal_resize(
+	struct journal *j, int64_t id, uint64_t listed_size, struct err *err);
+
+/*
+ * Marks a failure of the run begun here. f may be NULL when the content is unknown;
+ * then the row is made from the key. stage: "retrieve", "store", ... The places stay. A
+ * message without UIDL and content gets no row: it counts as failed until the next run.
+ * Without a UIDL call it at most once for a message and run.
+ */
+enum status journal_failed(struct journal *j, const struct journal_key *k,
+	uint32_t number, const struct facts *f, const char *stage,
+	const struct err *why, struct err *err);
+
+/*
+ * Calls each() with the rows in state J_TAKEN that every sink in `sinks` (bits) has
+ * STORED or STORING, with equal msgid (or, msgid NULL, equal exact digest), oldest
+ * first, until it returns other than ST_OK (which is returned; ST_END is turned into
+ * ST_OK). Rows set aside and the asking message's own row are among them.
+ */
+enum status journal_candidates(struct journal *j, unsigned sinks,
+	const unsigned char *msgid, const unsigned char *exact,
+	enum status (*each)(void *ctx, const struct journal_row *row, struct err *err),
+	void *ctx, struct err *err);
+
+/* ---- places ---- */
+
+/* Where to look after a crash, and where something is. IMAP: UIDVALIDITY and
+ * UIDNEXT or UID. Archive: 0 and the message's number. */
+struct place {
+	uint64_t generation;
+	uint64_t number;
+};
+
+/* About to be put. Keeps the older floor of a place already STORING in that folder;
+ * a place that is STORED is refused. */
+enum status journal_storing(struct journal *j, int64_t id, unsigned sink,
+	const char *folder, const struct place *floor, int64_t now, struct err *err);
+/* The floor, folder (owned by the caller) and time of a STORING place. ST_END: it is
+ * not STORING. */
+enum status journal_doubt(struct journal *j, int64_t id, unsigned sink,
+	struct place *floor, char **folder, int64_t *since, struct err *err);
+/* Proof that it is not there (refused): the place goes. */
+enum status journal_not_stored(
+	struct journal *j, int64_t id, unsigned sink, struct err *err);
+/* After journal_storing(). wire: digest of what was sent when it differs from the
+ * record, else NULL. Number 0 is an unknown one; a known one that another message has
+ * is an error (EX_SOFTWARE, "two messages claim ..."). */
+enum status journal_stored(struct journal *j, int64_t id, unsigned sink,
+	const struct place *at, const unsigned char *wire, struct err *err);
+/* Each place of this sink and folder that is STORED with a known number. */
+enum status journal_places(struct journal *j, unsigned sink, const char *folder,
+	void (*each)(void *ctx, const struct place *at), void *ctx, struct err *err);
+
+/* A sink is settled once a run has accounted for every listed message: from
+ * then on nothing of an earlier migration can be waiting there unseen. */
+enum status journal_settled(
+	struct journal *j, unsigned sink, bool *out, struct err *err);
+enum status journal_settle(struct journal *j, unsigned sink, struct err *err);
+
+/* ---- notes ---- */
+
+/* Small facts that outlive a run ("pipelining" = "no"). get: ST_END when absent. */
+enum status journal_note(
+	struct journal *j, const char *key, const char *value, struct err *err);
+enum status journal_noted(
+	struct journal *j, const char *key, char **value, struct err *err);
+
+/* ---- runs, for the report and `status` ---- */
+
+struct ledger {
+	uint64_t listed, known, stored, duplicate, filtered, failed, vanished;
+	uint64_t left;  /* listed, and not looked at: interrupted, or --limit */
+	uint64_t bytes; /* of the messages stored in this run */
+};
+bool ledger_balances(const struct ledger *l); /* left counts as accounted */
+
+enum status journal_run_begin(
+	struct journal *j, int64_t now, int64_t *run, struct err *err);
+/* Undoes an open transaction first: nothing of it was promised. */
+enum status journal_run_end(struct journal *j, int64_t run, int64_t now,
+	const struct ledger *l, int exit, const char *reason, struct err *err);
+
+struct journal_run {
+	int64_t id, started, finished; /* finished 0: it did not end by itself */
+	struct ledger ledger;
+	int exit;
+	const char *reason;
+};
+/* The latest run. ST_END: none. Texts live until the next call. */
+enum status journal_last_run(
+	struct journal *j, struct journal_run *out, struct err *err);
+
+/*
+ * Totals over all runs, by state. stored: taken, some sink has it, none is in doubt;
+ * storing: taken, and in doubt; bytes: of the stored. Failed rows set aside count no
+ * more.
+ */
+struct journal_totals {
+	uint64_t messages, stored, storing, duplicate, filtered, failed, bytes;
+};
+enum status journal_totals(
+	struct journal *j, struct journal_totals *out, struct err *err);
+
+struct journal_failure {
+	const char *uidl;
+	size_t uidl_n;
+	uint32_t number;
+	uint64_t size; /* UINT64_MAX: unknown */
+	const char *message_id, *subject, *stage, *reason,
+		*reply; /* clean; may be "" */
+	unsigned tries;
+};
+/* Messages that are J_FAILED now (run 0), or failed in this run. */
+enum status journal_failures(struct journal *j, int64_t run,
+	void (*each)(void *ctx, const struct journal_failure *f), void *ctx,
+	struct err *err);
+
+#endif

@@ -1,0 +1,313 @@
+/* journal.c: opening it, transactions, sinks and notes. */
+#include <popferry/fault.h>
+#include <popferry/fs.h>
+
+#include "own.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define NAME "journal.sqlite"
+
+enum { BUSY_MS = 10000 };
+
+/* ---- opening ---- */
+
+/*
+ * Makes sure that there is a plain file to open. It is not opened here when it is
+ * there: closing a second descriptor would drop SQLite's locks on it.
+ */
+static enum status check_file(int dirfd, bool read_only, struct err *err)
+{
+	struct stat st;
+	int fd;
+
+	if (fstatat(dirfd, NAME, &st, AT_SYMLINK_NOFOLLOW) == 0) {
+		if (S_ISREG(st.st_mode))
+			return ST_OK;
+		return err_set(err, ST_FATAL, EX_CONFIG,
+			"%s in the state directory is not a plain file: move it away",
+			NAME);
+	}
+	if (errno != ENOENT)
+		return err_sys(err, ST_FATAL, "%s", NAME);
+	if (read_only)
+		return ST_END;
+	fd = openat(
+		dirfd, NAME, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+	if (fd < 0)
+		return err_sys(err, ST_FATAL, "create %s", NAME);
+	close(fd);
+	fault_step("journal-made");
+	return fs_sync_dir(dirfd, err);
+}
+
+/* Without /proc only the working directory tells where a descriptor is. */
+static char *path_by_going_there(int dirfd)
+{
+	int here = open(".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	char *path = NULL;
+
+	if (here < 0)
+		return NULL;
+	if (fchdir(dirfd) == 0) {
+		path = getcwd(NULL, 0);
+		if (fchdir(here) < 0) {
+			free(path);
+			path = NULL;
+		}
+	}
+	close(here);
+	return path;
+}
+
+static char *path_of(int dirfd)
+{
+	char link[64], path[4096];
+	ssize_t n;
+
+	snprintf(link, sizeof(link), "/proc/self/fd/%d", dirfd);
+	n = readlink(link, path, sizeof(path));
+	if (n > 0 && (size_t)n < sizeof(path) && path[0] == '/')
+		return xmemdup0(path, (size_t)n);
+	return path_by_going_there(dirfd);
+}
+
+/* SQLite takes a path: make one, and make sure that it leads to dirfd. */
+static enum status find_path(struct journal *j, int dirfd, struct err *err)
+{
+	char *dir = path_of(dirfd);
+	enum status rc = ST_OK;
+	struct stat a, b;
+
+	if (!dir || fstat(dirfd, &a) < 0 || stat(dir, &b) < 0 || a.st_dev != b.st_dev ||
+		a.st_ino != b.st_ino)
+		rc = err_set(err, ST_FATAL, EX_IOERR,
+			"%s: the state directory cannot be found by its path (%s): was it moved or removed?",
+			NAME, dir ? dir : "none");
+	else
+		j->path = xasprintf("%s/%s", dir, NAME);
+	free(dir);
+	return rc;
+}
+
+static enum status connect_to(struct journal *j, bool read_only, struct err *err)
+{
+	int how = read_only ? SQLITE_OPEN_READONLY : SQLITE_OPEN_READWRITE;
+	int rc;
+
+	rc = sqlite3_open_v2(j->path, &j->db,
+		how | SQLITE_OPEN_NOFOLLOW | SQLITE_OPEN_NOMUTEX |
+			SQLITE_OPEN_PRIVATECACHE,
+		NULL);
+	if (rc == SQLITE_OK)
+		rc = sqlite3_extended_result_codes(j->db, 1);
+	if (rc == SQLITE_OK)
+		rc = sqlite3_busy_timeout(j->db, BUSY_MS);
+	if (rc == SQLITE_OK)
+		rc = sqlite3_db_config(j->db, SQLITE_DBCONFIG_DEFENSIVE, 1, NULL);
+	if (rc == SQLITE_OK)
+		rc = sqlite3_db_config(j->db, SQLITE_DBCONFIG_TRUSTED_SCHEMA, 0, NULL);
+	if (rc == SQLITE_OK)
+		rc = sqlite3_db_config(j->db, SQLITE_DBCONFIG_ENABLE_FKEY, 1, NULL);
+	if (rc != SQLITE_OK)
+		return journal_sql_error(j, rc, "open", err);
+	return ST_OK;
+}
+
+enum status journal_open(struct journal **out, int dirfd, const char *account,
+	bool read_only, struct err *err)
+{
+	struct journal *j = NULL;
+	enum status rc = check_file(dirfd, read_only, err);
+
+	if (rc != ST_OK)
+		return rc;
+	j = xcalloc(1, sizeof(*j));
+	rc = find_path(j, dirfd, err);
+	if (rc == ST_OK)
+		rc = connect_to(j, read_only, err);
+	if (rc == ST_OK)
+		rc = schema_open(j, account, read_only, err);
+	if (rc != ST_OK)
+		goto out;
+	*out = j;
+	j = NULL;
+out:
+	journal_close(&j);
+	return rc;
+}
+
+void journal_close(struct journal **jp)
+{
+	struct journal *j = *jp;
+	size_t i;
+
+	if (!j)
+		return;
+	for (i = 0; i < QUERIES; i++)
+		sqlite3_finalize(j->stmt[i]);
+	sqlite3_close(j->db);
+	free(j->path);
+	free(j->account);
+	free(j->reason);
+	free(j);
+	*jp = NULL;
+}
+
+const char *journal_account(const struct journal *j)
+{
+	return j->account;
+}
+
+/* ---- transactions ---- */
+
+void journal_undo(struct journal *j)
+{
+	/* SQLite has rolled back by itself after some errors. */
+	if (!sqlite3_get_autocommit(j->db))
+		sqlite3_exec(j->db, "ROLLBACK", NULL, NULL, NULL);
+	j->open = j->broken = false;
+}
+
+enum status journal_begin(struct journal *j, struct err *err)
+{
+	enum status rc;
+
+	if (j->open && !j->broken)
+		return journal_misuse(j, err, "a transaction inside of another");
+	journal_undo(j);
+	rc = query_change(j, Q_BEGIN, NOTHING, NULL, err);
+	j->open = rc == ST_OK;
+	return rc;
+}
+
+enum status journal_commit(struct journal *j, struct err *err)
+{
+	enum status rc;
+
+	if (!j->open)
+		return journal_misuse(j, err, "a commit without a transaction");
+	fault_step("journal-commit");
+	rc = query_change(j, Q_COMMIT, NOTHING, NULL, err);
+	if (rc != ST_OK) {
+		journal_undo(j);
+		return rc;
+	}
+	j->open = false;
+	fault_step("journal-committed");
+	return ST_OK;
+}
+
+enum status group_begin(struct journal *j, bool *mine, struct err *err)
+{
+	*mine = !j->open;
+	return *mine ? journal_begin(j, err) : ST_OK;
+}
+
+enum status group_end(struct journal *j, bool mine, enum status rc, struct err *err)
+{
+	if (!mine)
+		return rc;
+	if (rc == ST_OK)
+		return journal_commit(j, err);
+	journal_undo(j);
+	return rc;
+}
+
+/* ---- sinks ---- */
+
+static enum status find_sink(
+	struct journal *j, const char *identity, unsigned *sink, struct err *err)
+{
+	enum status rc = query_row(j, Q_SINK_FIND, WITH(TEXT(identity)), err);
+
+	if (rc != ST_OK)
+		return rc;
+	*sink = (unsigned)col_int(j, Q_SINK_FIND, 0) & (JOURNAL_SINKS - 1);
+	query_done(j, Q_SINK_FIND);
+	return ST_OK;
+}
+
+static enum status make_sink(
+	struct journal *j, const char *identity, unsigned *sink, struct err *err)
+{
+	enum status rc = query_row(j, Q_SINK_COUNT, NOTHING, err);
+	int64_t n;
+
+	if (rc != ST_OK)
+		return rc;
+	n = col_int(j, Q_SINK_COUNT, 0);
+	query_done(j, Q_SINK_COUNT);
+	if (n >= JOURNAL_SINKS)
+		return err_set(err, ST_FATAL, EX_CONFIG,
+			"%s knows %d destinations already and has no room for %s: name another state directory",
+			j->path, (int)JOURNAL_SINKS, identity);
+	*sink = (unsigned)n;
+	return query_change(j, Q_SINK_MAKE, WITH(INT(n), TEXT(identity)), NULL, err);
+}
+
+enum status journal_sink(
+	struct journal *j, const char *identity, unsigned *sink, struct err *err)
+{
+	enum status rc = find_sink(j, identity, sink, err);
+	bool mine;
+
+	if (rc != ST_END)
+		return rc;
+	rc = group_begin(j, &mine, err);
+	if (rc != ST_OK)
+		return rc;
+	rc = make_sink(j, identity, sink, err);
+	return group_end(j, mine, rc, err);
+}
+
+enum status journal_settled(
+	struct journal *j, unsigned sink, bool *out, struct err *err)
+{
+	enum status rc = query_row(j, Q_SETTLED, WITH(INT(sink)), err);
+
+	if (rc == ST_END)
+		return journal_misuse(j, err, "it knows no destination %u", sink);
+	if (rc != ST_OK)
+		return rc;
+	*out = col_int(j, Q_SETTLED, 0) != 0;
+	query_done(j, Q_SETTLED);
+	return ST_OK;
+}
+
+enum status journal_settle(struct journal *j, unsigned sink, struct err *err)
+{
+	enum status rc;
+	int rows;
+
+	rc = query_change(j, Q_SETTLE, WITH(INT(sink)), &rows, err);
+	if (rc == ST_OK && rows == 0)
+		rc = journal_misuse(j, err, "it knows no destination %u", sink);
+	return rc;
+}
+
+/* ---- notes ---- */
+
+enum status journal_note(
+	struct journal *j, const char *key, const char *value, struct err *err)
+{
+	return query_change(j, Q_NOTE, WITH(TEXT(key), TEXT(value)), NULL, err);
+}
+
+enum status journal_noted(
+	struct journal *j, const char *key, char **value, struct err *err)
+{
+	enum status rc = query_row(j, Q_NOTED, WITH(TEXT(key)), err);
+
+	if (rc != ST_OK)
+		return rc;
+	*value = xstrdup(col_text(j, Q_NOTED, 0));
+	query_done(j, Q_NOTED);
+	return ST_OK;
+}

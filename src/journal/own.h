@@ -1,0 +1,140 @@
+/* own.h: what the journal's files share. */
+#ifndef JOURNAL_OWN_H
+#define JOURNAL_OWN_H
+
+#include <popferry/journal.h>
+#include <popferry/mem.h>
+#include <popferry/text.h>
+
+#include <sqlite3.h>
+
+/* Every statement the journal makes; query.c has the texts. */
+enum query {
+	Q_BEGIN,
+	Q_COMMIT,
+	Q_ACCOUNT,
+	Q_SINK_COUNT,
+	Q_SINK_MAKE,
+	Q_SINK_FIND,
+	Q_SETTLED,
+	Q_SETTLE,
+	Q_NOTE,
+	Q_NOTED,
+	Q_FIND,
+	Q_FIND_CONTENT,
+	Q_GET,
+	Q_OLD_SAME,
+	Q_NAMELESS_OPEN,
+	Q_NAMELESS_FAILING,
+	Q_MAKE,
+	Q_FILL,
+	Q_RETAKE,
+	Q_ASIDE,
+	Q_REVIVE,
+	Q_DUPLICATE,
+	Q_FILTERED,
+	Q_RESIZE,
+	Q_FAILED,
+	Q_BY_MSGID,
+	Q_BY_EXACT,
+	Q_FOLDER,
+	Q_STORING,
+	Q_DOUBT,
+	Q_NOT_STORED,
+	Q_STORED,
+	Q_HOLDER,
+	Q_PLACES,
+	Q_RUN_BEGIN,
+	Q_RUN_END,
+	Q_LAST_RUN,
+	Q_TOTALS,
+	Q_FAILURE,
+	Q_UNFAIL,
+	Q_FAILURES_NOW,
+	Q_FAILURES_RUN,
+	QUERIES
+};
+
+enum { NOTE_MAX = 256 }; /* bytes kept of a rule, a subject, a Message-ID */
+
+struct journal {
+	sqlite3 *db;
+	sqlite3_stmt *stmt[QUERIES]; /* prepared when first needed */
+	char *path, *account;
+	char *reason; /* of journal_last_run() */
+	int64_t run;  /* begun here; 0: none */
+	bool open;    /* between journal_begin() and journal_commit() */
+	bool broken;  /* a change in it failed: it must not be committed */
+};
+
+/* One value for a statement's next parameter. */
+struct value {
+	enum { V_NULL, V_INT, V_TEXT, V_BLOB } type;
+	int64_t i;
+	const void *p;
+	size_t n;
+};
+static inline struct value INT(uint64_t i) {
+	return (struct value){ V_INT, (int64_t)i, NULL, 0 };
+}
+/* UINT64_MAX stands for unknown. */
+static inline struct value
+SIZE(uint64_t n) {
+	return (struct value){ n == UINT64_MAX ? V_NULL : V_INT, (int64_t)n, NULL, 0 };
+} static inline struct value TEXT(const char *s) {
+	return (struct value){ s ? V_TEXT : V_NULL, 0, s, 0 };
+} static inline struct value BLOB(const void *p, size_t n) {
+	return (struct value){ p ? V_BLOB : V_NULL, 0, p, n };
+}
+#define WITH(...) \
+	(struct value[]){ __VA_ARGS__ }, N_ELEMENTS(((struct value[]){ __VA_ARGS__ }))
+#define NOTHING NULL, 0
+
+/*
+ * Runs a statement up to its first row. ST_OK: there is one, read it with col_*()
+ * and then call query_done(); ST_END: none. The values must stay until then.
+ */
+enum status
+query_row(struct journal *j, enum query q, const struct value *v, size_t n,
+	struct err *err);
+enum status query_next(struct journal *j, enum query q, struct err *err);
+void query_done(struct journal *j, enum query q);
+
+/*
+ * Runs a change to its end. Refused in a transaction that is broken. *rows, which
+ * may be NULL, is how many it changed.
+ */
+enum status query_change(struct journal *j, enum query q, const struct value *v,
+	size_t n, int *rows, struct err *err);
+
+int64_t col_int(struct journal *j, enum query q, int i);
+int64_t col_int_or(struct journal *j, enum query q, int i, int64_t none);
+/* Never NULL; until query_done(). */
+const char *col_text(struct journal *j, enum query q, int i);
+const void *col_blob(struct journal *j, enum query q, int i, size_t *n);
+
+/* Sets err from what SQLite says; doing: what was tried. Breaks the transaction. */
+enum status journal_sql_error(
+	struct journal *j, int rc, const char *doing, struct err *err);
+/* Something asked for that cannot be: a bug. Breaks the transaction. */
+enum status journal_misuse(struct journal *j, struct err *err, const char *fmt, ...)
+	__attribute__((format(printf, 3, 4)));
+
+/* A row that no popferry wrote. */
+enum status journal_damaged(struct journal *j, struct err *err, int64_t id);
+
+/* Undoes an open transaction. */
+void journal_undo(struct journal *j);
+
+/* Makes several changes one, in or outside of journal_begin(). */
+enum status group_begin(struct journal *j, bool *mine, struct err *err);
+enum status group_end(struct journal *j, bool mine, enum status rc, struct err *err);
+
+/*
+ * Looks at an opened file before anything is written to it, brings it to this
+ * version, and makes sure of the account. ST_END: read_only, and nothing in it.
+ */
+enum status schema_open(
+	struct journal *j, const char *account, bool read_only, struct err *err);
+
+#endif

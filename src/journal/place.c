@@ -1,0 +1,105 @@
+/* place.c: where the sinks have the messages, or may have them. */
+#include "own.h"
+
+#include <string.h>
+
+enum status journal_storing(struct journal *j, int64_t id, unsigned sink,
+	const char *folder, const struct place *floor, int64_t now, struct err *err)
+{
+	enum status rc;
+	bool mine;
+	int rows;
+
+	rc = group_begin(j, &mine, err);
+	if (rc != ST_OK)
+		return rc;
+	rc = query_change(j, Q_FOLDER, WITH(INT(sink), TEXT(folder)), NULL, err);
+	if (rc == ST_OK)
+		rc = query_change(j, Q_STORING,
+			WITH(INT(id), INT(sink), TEXT(folder), INT(floor->generation),
+				INT(floor->number), INT(now)),
+			&rows, err);
+	/* Beginning anew would forget the receipt, and store it twice. */
+	if (rc == ST_OK && rows == 0)
+		rc = journal_misuse(j, err,
+			"message %lld is stored already in destination %u",
+			(long long)id, sink);
+	return group_end(j, mine, rc, err);
+}
+
+enum status journal_doubt(struct journal *j, int64_t id, unsigned sink,
+	struct place *floor, char **folder, int64_t *since, struct err *err)
+{
+	enum status rc = query_row(j, Q_DOUBT, WITH(INT(id), INT(sink)), err);
+
+	if (rc != ST_OK)
+		return rc;
+	floor->generation = (uint64_t)col_int(j, Q_DOUBT, 0);
+	floor->number = (uint64_t)col_int(j, Q_DOUBT, 1);
+	*since = col_int(j, Q_DOUBT, 2);
+	*folder = xstrdup(col_text(j, Q_DOUBT, 3));
+	query_done(j, Q_DOUBT);
+	return ST_OK;
+}
+
+enum status journal_not_stored(
+	struct journal *j, int64_t id, unsigned sink, struct err *err)
+{
+	return query_change(j, Q_NOT_STORED, WITH(INT(id), INT(sink)), NULL, err);
+}
+
+/* Why a place could not become STORED. */
+static enum status refused(struct journal *j, int64_t id, unsigned sink,
+	const struct place *at, struct err *err)
+{
+	char folder[ERR_TEXT / 2];
+	int64_t holder;
+	enum status rc;
+
+	rc = query_row(j, Q_HOLDER,
+		WITH(INT(id), INT(sink), INT(at->generation), INT(at->number)), err);
+	if (rc == ST_END)
+		return journal_misuse(j, err,
+			"message %lld was not announced to destination %u",
+			(long long)id, sink);
+	if (rc != ST_OK)
+		return rc;
+	holder = col_int(j, Q_HOLDER, 0);
+	text_clean(folder, sizeof(folder), col_text(j, Q_HOLDER, 1),
+		strlen(col_text(j, Q_HOLDER, 1)));
+	query_done(j, Q_HOLDER);
+	return journal_misuse(j, err,
+		"two messages claim generation %llu, number %llu of %s in destination %u: %lld has it, %lld came for it",
+		(unsigned long long)at->generation, (unsigned long long)at->number,
+		folder, sink, (long long)holder, (long long)id);
+}
+
+enum status journal_stored(struct journal *j, int64_t id, unsigned sink,
+	const struct place *at, const unsigned char *wire, struct err *err)
+{
+	enum status rc;
+	int rows;
+
+	rc = query_change(j, Q_STORED,
+		WITH(INT(id), INT(sink), INT(at->generation), INT(at->number),
+			BLOB(wire, DIGEST)),
+		&rows, err);
+	if (rc == ST_OK && rows == 0)
+		rc = refused(j, id, sink, at, err);
+	return rc;
+}
+
+enum status journal_places(struct journal *j, unsigned sink, const char *folder,
+	void (*each)(void *ctx, const struct place *at), void *ctx, struct err *err)
+{
+	enum status rc = query_row(j, Q_PLACES, WITH(INT(sink), TEXT(folder)), err);
+	struct place at;
+
+	while (rc == ST_OK) {
+		at.generation = (uint64_t)col_int(j, Q_PLACES, 0);
+		at.number = (uint64_t)col_int(j, Q_PLACES, 1);
+		each(ctx, &at);
+		rc = query_next(j, Q_PLACES, err);
+	}
+	return rc == ST_END ? ST_OK : rc;
+}

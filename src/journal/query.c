@@ -1,0 +1,349 @@
+/* query.c: every statement the journal makes, and how they are run. */
+#include "own.h"
+
+#include <stdio.h>
+#include <string.h>
+
+/* As row_read() in message.c reads it: digests, then the mask of its places. */
+#define ROW \
+	"m.id, m.state, m.original, m.listed_size, m.size, m.date, m.tries," \
+	" m.sha256, m.exact, m.body, m.ident, m.msgid," \
+	" (SELECT sum(iif(p.state > 1, 1, 256) << p.sink)" \
+	" FROM place p WHERE p.message = m.id)"
+
+/* Equal digests by way of the short index. */
+#define SAME(column, parameter) \
+	"substr(" column ", 1, 8) = substr(" parameter ", 1, 8) AND " column \
+	" = " parameter
+
+/* Every sink of ?2 has it or is being given it. (To SQL, | binds like >>.) */
+#define CANDIDATES(column) \
+	"SELECT * FROM (SELECT " ROW \
+	" AS mask FROM message m WHERE m.state = 1 AND " SAME("m." column, \
+		"?1") ")" \
+		      " WHERE ((coalesce(mask, 0) | (coalesce(mask, 0) >> 8)) & ?2) = ?2 ORDER BY id"
+
+#define FAILURE \
+	"SELECT m.uidl, f.number, f.size, f.message_id, f.subject, f.stage, f.reason," \
+	" f.reply, f.tries FROM failure f LEFT JOIN message m ON m.id = f.message "
+
+/* `what` completes "cannot ...". */
+static const struct {
+	const char *what, *sql;
+} queries[QUERIES] = {
+	[Q_BEGIN] = { "begin", "BEGIN IMMEDIATE" },
+	[Q_COMMIT] = { "commit", "COMMIT" },
+	[Q_ACCOUNT] = { "note the account", "INSERT INTO about VALUES (?1)" },
+	[Q_SINK_COUNT] = { "count the destinations", "SELECT count(*) FROM sink" },
+	[Q_SINK_MAKE] = { "note a destination",
+		"INSERT INTO sink (id, identity) VALUES (?1, ?2)" },
+	[Q_SINK_FIND] = { "find a destination",
+		"SELECT id FROM sink WHERE identity = ?1" },
+	[Q_SETTLED] = { "read a destination",
+		"SELECT settled FROM sink WHERE id = ?1" },
+	[Q_SETTLE] = { "settle a destination",
+		"UPDATE sink SET settled = 1 WHERE id = ?1" },
+	[Q_NOTE] = { "write a note",
+		"INSERT INTO note VALUES (?1, ?2)"
+		" ON CONFLICT DO UPDATE SET value = excluded.value" },
+	[Q_NOTED] = { "read a note", "SELECT value FROM note WHERE key = ?1" },
+
+	[Q_FIND] = { "find a message",
+		"SELECT " ROW " FROM message m"
+		" WHERE m.uidl = ?1 AND m.occurrence = ?2 AND m.aside = 0" },
+	[Q_FIND_CONTENT] = { "find a message by content",
+		"SELECT " ROW " FROM message m WHERE m.uidl IS NULL AND " SAME(
+			"m.sha256", "?1") " ORDER BY m.id LIMIT 1 OFFSET ?2" },
+	[Q_GET] = { "read a message", "SELECT " ROW " FROM message m WHERE m.id = ?1" },
+	[Q_OLD_SAME] = { "find a message set aside",
+		"SELECT " ROW " FROM message m"
+		" WHERE m.uidl = ?1 AND m.occurrence = ?2 AND m.aside > 0"
+		" AND (m.sha256 = ?3 OR m.exact = ?4) ORDER BY m.id DESC LIMIT 1" },
+	[Q_NAMELESS_OPEN] = { "find a message by content",
+		"SELECT " ROW
+		" FROM message m WHERE m.uidl IS NULL AND " SAME("m.sha256",
+			"?1") " AND m.state IN (3, 4) ORDER BY m.id LIMIT 1" },
+	/* The one of equals that fails is one that some sink has not got. */
+	[Q_NAMELESS_FAILING] = { "find a message by content",
+		"SELECT " ROW
+		" FROM message m WHERE m.uidl IS NULL AND " SAME("m.sha256",
+			"?1") " AND (m.state > 2 OR m.state = 1 AND"
+			      " (SELECT count(*) FROM place p WHERE p.message = m.id AND p.state > 1)"
+			      " < (SELECT max(count(*), 1) FROM sink))"
+			      " ORDER BY m.state, m.id LIMIT 1" },
+	[Q_MAKE] = { "add a message",
+		"INSERT INTO message (uidl, occurrence, state, listed_size, size, date,"
+		" sha256, exact, body, ident, msgid)"
+		" VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)" },
+	[Q_FILL] = { "note a message's content",
+		"UPDATE message SET size = ?2, date = ?3, sha256 = ?4, exact = ?5,"
+		" body = ?6, ident = ?7, msgid = ?8 WHERE id = ?1" },
+	[Q_RETAKE] = { "take a message",
+		"UPDATE message SET state = 1, original = NULL, rule = NULL,"
+		" listed_size = coalesce(?2, listed_size) WHERE id = ?1" },
+	/* What it was before its UIDL's new message failed, it is again. */
+	[Q_ASIDE] = { "set a message aside",
+		"UPDATE message SET aside = id, state = CASE"
+		" WHEN state = 4 AND original IS NOT NULL THEN 2"
+		" WHEN state = 4 AND EXISTS (SELECT * FROM place p"
+		" WHERE p.message = message.id AND p.state > 1) THEN 1"
+		" ELSE state END WHERE id = ?1" },
+	[Q_REVIVE] = { "bring a message back",
+		"UPDATE message SET aside = 0 WHERE id = ?1" },
+	[Q_DUPLICATE] = { "note a duplicate",
+		"UPDATE message SET state = 2, original = ?2, rule = ?3 WHERE id = ?1" },
+	[Q_FILTERED] = { "note a filtered message",
+		"UPDATE message SET state = 3, original = NULL, rule = ?2 WHERE id = ?1" },
+	[Q_RESIZE] = { "note a message's size",
+		"UPDATE message SET listed_size = ?2 WHERE id = ?1" },
+	[Q_FAILED] = { "note a failure",
+		"UPDATE message SET state = 4, tries = tries + 1,"
+		" listed_size = coalesce(?2, listed_size) WHERE id = ?1" },
+	[Q_BY_MSGID] = { "look for duplicates", CANDIDATES("msgid") },
+	[Q_BY_EXACT] = { "look for duplicates", CANDIDATES("exact") },
+
+	[Q_FOLDER] = { "note a folder",
+		"INSERT INTO folder (sink, name) VALUES (?1, ?2) ON CONFLICT DO NOTHING" },
+	[Q_STORING] = { "note what is about to be stored",
+		"INSERT INTO place (message, sink, state, folder, generation, number,"
+		" since) SELECT ?1, ?2, 1, id, ?4, ?5, ?6 FROM folder"
+		" WHERE sink = ?2 AND name = ?3"
+		" ON CONFLICT DO UPDATE SET folder = excluded.folder,"
+		" generation = iif(folder = excluded.folder, generation,"
+		" excluded.generation),"
+		" number = iif(folder = excluded.folder, number, excluded.number),"
+		" since = iif(folder = excluded.folder, since, excluded.since)"
+		" WHERE state = 1" },
+	[Q_DOUBT] = { "read what is in doubt",
+		"SELECT p.generation, p.number, p.since, f.name FROM place p"
+		" JOIN folder f ON f.id = p.folder"
+		" WHERE p.message = ?1 AND p.sink = ?2 AND p.state = 1" },
+	[Q_NOT_STORED] = { "note what is not stored",
+		"DELETE FROM place WHERE message = ?1 AND sink = ?2" },
+	[Q_STORED] = { "note what is stored",
+		"UPDATE OR IGNORE place SET state = 2, generation = ?3, number = ?4,"
+		" wire = ?5, since = NULL WHERE message = ?1 AND sink = ?2" },
+	[Q_HOLDER] = { "read a place",
+		"SELECT q.message, f.name FROM place p"
+		" JOIN folder f ON f.id = p.folder"
+		" LEFT JOIN place q ON q.folder = p.folder AND q.generation = ?3"
+		" AND q.number = ?4 AND q.number <> 0 AND q.state > 1"
+		" WHERE p.message = ?1 AND p.sink = ?2" },
+	[Q_PLACES] = { "read the places",
+		"SELECT p.generation, p.number FROM folder f"
+		" JOIN place p ON p.folder = f.id AND p.state > 1 AND p.number <> 0"
+		" WHERE f.sink = ?1 AND f.name = ?2"
+		" ORDER BY p.generation, p.number" },
+
+	[Q_RUN_BEGIN] = { "begin a run", "INSERT INTO run (started) VALUES (?1)" },
+	[Q_RUN_END] = { "end a run",
+		"UPDATE run SET finished = ?2, exit = ?3, reason = ?4, listed = ?5,"
+		" known = ?6, stored = ?7, duplicate = ?8, filtered = ?9, failed = ?10,"
+		" vanished = ?11, left_over = ?12, bytes = ?13 WHERE id = ?1" },
+	[Q_LAST_RUN] = { "read the latest run",
+		"SELECT id, started, finished, exit, reason, listed, known, stored,"
+		" duplicate, filtered, failed, vanished, left_over, bytes"
+		" FROM run ORDER BY id DESC LIMIT 1" },
+	[Q_TOTALS] = { "count the messages",
+		"SELECT count(*) FILTER (WHERE state < 4 OR aside = 0) + nameless,"
+		" count(*) FILTER (WHERE state = 1 AND mask BETWEEN 1 AND 255),"
+		" count(*) FILTER (WHERE state = 1 AND mask > 255),"
+		" count(*) FILTER (WHERE state = 2), count(*) FILTER (WHERE state = 3),"
+		" count(*) FILTER (WHERE state = 4 AND aside = 0) + nameless,"
+		" coalesce(sum(size) FILTER (WHERE state = 1"
+		" AND mask BETWEEN 1 AND 255), 0)"
+		" FROM (SELECT count(*) AS nameless FROM failure WHERE message IS NULL"
+		" AND run = (SELECT coalesce(max(id), 0) FROM run)) LEFT JOIN"
+		" (SELECT " ROW " AS mask, m.aside FROM message m) ON 1" },
+	[Q_FAILURE] = { "note a failure",
+		"INSERT INTO failure (message, run, number, size, tries, message_id,"
+		" subject, stage, reason, reply)"
+		" VALUES (?1, ?2, ?3, ?4, coalesce((SELECT tries FROM message"
+		" WHERE id = ?1), 1), ?5, ?6, ?7, ?8, ?9)"
+		" ON CONFLICT DO UPDATE SET number = excluded.number,"
+		" size = excluded.size, tries = excluded.tries,"
+		" message_id = excluded.message_id, subject = excluded.subject,"
+		" stage = excluded.stage, reason = excluded.reason,"
+		" reply = excluded.reply" },
+	[Q_UNFAIL] = { "take a message",
+		"DELETE FROM failure WHERE message = ?1 AND run = ?2" },
+	[Q_FAILURES_NOW] = { "read the failures",
+		FAILURE
+		"WHERE m.state = 4 AND m.aside = 0 AND f.id ="
+		" (SELECT max(g.id) FROM failure g WHERE g.message = m.id)"
+		" OR m.id IS NULL AND f.run = (SELECT coalesce(max(id), 0) FROM run)"
+		" ORDER BY f.id" },
+	[Q_FAILURES_RUN] = { "read the failures",
+		FAILURE "WHERE f.run = ?1 ORDER BY f.id" },
+};
+
+/* ---- what went wrong ---- */
+
+static const struct {
+	int code, exit;
+	const char *advice;
+} causes[] = {
+	{ SQLITE_FULL, EX_IOERR, "make room on its disk and run again" },
+	{ SQLITE_IOERR, EX_IOERR, "look at its disk and quota, then run again" },
+	{ SQLITE_CORRUPT, EX_DATAERR, "it is damaged: put a backup in its place" },
+	{ SQLITE_NOTADB, EX_DATAERR,
+		"it is damaged or not popferry's: put a backup in its place" },
+	{ SQLITE_BUSY, EX_TEMPFAIL, "another program holds it: try again later" },
+	{ SQLITE_CANTOPEN, EX_CANTCREAT, "look at the rights to its directory" },
+	{ SQLITE_READONLY, EX_CANTCREAT, "look at the rights to it" },
+	{ SQLITE_PERM, EX_CANTCREAT, "look at the rights to it" },
+	{ SQLITE_NOMEM, EX_TEMPFAIL, "try again when there is more memory" },
+};
+
+enum status journal_sql_error(
+	struct journal *j, int rc, const char *doing, struct err *err)
+{
+	int no = sqlite3_system_errno(j->db);
+	const char *said = sqlite3_errmsg(j->db), *why;
+	size_t i = 0;
+
+	if (j->open)
+		j->broken = true;
+	while (i < N_ELEMENTS(causes) && causes[i].code != (rc & 0xff))
+		i++;
+	if (i == N_ELEMENTS(causes))
+		return err_set(err, ST_FATAL, EX_SOFTWARE,
+			"%s: cannot %s: %s: please report this", j->path, doing, said);
+	why = causes[i].exit == EX_DATAERR || no == 0 ? "" : strerror(no);
+	return err_set(err, ST_FATAL, causes[i].exit, "%s: cannot %s: %s%s%s: %s",
+		j->path, doing, said, *why ? ": " : "", why, causes[i].advice);
+}
+
+enum status journal_misuse(struct journal *j, struct err *err, const char *fmt, ...)
+{
+	char text[ERR_TEXT];
+	va_list ap;
+
+	if (j->open)
+		j->broken = true;
+	va_start(ap, fmt);
+	vsnprintf(text, sizeof(text), fmt, ap);
+	va_end(ap);
+	return err_set(err, ST_FATAL, EX_SOFTWARE, "%s: %s: please report this",
+		j->path, text);
+}
+
+enum status journal_damaged(struct journal *j, struct err *err, int64_t id)
+{
+	if (j->open)
+		j->broken = true;
+	return err_set(err, ST_FATAL, EX_DATAERR,
+		"%s: message %lld makes no sense: it is damaged: put a backup in its place",
+		j->path, (long long)id);
+}
+
+/* ---- running them ---- */
+
+static int bind(sqlite3_stmt *st, int i, const struct value *v)
+{
+	switch (v->type) {
+	case V_INT:
+		return sqlite3_bind_int64(st, i, v->i);
+	case V_TEXT:
+		return sqlite3_bind_text(st, i, v->p, -1, SQLITE_STATIC);
+	case V_BLOB:
+		return sqlite3_bind_blob64(st, i, v->p, v->n, SQLITE_STATIC);
+	default:
+		return sqlite3_bind_null(st, i);
+	}
+}
+
+static enum status start(struct journal *j, enum query q, const struct value *v,
+	size_t n, struct err *err)
+{
+	int rc = SQLITE_OK;
+	size_t i;
+
+	if (!j->stmt[q]) {
+		rc = sqlite3_prepare_v3(j->db, queries[q].sql, -1,
+			SQLITE_PREPARE_PERSISTENT, &j->stmt[q], NULL);
+		if (rc == SQLITE_ERROR) /* a table is gone */
+			rc = SQLITE_CORRUPT;
+	}
+	for (i = 0; i < n && rc == SQLITE_OK; i++)
+		rc = bind(j->stmt[q], (int)i + 1, &v[i]);
+	if (rc != SQLITE_OK)
+		return journal_sql_error(j, rc, queries[q].what, err);
+	return ST_OK;
+}
+
+void query_done(struct journal *j, enum query q)
+{
+	sqlite3_reset(j->stmt[q]);
+	sqlite3_clear_bindings(j->stmt[q]);
+}
+
+enum status query_next(struct journal *j, enum query q, struct err *err)
+{
+	int rc = sqlite3_step(j->stmt[q]);
+	enum status st = ST_END;
+
+	if (rc == SQLITE_ROW)
+		return ST_OK;
+	if (rc != SQLITE_DONE)
+		st = journal_sql_error(j, rc, queries[q].what, err);
+	query_done(j, q);
+	return st;
+}
+
+enum status query_row(struct journal *j, enum query q, const struct value *v, size_t n,
+	struct err *err)
+{
+	enum status rc = start(j, q, v, n, err);
+
+	return rc == ST_OK ? query_next(j, q, err) : rc;
+}
+
+enum status query_change(struct journal *j, enum query q, const struct value *v,
+	size_t n, int *rows, struct err *err)
+{
+	enum status rc;
+
+	if (j->broken)
+		return err_set(err, ST_FATAL, EX_SOFTWARE,
+			"%s: cannot %s: an earlier change of this transaction failed",
+			j->path, queries[q].what);
+	rc = query_row(j, q, v, n, err);
+	if (rc == ST_OK)
+		query_done(j, q);
+	if (rc != ST_OK && rc != ST_END)
+		return rc;
+	if (rows)
+		*rows = sqlite3_changes(j->db);
+	return ST_OK;
+}
+
+int64_t col_int(struct journal *j, enum query q, int i)
+{
+	return sqlite3_column_int64(j->stmt[q], i);
+}
+
+int64_t col_int_or(struct journal *j, enum query q, int i, int64_t none)
+{
+	if (sqlite3_column_type(j->stmt[q], i) == SQLITE_NULL)
+		return none;
+	return col_int(j, q, i);
+}
+
+const char *col_text(struct journal *j, enum query q, int i)
+{
+	const char *s = (const char *)sqlite3_column_text(j->stmt[q], i);
+
+	return s ? s : "";
+}
+
+const void *col_blob(struct journal *j, enum query q, int i, size_t *n)
+{
+	const void *p = sqlite3_column_blob(j->stmt[q], i);
+
+	/* SQLite gives NULL for an empty blob too. */
+	if (!p && sqlite3_column_type(j->stmt[q], i) != SQLITE_NULL)
+		p = "";
+	*n = (size_t)sqlite3_column_bytes(j->stmt[q], i);
+	return p;
+}
