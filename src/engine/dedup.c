@@ -1,0 +1,63 @@
+/*
+ * dedup.c: is this message one we have? The Message-ID finds, content decides.
+ */
+#include "engine_p.h"
+
+#include <string.h>
+
+struct question {
+	const struct facts *f;
+	enum dedup mode;
+	unsigned mask;
+	enum twin answer;
+	int64_t of;
+};
+
+static bool same_content(const struct question *q, const struct journal_row *row)
+{
+	if (q->mode == DEDUP_MESSAGE_ID_ONLY || q->mode == DEDUP_EXACT)
+		return true; /* the look-up was by what counts */
+	return memcmp(q->f->body, row->body, DIGEST) == 0 &&
+		memcmp(q->f->ident, row->ident, DIGEST) == 0;
+}
+
+static enum status weigh(void *ctx, const struct journal_row *row, struct err *err)
+{
+	struct question *q = ctx;
+
+	(void)err;
+	if (!same_content(q, row)) {
+		if (q->answer == TWIN_NONE)
+			q->answer = TWIN_COLLISION;
+		return ST_OK;
+	}
+	q->of = row->id;
+	if ((row->stored & q->mask) == q->mask) {
+		q->answer = TWIN_STORED;
+		return ST_END;
+	}
+	q->answer = TWIN_MOVING;
+	return ST_OK;
+}
+
+enum status dedup_ask(struct engine *e, const struct facts *f, enum twin *out,
+	int64_t *of, const char **rule, struct err *err)
+{
+	struct question q = { f, e->job->dedup, e->mask, TWIN_NONE, 0 };
+	bool by_id;
+	enum status rc;
+
+	*out = TWIN_NONE;
+	if (q.mode == DEDUP_NONE)
+		return ST_OK;
+	/* Without a Message-ID only all bytes together can tell. */
+	if (!f->has_msgid)
+		q.mode = DEDUP_EXACT;
+	by_id = q.mode != DEDUP_EXACT;
+	rc = journal_candidates(e->journal, e->mask, by_id ? f->msgid : NULL,
+		by_id ? NULL : f->exact, weigh, &q, err);
+	*out = q.answer;
+	*of = q.of;
+	*rule = dedup_name(q.mode);
+	return rc;
+}

@@ -1,0 +1,620 @@
+/*
+ * deliver.c: one batch of messages through journal, sinks, journal.
+ *
+ *	judge, find duplicates        -> what each sink still needs
+ *	journal  STORING with floors     one sync
+ *	put to every sink, commit        the sinks' own syncs
+ *	journal  STORED with receipts    one sync
+ *
+ * A sink that is lost on the way is opened anew and asked, message by
+ * message, what got through: the same road as after a crash.
+ */
+#include <popferry/clock.h>
+#include <popferry/fault.h>
+#include <popferry/mem.h>
+#include <popferry/text.h>
+
+#include "engine_p.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+enum { SETTLE_MS = 2000 };
+
+/* ---- slots: a sink and its session -------------------------------------------- */
+
+void slot_close(struct engine *e, struct slot *s)
+{
+	size_t i;
+
+	pthread_mutex_lock(&e->lock);
+	e->cancel_sink[s - e->slots] = NULL;
+	pthread_mutex_unlock(&e->lock);
+	if (s->sink)
+		s->ops->close(&s->sink);
+	for (i = 0; i < s->n_claimed; i++)
+		free(s->claimed[i]);
+	free(s->claimed);
+	s->claimed = NULL;
+	s->n_claimed = 0;
+}
+
+enum status slot_open(struct engine *e, struct slot *s, struct err *err)
+{
+	struct sink_setup setup = { s->end, e->job, e->account, s->password, e->trace,
+		&e->log, s->cautious };
+	enum status rc;
+
+	if (s->sink)
+		return ST_OK;
+	rc = s->ops->open(&s->sink, &setup, err);
+	if (rc != ST_OK) {
+		s->sink = NULL;
+		return rc;
+	}
+	pthread_mutex_lock(&e->lock);
+	e->cancel_sink[s - e->slots] = s->sink;
+	pthread_mutex_unlock(&e->lock);
+	return ST_OK;
+}
+
+/*
+ * After ST_RETRY: closes, waits and opens anew. ST_OK: go on. Otherwise the
+ * reason why not, in err.
+ */
+static enum status slot_again(struct engine *e, struct slot *s, struct err *err)
+{
+	int asked = s->sink ? s->ops->wait_ms(s->sink) : 0;
+	enum status rc = ST_RETRY;
+
+	while (rc == ST_RETRY) {
+		slot_close(e, s);
+		if (atomic_load(&e->stop) || ++s->attempts > ATTEMPTS)
+			return ST_RETRY;
+		engine_backoff(e, s->attempts, asked, err, s->end->scheme);
+		asked = 0;
+		rc = slot_open(e, s, err);
+	}
+	return rc;
+}
+
+struct telling {
+	struct slot *slot;
+	const char *folder;
+};
+
+static void tell(void *ctx, const struct place *at)
+{
+	struct telling *t = ctx;
+
+	t->slot->ops->claim(t->slot->sink, t->folder, at->generation, at->number);
+}
+
+/* Once a session and folder: what the journal knows must not be found again. */
+static enum status tell_known(
+	struct engine *e, struct slot *s, const char *folder, struct err *err)
+{
+	struct telling t = { s, folder };
+	size_t i;
+
+	for (i = 0; i < s->n_claimed; i++)
+		if (strcmp(s->claimed[i], folder) == 0)
+			return ST_OK;
+	s->claimed = xreallocarray(s->claimed, s->n_claimed + 1, sizeof(char *));
+	s->claimed[s->n_claimed++] = xstrdup(folder);
+	return journal_places(e->journal, s->id, folder, tell, &t, err);
+}
+
+/* ---- before: what is needed where ------------------------------------------------ */
+
+static void fill_delivery(struct engine *e, struct parcel *p, size_t k)
+{
+	const struct task *t = &e->tasks.v[p->task];
+	struct journal_key key;
+
+	tasks_key(&e->tasks, t, &key);
+	p->delivery[k] = (struct delivery){
+		.message = p->message,
+		.folder = p->verdict.folder,
+		.date = p->verdict.date,
+		.seen = p->verdict.seen,
+		.answered = p->verdict.answered,
+		.flagged = p->verdict.flagged,
+		.draft = p->verdict.draft,
+		.uidl = key.uidl,
+		.uidl_n = key.uidl_n,
+		.occurrence = t->occurrence,
+		.number = t->number,
+		.listed_size = t->size,
+		.retrieved = p->retrieved,
+		.err = ERR_INIT,
+	};
+}
+
+static int64_t settle_ms(const struct slot *s)
+{
+	return s->end->imap.settle ? (int64_t)s->end->imap.settle * 1000 : SETTLE_MS;
+}
+
+/* From where to look for it in slot k, or not at all. */
+static enum status decide_look(struct engine *e, struct parcel *p, size_t k,
+	bool doubtful, struct sink_floor *floor, struct err *err)
+{
+	struct slot *s = &e->slots[k];
+	struct place from = { 0, 0 };
+	char *folder = NULL;
+	int64_t since = 0, left;
+	enum status rc;
+
+	if (doubtful) {
+		rc = journal_doubt(
+			e->journal, p->id, s->id, &from, &folder, &since, err);
+		if (rc < 0)
+			return rc;
+		/* Rules may have changed since: it is looked for where it went. */
+		if (rc == ST_OK && folder)
+			text_clean(p->verdict.folder, sizeof(p->verdict.folder), folder,
+				strlen(folder));
+		free(folder);
+		left = settle_ms(s) - (clock_utc() - since) * 1000;
+		p->look[k] = rc == ST_OK;
+		p->from[k] = (struct sink_floor){ from.generation, from.number, false };
+		p->patience[k] = clock_ms() + (left > 0 ? left : 0);
+		if (rc == ST_OK)
+			return s->ops->floor(s->sink, p->verdict.folder, floor, err);
+	}
+	rc = s->ops->floor(s->sink, p->verdict.folder, floor, err);
+	if (rc != ST_OK)
+		return rc;
+	p->look[k] = !s->settled && !floor->empty;
+	p->from[k] = (struct sink_floor){ 0, 1, false };
+	p->patience[k] = 0;
+	return ST_OK;
+}
+
+/* ST_OK: found, ST_END: not there. */
+static enum status look_for(
+	struct engine *e, struct parcel *p, size_t k, struct err *err)
+{
+	struct slot *s = &e->slots[k];
+	int64_t left = p->patience[k] - clock_ms();
+	enum status rc = tell_known(e, s, p->verdict.folder, err);
+
+	if (rc != ST_OK)
+		return rc;
+	return s->ops->find(s->sink, &p->delivery[k], &p->from[k],
+		left > 0 && p->patience[k] ? left : 0, err);
+}
+
+static enum status note_stored(
+	struct engine *e, struct parcel *p, size_t k, struct err *err)
+{
+	const struct delivery *d = &p->delivery[k];
+	const struct place at = { d->generation, d->place };
+	unsigned char wire[DIGEST];
+	enum status rc = ST_OK;
+
+	if (d->altered)
+		rc = wire_digest(p->message, wire, err);
+	if (rc == ST_OK)
+		rc = journal_stored(e->journal, p->id, e->slots[k].id, &at,
+			d->altered ? wire : NULL, err);
+	return rc;
+}
+
+/* Slot k has not stored this message yet: is it there, or must it be put? */
+static enum status place_one(
+	struct engine *e, struct parcel *p, size_t k, bool doubtful, struct err *err)
+{
+	struct slot *s = &e->slots[k];
+	struct sink_floor floor = { 0, 0, false };
+	struct place at;
+	enum status rc;
+
+	for (;;) {
+		rc = slot_open(e, s, err);
+		if (rc == ST_OK)
+			rc = decide_look(e, p, k, doubtful, &floor, err);
+		if (rc == ST_OK) {
+			fill_delivery(e, p, k);
+			rc = p->look[k] ? look_for(e, p, k, err) : ST_END;
+		}
+		if (rc != ST_RETRY)
+			break;
+		rc = slot_again(e, s, err);
+		if (rc != ST_OK)
+			break;
+	}
+	if (rc < 0)
+		return rc;
+	at = (struct place){ floor.generation, floor.next };
+	p->need[k] = rc == ST_END;
+	p->look[k] = false;
+	rc = journal_storing(
+		e->journal, p->id, s->id, p->verdict.folder, &at, clock_utc(), err);
+	if (rc == ST_OK && !p->need[k])
+		rc = note_stored(e, p, k, err);
+	return rc;
+}
+
+/* The journal's row for this very content, if it has one. */
+static enum status find_row(
+	struct engine *e, struct parcel *p, struct journal_row *row, struct err *err)
+{
+	const struct facts *f = &p->message->facts;
+	struct journal_key key;
+	enum status rc;
+
+	tasks_key(&e->tasks, &e->tasks.v[p->task], &key);
+	if (key.uidl)
+		rc = journal_find(
+			e->journal, key.uidl, key.uidl_n, key.occurrence, row, err);
+	else
+		rc = journal_find_content(
+			e->journal, f->sha256, nameless_seen(e, f->sha256), row, err);
+	if (rc != ST_OK)
+		return rc;
+	if (!row->has_content)
+		return ST_END;
+	/* Servers rewrite Status and the like between sessions (quirk Q39). */
+	if (memcmp(row->sha256, f->sha256, DIGEST) != 0 &&
+		memcmp(row->exact, f->exact, DIGEST) != 0)
+		return ST_END;
+	return ST_OK;
+}
+
+static enum status mark_failed(struct engine *e, struct parcel *p, const char *stage,
+	const struct err *why, struct err *err)
+{
+	struct task *t = &e->tasks.v[p->task];
+	struct journal_key key;
+
+	tasks_key(&e->tasks, t, &key);
+	tasks_set(&e->tasks, t, TASK_FAILED);
+	log_warn(&e->log, "message-failed", LOG_U("number", t->number),
+		LOG_B("uidl", key.uidl, key.uidl_n), LOG_S("stage", stage),
+		LOG_S("reason", why->text));
+	return journal_failed(e->journal, &key, t->number,
+		p->message ? &p->message->facts : NULL, stage, why, err);
+}
+
+static enum status take(struct engine *e, struct parcel *p, struct err *err)
+{
+	struct journal_key key;
+
+	tasks_key(&e->tasks, &e->tasks.v[p->task], &key);
+	return journal_take(e->journal, &key, &p->message->facts,
+		p->verdict.date.known ? p->verdict.date.utc : 0, &p->id, err);
+}
+
+static void tell_collision(struct engine *e, const struct parcel *p)
+{
+	e->collisions++;
+	log_warn(&e->log, "id-collision", LOG_U("number", e->tasks.v[p->task].number),
+		LOG_S("message-id", p->message->facts.message_id),
+		LOG_S("kept", "both: same Message-ID, different content"));
+}
+
+/* Filtered or a duplicate: then it is done. *deferred: ask again later. */
+static enum status dismiss(struct engine *e, struct parcel *p, bool final, bool *done,
+	bool *deferred, struct err *err)
+{
+	struct task *t = &e->tasks.v[p->task];
+	const char *rule = NULL;
+	enum twin twin;
+	int64_t of = 0;
+	enum status rc;
+
+	*done = *deferred = false;
+	if (p->verdict.filtered) {
+		*done = true;
+		tasks_set(&e->tasks, t, TASK_FILTERED);
+		rc = take(e, p, err);
+		return rc == ST_OK
+			? journal_filtered(e->journal, p->id, p->verdict.rule, err)
+			: rc;
+	}
+	rc = dedup_ask(e, &p->message->facts, &twin, &of, &rule, err);
+	if (rc != ST_OK)
+		return rc;
+	if (twin == TWIN_MOVING && !final) {
+		*deferred = true;
+		return ST_OK;
+	}
+	if (twin == TWIN_COLLISION)
+		tell_collision(e, p);
+	if (twin != TWIN_STORED)
+		return ST_OK;
+	*done = true;
+	tasks_set(&e->tasks, t, TASK_DUPLICATE);
+	if (e->job->dedup == DEDUP_MESSAGE_ID_ONLY)
+		log_warn(&e->log, "dropped-by-message-id", LOG_U("number", t->number),
+			LOG_S("message-id", p->message->facts.message_id));
+	rc = take(e, p, err);
+	return rc == ST_OK ? journal_duplicate(e->journal, p->id, of, rule, err) : rc;
+}
+
+/* All that is decided before anything is promised for one message. */
+static enum status prepare(
+	struct engine *e, struct parcel *p, bool final, bool *deferred, struct err *err)
+{
+	struct task *t = &e->tasks.v[p->task];
+	struct journal_row row = { 0 };
+	enum status rc, have;
+	bool done;
+	size_t k;
+
+	*deferred = false;
+	if (!p->message)
+		return mark_failed(e, p, "retrieve", &p->err, err);
+	judge(e->job, p->message, t->size, clock_utc(), &p->verdict);
+	have = find_row(e, p, &row, err);
+	if (have < 0)
+		return have;
+	if (have == ST_OK && row.state == J_TAKEN &&
+		(row.stored & e->mask) == e->mask) {
+		tasks_set(&e->tasks, t, TASK_KNOWN);
+		nameless_count(e, p);
+		return journal_resize(e->journal, row.id, t->size, err);
+	}
+	if (have == ST_END || !((row.stored | row.storing) & e->mask)) {
+		rc = dismiss(e, p, final, &done, deferred, err);
+		if (rc != ST_OK || done || *deferred) {
+			if (done)
+				nameless_count(e, p);
+			return rc;
+		}
+	}
+	rc = take(e, p, err);
+	nameless_count(e, p);
+	for (k = 0; rc == ST_OK && k < e->n_slots; k++) {
+		unsigned bit = 1u << e->slots[k].id;
+
+		if (have == ST_OK && (row.stored & bit))
+			continue;
+		rc = place_one(e, p, k, have == ST_OK && (row.storing & bit), err);
+	}
+	return rc;
+}
+
+/* ---- put and commit
+ * ------------------------------------------------------------------ */
+
+static enum status put_all(
+	struct engine *e, size_t k, struct parcel **v, size_t n, struct err *err)
+{
+	struct slot *s = &e->slots[k];
+	enum status rc = slot_open(e, s, err);
+	size_t i;
+
+	for (i = 0; rc == ST_OK && i < n; i++) {
+		struct parcel *p = v[i];
+
+		if (!p->need[k] || p->delivery[k].outcome != DELIVERY_PENDING)
+			continue;
+		if (p->look[k]) {
+			rc = look_for(e, p, k, err);
+			if (rc == ST_OK)
+				continue;
+			if (rc != ST_END)
+				break;
+			p->look[k] = false;
+		}
+		p->sent[k] = true;
+		rc = s->ops->put(s->sink, &p->delivery[k], err);
+		if (rc == ST_SKIP) {
+			p->delivery[k].outcome = DELIVERY_REFUSED;
+			p->delivery[k].err = *err;
+			rc = ST_OK;
+		}
+	}
+	return rc;
+}
+
+/* The session is lost: what is known of each message now? */
+static void doubt_all(struct engine *e, size_t k, struct parcel **v, size_t n)
+{
+	struct slot *s = &e->slots[k];
+	bool singly = s->sink && s->ops->overreached(s->sink) && !s->cautious;
+	size_t i;
+
+	for (i = 0; i < n; i++) {
+		struct delivery *d = &v[i]->delivery[k];
+
+		if (!v[i]->need[k])
+			continue;
+		if (d->outcome == DELIVERY_STORED)
+			s->attempts = 0;
+		if (d->outcome == DELIVERY_REFUSED && singly && v[i]->sent[k]) {
+			/* Refused together with others: proof, but not its fault maybe.
+			 */
+			d->outcome = DELIVERY_PENDING;
+			v[i]->sent[k] = false;
+		}
+		if (d->outcome == DELIVERY_PENDING && v[i]->sent[k]) {
+			v[i]->look[k] = true;
+			v[i]->patience[k] = clock_ms() + settle_ms(s);
+		}
+		v[i]->sent[k] = false;
+	}
+	if (singly)
+		s->cautious = true;
+}
+
+/* Until no message is pending in slot k. */
+static enum status settle_slot(struct engine *e, size_t k, struct parcel **v, size_t n,
+	enum status rc, struct err *err)
+{
+	struct slot *s = &e->slots[k];
+
+	for (;;) {
+		if (rc == ST_OK)
+			rc = s->ops->commit(s->sink, err);
+		if (rc == ST_OK)
+			break;
+		if (rc != ST_RETRY)
+			return rc;
+		doubt_all(e, k, v, n);
+		rc = slot_again(e, s, err);
+		if (rc != ST_OK)
+			return rc;
+		rc = put_all(e, k, v, n, err);
+	}
+	s->attempts = 0;
+	if (s->cautious) { /* that batch is through: full speed again */
+		s->cautious = false;
+		slot_close(e, s);
+	}
+	return ST_OK;
+}
+
+/* ---- after: what became of it
+ * ---------------------------------------------------------- */
+
+static void count_done(struct engine *e, const struct parcel *p, bool failed)
+{
+	pthread_mutex_lock(&e->lock);
+	e->progress.done++;
+	e->progress.failed += failed;
+	if (p->message)
+		e->progress.done_bytes += p->message->facts.size;
+	pthread_mutex_unlock(&e->lock);
+}
+
+static enum status record(struct engine *e, struct parcel *p, struct err *err)
+{
+	struct task *t = &e->tasks.v[p->task];
+	enum status rc = ST_OK;
+	bool all = true;
+	size_t k;
+
+	if (t->state != TASK_TODO || !p->message)
+		return ST_OK; /* decided before */
+	for (k = 0; rc == ST_OK && k < e->n_slots; k++) {
+		struct delivery *d = &p->delivery[k];
+
+		if (!p->need[k])
+			continue;
+		if (d->outcome == DELIVERY_STORED) {
+			rc = note_stored(e, p, k, err);
+		} else if (d->outcome == DELIVERY_REFUSED) {
+			rc = journal_not_stored(e->journal, p->id, e->slots[k].id, err);
+			if (rc == ST_OK && t->state != TASK_FAILED)
+				rc = mark_failed(e, p, "store", &d->err, err);
+			all = false;
+		} else {
+			all = false;
+		}
+	}
+	if (rc == ST_OK && all && t->state == TASK_TODO) {
+		tasks_set(&e->tasks, t, TASK_STORED);
+		e->stored_bytes += p->message->facts.size;
+		log_debug(&e->log, "message-stored", LOG_U("number", t->number),
+			LOG_U("size", p->message->facts.size),
+			LOG_S("folder", p->verdict.folder));
+	}
+	return rc;
+}
+
+/* What can be journalled is, even when a sink has failed for good. */
+static enum status record_all(
+	struct engine *e, struct parcel **v, size_t n, struct err *err)
+{
+	enum status rc = journal_begin(e->journal, err);
+	size_t i;
+
+	for (i = 0; rc == ST_OK && i < n; i++)
+		rc = record(e, v[i], err);
+	return rc == ST_OK ? journal_commit(e->journal, err) : rc;
+}
+
+/* ---- a batch
+ * ------------------------------------------------------------------------------ */
+
+/* Moves what must be asked again to the end of v; *live is how many come first. */
+static enum status prepare_all(struct engine *e, struct parcel **v, size_t n,
+	bool final, size_t *live, struct err *err)
+{
+	struct parcel **later = xcalloc(n, sizeof(struct parcel *));
+	size_t i, now = 0, n_later = 0;
+	enum status rc = journal_begin(e->journal, err);
+
+	for (i = 0; rc == ST_OK && i < n; i++) {
+		bool deferred;
+
+		rc = prepare(e, v[i], final, &deferred, err);
+		if (deferred)
+			later[n_later++] = v[i];
+		else
+			v[now++] = v[i];
+	}
+	fault_step("intent");
+	if (rc == ST_OK) {
+		rc = journal_commit(e->journal, err);
+		memcpy(v + now, later, n_later * sizeof(struct parcel *));
+	} else if (journal_commit(e->journal, NULL) != ST_OK) {
+		/* What was decided so far is true in any case; but it could not be
+		 * kept. */
+		log_warn(&e->log, "journal-not-written", LOG_S("reason", err->text));
+	}
+	*live = now;
+	free(later);
+	return rc;
+}
+
+static enum status round_trip(
+	struct engine *e, struct parcel **v, size_t n, struct err *err)
+{
+	struct err why[SINKS_MAX] = { ERR_INIT, ERR_INIT };
+	enum status put[SINKS_MAX], rc = ST_OK;
+	size_t k, bad = 0;
+
+	fault_step("intended");
+	/* Both are fed before either is waited for. */
+	for (k = 0; k < e->n_slots; k++)
+		put[k] = put_all(e, k, v, n, &why[k]);
+	fault_step("put");
+	for (k = 0; k < e->n_slots; k++) {
+		enum status done = settle_slot(e, k, v, n, put[k], &why[k]);
+
+		if (done != ST_OK && rc == ST_OK) {
+			rc = done;
+			bad = k;
+		}
+	}
+	fault_step("durable");
+	if (record_all(e, v, n, err) != ST_OK)
+		return err->status;
+	fault_step("stored");
+	if (rc != ST_OK)
+		*err = why[bad];
+	return rc;
+}
+
+enum status deliver_batch(
+	struct engine *e, struct parcel **batch, size_t n, struct err *err)
+{
+	enum status rc = ST_OK;
+	struct parcel **v = batch;
+	size_t left = n, live, i;
+	bool final = false;
+
+	while (rc == ST_OK && left) {
+		rc = prepare_all(e, v, left, final, &live, err);
+		if (rc == ST_OK)
+			rc = round_trip(e, v, live, err);
+		if (rc != ST_OK)
+			break;
+		v += live;
+		left -= live;
+		final = true;
+	}
+	for (i = 0; i < n; i++) {
+		enum task_state st = (enum task_state)e->tasks.v[batch[i]->task].state;
+
+		if (st != TASK_TODO)
+			count_done(e, batch[i], st == TASK_FAILED);
+		parcel_free(batch[i]);
+	}
+	return rc;
+}

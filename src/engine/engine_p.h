@@ -1,0 +1,194 @@
+/* engine_p.h: what the engine's files share. */
+#ifndef ENGINE_P_H
+#define ENGINE_P_H
+
+#include <popferry/engine.h>
+#include <popferry/journal.h>
+#include <popferry/log.h>
+#include <popferry/sink.h>
+#include <popferry/source.h>
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum {
+	SINKS_MAX = 2,
+	ATTEMPTS = 5,         /* in a row without progress, then exit 75 */
+	BATCH_COUNT = 200,    /* messages in one journal transaction */
+	LINGER_MS = 200,      /* a batch waits so long for company */
+	AHEAD = 4000,         /* messages announced to the source */
+	STOP_GRACE_MS = 8000, /* from a stop to cutting the sinks off */
+};
+#define BATCH_BYTES (16ULL * 1024 * 1024)
+#define QUEUE_BYTES (16ULL * 1024 * 1024)
+#define SPOOL_BYTES (12UL * 1024 * 1024)
+
+/* ---- tasks: the run's account of every listed message (tasks.c) ------------ */
+
+enum task_state {
+	TASK_TODO,
+	TASK_KNOWN,
+	TASK_STORED,
+	TASK_DUPLICATE,
+	TASK_FILTERED,
+	TASK_FAILED,
+	TASK_VANISHED,
+	TASK_STATES,
+};
+
+struct task {
+	uint64_t size; /* listed; UINT64_MAX: unknown */
+	size_t uidl;   /* offset in the table's text */
+	uint32_t uidl_n;
+	uint32_t occurrence;
+	uint32_t number; /* in the current session; 0: not listed in it */
+	uint32_t next;   /* index + 1 in the hash chain */
+	uint8_t state;
+	bool has_uidl, doubtful; /* doubtful: a sink may have it from before a crash */
+	bool missing;            /* not in the latest listing */
+};
+
+struct tasks {
+	struct task *v;
+	size_t n, cap;
+	char *text; /* all UIDLs */
+	size_t text_n, text_cap;
+	uint32_t *heads; /* index + 1 */
+	size_t mask;
+	uint64_t seed;
+	uint64_t count[TASK_STATES];
+};
+
+void tasks_init(struct tasks *t);
+void tasks_release(struct tasks *t);
+/* Takes over a session's listing: new messages are added as TASK_TODO, those
+ * still to do that it no longer shows become TASK_VANISHED. */
+void tasks_merge(struct tasks *t, const struct listing *l);
+void tasks_set(struct tasks *t, struct task *task, enum task_state state);
+void tasks_key(const struct tasks *t, const struct task *task, struct journal_key *out);
+
+/* How many messages without UIDL had this content in this run (a multiset). */
+struct tally {
+	uint64_t head;
+	unsigned n;
+};
+unsigned nameless_seen(const struct engine *e, const unsigned char sha256[DIGEST]);
+struct parcel;
+/* One more, if the parcel's message has no UIDL. */
+void nameless_count(struct engine *e, const struct parcel *p);
+
+/* ---- parcels: fetched messages on their way (pump.c) ----------------------- */
+
+struct parcel {
+	struct parcel *next;
+	size_t task;
+	struct message *message; /* NULL: it could not be had, err says why */
+	struct err err;
+	int64_t retrieved;
+	/* filled while it is judged and delivered: */
+	struct judgement verdict;
+	int64_t id; /* journal row */
+	struct delivery delivery[SINKS_MAX];
+	bool need[SINKS_MAX]; /* this sink still has to get it */
+	bool look[SINKS_MAX]; /* it may be there already: find() first */
+	bool sent[SINKS_MAX]; /* put in this session of the sink */
+	struct sink_floor from[SINKS_MAX];
+	int64_t patience[SINKS_MAX]; /* clock_ms() until which to look again */
+};
+void parcel_free(struct parcel *p);
+
+struct pump;
+/* Starts fetching every TASK_TODO in a thread of its own. */
+void pump_start(struct pump **out, struct engine *e, struct source *src,
+	const size_t *order, size_t n);
+/*
+ * The next parcel, waiting at most until clock_ms() reaches `until` (-1: for
+ * ever). NULL: none by then, or *ended is set and pump_stop() has the reason.
+ */
+struct parcel *pump_next(struct pump *p, int64_t until, bool *ended);
+/* Ends the thread. ST_END: everything was delivered. */
+enum status pump_stop(struct pump **p, struct err *err);
+
+/* ---- the engine --------------------------------------------------------------- */
+
+struct slot {
+	const struct sink_ops *ops;
+	const struct endpoint *end;
+	struct sink *sink; /* NULL: not open */
+	char *password;
+	unsigned id; /* in the journal */
+	bool settled, cautious;
+	unsigned attempts;
+	char **claimed; /* folders whose known places were told to this session */
+	size_t n_claimed;
+};
+
+struct engine {
+	const struct job *job;
+	struct log log;
+	struct log_field fields[1];
+	struct trace *trace;
+	struct journal *journal;
+	struct spool *spool;
+	int dirfd, lockfd;
+	char *account;
+	char *source_password;
+	const struct source_ops *source_ops;
+	struct slot slots[SINKS_MAX];
+	size_t n_slots;
+	unsigned mask; /* journal bits of all slots */
+	struct tasks tasks;
+	struct tally *tally;
+	size_t n_tally, cap_tally;
+	int64_t run;
+	uint64_t stored_bytes, collisions;
+	bool source_cautious;
+	bool limited; /* --limit left messages out */
+
+	atomic_bool stop;
+	int stop_fd; /* an eventfd: engine_stop() writes to it */
+	pthread_t watcher;
+	bool watching;
+	pthread_mutex_t lock; /* of what follows */
+	struct source *cancel_source;
+	struct sink *cancel_sink[SINKS_MAX];
+	struct progress progress;
+};
+
+void engine_phase(struct engine *e, const char *phase);
+
+/* ---- judging and delivering ------------------------------------------------------ */
+
+/* What is to be done: marks what the journal knows, orders the rest. */
+enum status plan_make(struct engine *e, const struct listing *l, size_t **order,
+	size_t *n, struct err *err);
+
+/* Is it a duplicate of a stored message? (dedup.c) */
+enum twin {
+	TWIN_NONE,
+	TWIN_STORED, /* of *of */
+	TWIN_MOVING, /* of one that is being stored now: ask again after the commit */
+	TWIN_COLLISION, /* same Message-ID, other content */
+};
+enum status dedup_ask(struct engine *e, const struct facts *f, enum twin *out,
+	int64_t *of, const char **rule, struct err *err);
+
+/* One batch through journal, sinks, journal. Takes over the parcels. */
+enum status deliver_batch(
+	struct engine *e, struct parcel **batch, size_t n, struct err *err);
+
+/* Opens the sink of a slot when it is not open. */
+enum status slot_open(struct engine *e, struct slot *s, struct err *err);
+void slot_close(struct engine *e, struct slot *s);
+
+/* Sleeps that a stop ends. */
+void engine_sleep(struct engine *e, int64_t ms);
+
+/* Waits before try number n (from 1), or asked_ms when the peer said so. */
+void engine_backoff(struct engine *e, unsigned n, int asked_ms, const struct err *why,
+	const char *side);
+
+#endif

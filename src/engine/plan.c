@@ -1,0 +1,155 @@
+/* plan.c: what the journal knows already, and the rest in order. */
+#include <popferry/mem.h>
+
+#include "engine_p.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* Both sizes known and different: another message may have got this UIDL (Q12). */
+static bool size_changed(const struct task *t, const struct journal_row *row)
+{
+	return t->size != UINT64_MAX && row->listed_size != UINT64_MAX &&
+		t->size != row->listed_size;
+}
+
+static bool dated_out(const struct job *job, const struct journal_row *row)
+{
+	if (job->since && row->date && row->date < job->since)
+		return true;
+	return job->before && row->date && row->date >= job->before;
+}
+
+/* By the sizes of LIST alone, before anything is fetched. */
+static bool sized_out(const struct job *job, const struct task *t)
+{
+	if (t->size == UINT64_MAX)
+		return false;
+	return (job->min_size && t->size < job->min_size) ||
+		(job->max_size && t->size > job->max_size);
+}
+
+static enum status everywhere(struct engine *e, int64_t id, bool *out, struct err *err)
+{
+	struct journal_row row;
+	enum status rc = journal_get(e->journal, id, &row, err);
+
+	if (rc < 0)
+		return rc;
+	*out = rc == ST_OK && row.state == J_TAKEN && (row.stored & e->mask) == e->mask;
+	return ST_OK;
+}
+
+static enum status judge_row(struct engine *e, struct task *t,
+	const struct journal_row *row, struct err *err)
+{
+	bool there = false;
+	enum status rc = ST_OK;
+
+	t->doubtful = (row->storing & e->mask) != 0;
+	if (size_changed(t, row))
+		return ST_OK; /* fetch and compare */
+	switch (row->state) {
+	case J_TAKEN:
+		there = (row->stored & e->mask) == e->mask;
+		break;
+	case J_DUPLICATE:
+		rc = everywhere(e, row->of, &there, err);
+		break;
+	case J_FILTERED:
+		if (row->has_content && dated_out(e->job, row))
+			tasks_set(&e->tasks, t, TASK_FILTERED);
+		break;
+	case J_FAILED:
+		break;
+	}
+	if (there)
+		tasks_set(&e->tasks, t, TASK_KNOWN);
+	return rc;
+}
+
+static enum status look_up(struct engine *e, struct task *t, struct err *err)
+{
+	struct journal_row row;
+	struct journal_key key;
+	enum status rc;
+
+	if (!t->has_uidl || !e->journal)
+		return ST_OK;
+	tasks_key(&e->tasks, t, &key);
+	rc = journal_find(e->journal, key.uidl, key.uidl_n, key.occurrence, &row, err);
+	if (rc == ST_END)
+		return ST_OK;
+	return rc == ST_OK ? judge_row(e, t, &row, err) : rc;
+}
+
+/*
+ * Messages that may already be at a destination come first: until they are
+ * settled nothing may be called a duplicate of them, or they of another.
+ */
+static size_t arrange(struct engine *e, size_t *order)
+{
+	size_t n = 0, i;
+	int pass;
+
+	for (pass = 0; pass < 2; pass++)
+		for (i = 0; i < e->tasks.n; i++) {
+			const struct task *t = &e->tasks.v[i];
+
+			if (t->state == TASK_TODO && t->number &&
+				t->doubtful == (pass == 0))
+				order[n++] = i;
+		}
+	return n;
+}
+
+/* --limit counts over the whole run, sessions and all. */
+static size_t apply_limit(struct engine *e, size_t *order, size_t n)
+{
+	const uint64_t *count = e->tasks.count;
+	uint64_t used = count[TASK_STORED] + count[TASK_DUPLICATE] + count[TASK_FAILED],
+		 room;
+	size_t i;
+
+	if (!e->job->limit)
+		return n;
+	room = e->job->limit > used ? e->job->limit - used : 0;
+	for (i = room < n ? (size_t)room : n; i < n; i++) {
+		tasks_set(&e->tasks, &e->tasks.v[order[i]], TASK_FILTERED);
+		e->limited = true;
+	}
+	return room < n ? (size_t)room : n;
+}
+
+enum status plan_make(struct engine *e, const struct listing *l, size_t **order,
+	size_t *n, struct err *err)
+{
+	enum status rc = ST_OK;
+	uint64_t bytes = 0;
+	size_t i;
+
+	tasks_merge(&e->tasks, l);
+	for (i = 0; rc == ST_OK && i < e->tasks.n; i++) {
+		struct task *t = &e->tasks.v[i];
+
+		if (t->state != TASK_TODO || !t->number)
+			continue;
+		rc = look_up(e, t, err);
+		if (rc == ST_OK && t->state == TASK_TODO && sized_out(e->job, t))
+			tasks_set(&e->tasks, t, TASK_FILTERED);
+	}
+	if (rc != ST_OK)
+		return rc;
+	*order = xcalloc(e->tasks.count[TASK_TODO] + 1, sizeof(size_t));
+	*n = apply_limit(e, *order, arrange(e, *order));
+	for (i = 0; i < *n; i++)
+		if (e->tasks.v[(*order)[i]].size != UINT64_MAX)
+			bytes += e->tasks.v[(*order)[i]].size;
+	pthread_mutex_lock(&e->lock);
+	e->progress.total = e->progress.done + *n;
+	e->progress.total_bytes = e->progress.done_bytes + bytes;
+	e->progress.fetched = e->progress.done;
+	e->progress.fetched_bytes = e->progress.done_bytes;
+	pthread_mutex_unlock(&e->lock);
+	return ST_OK;
+}

@@ -1,0 +1,250 @@
+/*
+ * pump.c: the source's thread and the queue to the consumer.
+ *
+ * The only file that knows threads besides the stop's watcher (run.c). The
+ * thread owns the source while it runs; parcels change hands through the
+ * queue, which is bounded in bytes and messages so that a slow destination
+ * holds the source back and memory stays where it is.
+ */
+#include <popferry/clock.h>
+#include <popferry/fault.h>
+#include <popferry/mem.h>
+
+#include "engine_p.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+struct pump {
+	struct engine *e;
+	struct source *src;
+	const size_t *order; /* tasks to fetch */
+	size_t n, wanted;
+	size_t *by_number; /* task index + 1 by message number */
+	size_t numbers;
+	pthread_t thread;
+
+	pthread_mutex_t lock;
+	pthread_cond_t changed;
+	struct parcel *head, **tail;
+	uint64_t bytes;
+	size_t count;
+	bool ended, quit;
+	enum status rc;
+	struct err err;
+};
+
+enum { QUEUE_COUNT = 2000 };
+
+void parcel_free(struct parcel *p)
+{
+	if (!p)
+		return;
+	message_free(&p->message);
+	free(p);
+}
+
+static uint64_t weight(const struct parcel *p)
+{
+	return p->message ? p->message->facts.size : 0;
+}
+
+/* False when the consumer wants no more. */
+static bool push(struct pump *p, struct parcel *parcel)
+{
+	bool ok;
+
+	pthread_mutex_lock(&p->lock);
+	while (!p->quit && p->count &&
+		(p->bytes >= QUEUE_BYTES || p->count >= QUEUE_COUNT))
+		pthread_cond_wait(&p->changed, &p->lock);
+	ok = !p->quit;
+	if (ok) {
+		parcel->next = NULL;
+		*p->tail = parcel;
+		p->tail = &parcel->next;
+		p->bytes += weight(parcel);
+		p->count++;
+		pthread_cond_broadcast(&p->changed);
+	}
+	pthread_mutex_unlock(&p->lock);
+	return ok;
+}
+
+static void announce(struct pump *p, size_t served)
+{
+	while (p->wanted < p->n && p->wanted - served < AHEAD) {
+		const struct task *t = &p->e->tasks.v[p->order[p->wanted++]];
+		struct item it = { t->number, t->occurrence, t->size, NULL, 0 };
+
+		p->src->ops->want(p->src, &it);
+	}
+}
+
+static void count_fetched(struct engine *e, const struct parcel *p)
+{
+	pthread_mutex_lock(&e->lock);
+	e->progress.fetched++;
+	e->progress.fetched_bytes += weight(p);
+	pthread_mutex_unlock(&e->lock);
+}
+
+static enum status fetch_one(struct pump *p, struct parcel **out, struct err *err)
+{
+	struct message_maker *mk;
+	const struct item *it = NULL;
+	struct parcel *parcel = xcalloc(1, sizeof(*parcel));
+	enum status rc;
+
+	message_begin(&mk, p->e->spool);
+	rc = p->src->ops->next(p->src, &it, message_put, mk, err);
+	if (rc == ST_OK) {
+		rc = message_end(&mk, &parcel->message, err);
+	} else {
+		message_drop(&mk);
+		if (rc == ST_SKIP) {
+			parcel->err = *err;
+			rc = ST_OK;
+		}
+	}
+	if (rc == ST_OK && (it->number >= p->numbers || !p->by_number[it->number]))
+		rc = err_set(err, ST_FATAL, EX_SOFTWARE,
+			"message %u came that was not asked for", it->number);
+	if (rc != ST_OK) {
+		parcel_free(parcel);
+		return rc;
+	}
+	parcel->task = p->by_number[it->number] - 1;
+	parcel->retrieved = clock_utc();
+	*out = parcel;
+	return ST_OK;
+}
+
+static void *fetch_all(void *arg)
+{
+	struct pump *p = arg;
+	struct err err = ERR_INIT;
+	enum status rc = ST_END;
+	size_t served = 0;
+
+	while (served < p->n) {
+		struct parcel *parcel;
+
+		announce(p, served);
+		rc = fetch_one(p, &parcel, &err);
+		if (rc != ST_OK)
+			break;
+		served++;
+		count_fetched(p->e, parcel);
+		if (!push(p, parcel)) {
+			parcel_free(parcel);
+			rc = err_set(&err, ST_RETRY, EX_TEMPFAIL, "stopped");
+			break;
+		}
+		rc = ST_END;
+	}
+	pthread_mutex_lock(&p->lock);
+	p->ended = true;
+	p->rc = rc;
+	p->err = err;
+	pthread_cond_broadcast(&p->changed);
+	pthread_mutex_unlock(&p->lock);
+	return NULL;
+}
+
+static void index_numbers(struct pump *p)
+{
+	uint32_t top = 0;
+	size_t i;
+
+	for (i = 0; i < p->n; i++)
+		if (p->e->tasks.v[p->order[i]].number > top)
+			top = p->e->tasks.v[p->order[i]].number;
+	p->numbers = (size_t)top + 1;
+	p->by_number = xcalloc(p->numbers, sizeof(*p->by_number));
+	for (i = 0; i < p->n; i++)
+		p->by_number[p->e->tasks.v[p->order[i]].number] = p->order[i] + 1;
+}
+
+void pump_start(struct pump **out, struct engine *e, struct source *src,
+	const size_t *order, size_t n)
+{
+	struct pump *p = xcalloc(1, sizeof(*p));
+	pthread_condattr_t attr;
+
+	p->e = e;
+	p->src = src;
+	p->order = order;
+	p->n = n;
+	p->tail = &p->head;
+	p->err = (struct err)ERR_INIT;
+	index_numbers(p);
+	pthread_mutex_init(&p->lock, NULL);
+	pthread_condattr_init(&attr);
+	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+	pthread_cond_init(&p->changed, &attr);
+	pthread_condattr_destroy(&attr);
+	if (pthread_create(&p->thread, NULL, fetch_all, p) != 0)
+		abort(); /* no thread, no memory: as good as a crash */
+	*out = p;
+}
+
+static struct parcel *pop(struct pump *p)
+{
+	struct parcel *parcel = p->head;
+
+	if (!parcel)
+		return NULL;
+	p->head = parcel->next;
+	if (!p->head)
+		p->tail = &p->head;
+	p->bytes -= weight(parcel);
+	p->count--;
+	pthread_cond_broadcast(&p->changed);
+	return parcel;
+}
+
+struct parcel *pump_next(struct pump *p, int64_t until, bool *ended)
+{
+	struct timespec t = { until / 1000, until % 1000 * 1000000 };
+	struct parcel *parcel;
+
+	pthread_mutex_lock(&p->lock);
+	while (!p->head && !p->ended) {
+		if (until < 0)
+			pthread_cond_wait(&p->changed, &p->lock);
+		else if (pthread_cond_timedwait(&p->changed, &p->lock, &t) != 0)
+			break;
+	}
+	parcel = pop(p);
+	*ended = !parcel && p->ended;
+	pthread_mutex_unlock(&p->lock);
+	return parcel;
+}
+
+enum status pump_stop(struct pump **pp, struct err *err)
+{
+	struct pump *p = *pp;
+	struct parcel *parcel;
+	enum status rc;
+
+	pthread_mutex_lock(&p->lock);
+	p->quit = true;
+	pthread_cond_broadcast(&p->changed);
+	if (!p->ended)
+		p->src->ops->cancel(p->src);
+	pthread_mutex_unlock(&p->lock);
+	pthread_join(p->thread, NULL);
+	while ((parcel = pop(p)))
+		parcel_free(parcel);
+	rc = p->rc;
+	if (rc != ST_END)
+		*err = p->err;
+	pthread_mutex_destroy(&p->lock);
+	pthread_cond_destroy(&p->changed);
+	free(p->by_number);
+	free(p);
+	*pp = NULL;
+	return rc;
+}

@@ -1,0 +1,578 @@
+/* run.c: a job from its first connection to its exit code. */
+#include <popferry/clock.h>
+#include <popferry/fault.h>
+#include <popferry/fs.h>
+#include <popferry/mem.h>
+
+#include "engine_p.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+/* ---- life ---------------------------------------------------------------------- */
+
+void engine_new(struct engine **out, const struct job *job, const struct log *log)
+{
+	struct engine *e = xcalloc(1, sizeof(*e));
+
+	e->job = job;
+	e->fields[0] = LOG_S("job", job->name);
+	e->log = (struct log){ log, e->fields, 1 };
+	e->dirfd = e->lockfd = -1;
+	e->stop_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	pthread_mutex_init(&e->lock, NULL);
+	tasks_init(&e->tasks);
+	e->progress.phase = "starting";
+	*out = e;
+}
+
+static void wipe(char **secret)
+{
+	if (*secret)
+		explicit_bzero(*secret, strlen(*secret));
+	free(*secret);
+	*secret = NULL;
+}
+
+void engine_free(struct engine **ep)
+{
+	struct engine *e = *ep;
+
+	if (!e)
+		return;
+	tasks_release(&e->tasks);
+	free(e->tally);
+	free(e->account);
+	close(e->stop_fd);
+	pthread_mutex_destroy(&e->lock);
+	free(e);
+	*ep = NULL;
+}
+
+void engine_stop(struct engine *e)
+{
+	const uint64_t one = 1;
+
+	atomic_store(&e->stop, true);
+	/* Full means it was told already. */
+	if (write(e->stop_fd, &one, sizeof(one)) < 0)
+		return;
+}
+
+void engine_progress(struct engine *e, struct progress *out)
+{
+	pthread_mutex_lock(&e->lock);
+	*out = e->progress;
+	pthread_mutex_unlock(&e->lock);
+}
+
+void engine_phase(struct engine *e, const char *phase)
+{
+	pthread_mutex_lock(&e->lock);
+	e->progress.phase = phase;
+	pthread_mutex_unlock(&e->lock);
+}
+
+void engine_sleep(struct engine *e, int64_t ms)
+{
+	struct pollfd p = { e->stop_fd, POLLIN, 0 };
+	int64_t until = clock_ms() + ms, left;
+
+	while (!atomic_load(&e->stop) && (left = until - clock_ms()) > 0)
+		poll(&p, 1, left > 60000 ? 60000 : (int)left);
+}
+
+void engine_backoff(struct engine *e, unsigned n, int asked_ms, const struct err *why,
+	const char *side)
+{
+	int64_t ms = asked_ms > 0 ? asked_ms : 500LL << (n > 1 ? n - 1 : 0);
+
+	log_warn(&e->log, "trying-again", LOG_S("side", side), LOG_U("try", n),
+		LOG_U("wait_ms", (uint64_t)ms), LOG_S("reason", why->text));
+	engine_phase(e, "waiting");
+	engine_sleep(e, ms);
+	engine_phase(e, "copying");
+}
+
+/* ---- the stop's watcher -------------------------------------------------------------
+ */
+
+/*
+ * engine_stop() may be called from a signal handler, so it only writes to an
+ * eventfd; this thread does what must be done under a lock.
+ */
+static void *watch(void *arg)
+{
+	struct engine *e = arg;
+	struct pollfd p = { e->stop_fd, POLLIN, 0 };
+	int64_t until;
+	bool over;
+	size_t k;
+
+	while (poll(&p, 1, -1) < 0 && errno == EINTR)
+		;
+	pthread_mutex_lock(&e->lock);
+	if (e->cancel_source)
+		e->cancel_source->ops->cancel(e->cancel_source);
+	over = !e->watching;
+	pthread_mutex_unlock(&e->lock);
+	/* What is in flight may settle, but not for ever. */
+	for (until = clock_ms() + STOP_GRACE_MS; !over && clock_ms() < until;) {
+		clock_sleep(50);
+		pthread_mutex_lock(&e->lock);
+		over = !e->watching;
+		pthread_mutex_unlock(&e->lock);
+	}
+	pthread_mutex_lock(&e->lock);
+	for (k = 0; e->watching && k < SINKS_MAX; k++)
+		if (e->cancel_sink[k])
+			e->cancel_sink[k]->ops->cancel(e->cancel_sink[k]);
+	pthread_mutex_unlock(&e->lock);
+	return NULL;
+}
+
+static void watch_start(struct engine *e)
+{
+	e->watching = true;
+	if (pthread_create(&e->watcher, NULL, watch, e) != 0)
+		abort(); /* as good as a crash */
+}
+
+static void watch_end(struct engine *e)
+{
+	bool stopped = atomic_load(&e->stop);
+
+	if (!e->watching)
+		return;
+	pthread_mutex_lock(&e->lock);
+	e->watching = false;
+	pthread_mutex_unlock(&e->lock);
+	engine_stop(e);
+	pthread_join(e->watcher, NULL);
+	atomic_store(&e->stop, stopped);
+}
+
+/* ---- before
+ * -------------------------------------------------------------------------- */
+
+static enum status find_kinds(struct engine *e, struct err *err)
+{
+	const struct job *job = e->job;
+	size_t i;
+
+	e->source_ops = source_kind(job->source.scheme);
+	if (!e->source_ops)
+		return err_set(err, ST_DENIED, EX_USAGE, "%s cannot be a source",
+			job->source.url);
+	e->account = e->source_ops->account(&job->source);
+	for (i = 0; i < job->n_dest; i++) {
+		struct slot *s = &e->slots[e->n_slots++];
+
+		s->end = &job->dest[i];
+		s->ops = sink_kind(s->end->scheme);
+		if (!s->ops)
+			return err_set(err, ST_DENIED, EX_USAGE,
+				"%s cannot be a destination", s->end->url);
+	}
+	return ST_OK;
+}
+
+static enum status get_secrets(struct engine *e, struct err *err)
+{
+	enum status rc = ST_OK;
+	size_t i;
+
+	if (e->source_ops->secret)
+		rc = secret_get(
+			&e->job->source.secret, "source", &e->source_password, err);
+	for (i = 0; rc == ST_OK && i < e->n_slots; i++)
+		if (e->slots[i].ops->secret)
+			rc = secret_get(&e->slots[i].end->secret, "dest",
+				&e->slots[i].password, err);
+	return rc;
+}
+
+static enum status open_state(struct engine *e, struct err *err)
+{
+	enum status rc = fs_open_dir(&e->dirfd, e->job->state, err);
+	size_t i;
+
+	if (rc == ST_OK)
+		rc = fs_lock(&e->lockfd, e->dirfd, "lock", err);
+	if (rc == ST_OK)
+		rc = journal_open(&e->journal, e->dirfd, e->account, false, err);
+	if (rc != ST_OK)
+		return err_note(err, "%s", e->job->state);
+	spool_open(&e->spool, e->dirfd, SPOOL_BYTES);
+	for (i = 0; i < e->n_slots; i++) {
+		char *identity;
+		struct slot *s = &e->slots[i];
+
+		identity = s->ops->identity(s->end);
+		rc = journal_sink(e->journal, identity, &s->id, err);
+		free(identity);
+		if (rc == ST_OK)
+			rc = journal_settled(e->journal, s->id, &s->settled, err);
+		if (rc != ST_OK)
+			return rc;
+		e->mask |= 1u << s->id;
+	}
+	return ST_OK;
+}
+
+static void close_state(struct engine *e)
+{
+	size_t i;
+
+	for (i = 0; i < e->n_slots; i++) {
+		slot_close(e, &e->slots[i]);
+		wipe(&e->slots[i].password);
+	}
+	wipe(&e->source_password);
+	spool_close(&e->spool);
+	journal_close(&e->journal);
+	trace_close(&e->trace);
+	if (e->lockfd >= 0)
+		close(e->lockfd);
+	if (e->dirfd >= 0)
+		close(e->dirfd);
+	e->lockfd = e->dirfd = -1;
+}
+
+/* ---- sessions of the source
+ * ------------------------------------------------------------ */
+
+static void set_cancel(struct engine *e, struct source *src)
+{
+	pthread_mutex_lock(&e->lock);
+	e->cancel_source = src;
+	pthread_mutex_unlock(&e->lock);
+}
+
+/* Batches of what the pump brings, until it ends or something stops us. */
+static enum status consume(
+	struct engine *e, struct pump *pump, uint64_t *progress, struct err *err)
+{
+	struct parcel **batch = xcalloc(BATCH_COUNT, sizeof(struct parcel *));
+	enum status rc = ST_OK;
+	bool ended = false;
+
+	while (rc == ST_OK && !ended && !atomic_load(&e->stop)) {
+		uint64_t bytes = 0;
+		int64_t until = -1;
+		size_t n = 0;
+
+		while (n < BATCH_COUNT && bytes < BATCH_BYTES) {
+			struct parcel *p = pump_next(pump, until, &ended);
+
+			if (!p)
+				break;
+			if (n == 0)
+				until = clock_ms() + LINGER_MS;
+			bytes += p->message ? p->message->facts.size : 0;
+			batch[n++] = p;
+		}
+		if (n == 0)
+			continue;
+		fault_step("fetched");
+		rc = deliver_batch(e, batch, n, err);
+		*progress += n;
+	}
+	free(batch);
+	return rc;
+}
+
+static enum status one_session(
+	struct engine *e, struct source *src, uint64_t *progress, struct err *err)
+{
+	struct listing l;
+	struct pump *pump;
+	size_t *order = NULL, n = 0;
+	struct err from_source = ERR_INIT;
+	enum status rc, fetched;
+
+	engine_phase(e, "listing");
+	rc = src->ops->list(src, &l, err);
+	if (rc == ST_OK)
+		rc = plan_make(e, &l, &order, &n, err);
+	if (rc != ST_OK)
+		goto out;
+	log_info(&e->log, "listed", LOG_U("messages", l.n), LOG_U("todo", n),
+		LOG_U("repeated-uidl", l.repeated),
+		LOG_U("unreadable-rows", l.unreadable));
+	if (l.nameless && l.n)
+		log_warn(&e->log, "no-uidl",
+			LOG_S("meaning",
+				"this server gives no UIDLs: every run must fetch "
+				"every message to know it again"));
+	fault_step("planned");
+	engine_phase(e, "copying");
+	if (n == 0)
+		goto finish;
+	pump_start(&pump, e, src, order, n);
+	rc = consume(e, pump, progress, err);
+	fetched = pump_stop(&pump, &from_source);
+	if (rc != ST_OK)
+		goto out;
+	if (atomic_load(&e->stop)) {
+		rc = err_set(err, ST_DENIED, EX_TEMPFAIL,
+			"stopped on request; run again to go on from here");
+		goto out;
+	}
+	if (fetched != ST_END) {
+		*err = from_source;
+		rc = fetched;
+		goto out;
+	}
+finish:
+	rc = src->ops->finish(src, err);
+	if (rc == ST_RETRY) {
+		/* Nothing was to be deleted: a lost goodbye costs nothing. */
+		log_info(&e->log, "quit-unanswered", LOG_S("reason", err->text));
+		rc = ST_OK;
+	}
+out:
+	free(order);
+	return rc;
+}
+
+static enum status open_source(struct engine *e, struct source **src, struct err *err)
+{
+	struct source_setup setup = { &e->job->source, e->source_password, e->trace,
+		&e->log, e->source_cautious };
+	enum status rc;
+
+	engine_phase(e, "connecting");
+	rc = e->source_ops->open(src, &setup, err);
+	if (rc == ST_OK)
+		set_cancel(e, *src);
+	return rc;
+}
+
+/* Sessions until everything is fetched; each that makes progress earns more. */
+static enum status all_sessions(struct engine *e, struct err *err)
+{
+	unsigned attempts = 0;
+	enum status rc = ST_RETRY;
+
+	while (rc == ST_RETRY && !atomic_load(&e->stop)) {
+		struct source *src = NULL;
+		uint64_t progress = 0;
+		int asked = 0;
+
+		rc = open_source(e, &src, err);
+		if (rc == ST_OK)
+			rc = one_session(e, src, &progress, err);
+		if (src) {
+			asked = src->ops->wait_ms(src);
+			if (rc == ST_RETRY && src->ops->overreached(src)) {
+				e->source_cautious = true;
+				journal_note(e->journal, "pipelining", "no", NULL);
+			}
+			set_cancel(e, NULL);
+			src->ops->close(&src);
+		}
+		if (rc != ST_RETRY)
+			break;
+		attempts = progress ? 1 : attempts + 1;
+		if (attempts > ATTEMPTS)
+			break;
+		engine_backoff(e, attempts, asked, err, e->job->source.scheme);
+	}
+	if (rc == ST_RETRY && atomic_load(&e->stop))
+		rc = err_set(err, ST_DENIED, EX_TEMPFAIL,
+			"stopped on request; run again to go on from here");
+	return rc;
+}
+
+static enum status finish_sinks(struct engine *e, struct err *err)
+{
+	enum status rc = ST_OK;
+	size_t k;
+
+	engine_phase(e, "sealing");
+	for (k = 0; rc == ST_OK && k < e->n_slots; k++) {
+		struct slot *s = &e->slots[k];
+
+		/* An archive may hold what an interrupted run left unsealed. */
+		if (!s->sink && !s->ops->secret)
+			rc = slot_open(e, s, err);
+		if (rc == ST_OK && s->sink) {
+			rc = s->ops->finish(s->sink, err);
+			slot_close(e, s);
+		}
+		fault_step("finished");
+	}
+	return rc;
+}
+
+/* ---- after
+ * ------------------------------------------------------------------------------- */
+
+static void fill_ledger(const struct engine *e, struct ledger *l)
+{
+	const uint64_t *c = e->tasks.count;
+
+	*l = (struct ledger){
+		.listed = e->tasks.n,
+		.known = c[TASK_KNOWN],
+		.stored = c[TASK_STORED],
+		.duplicate = c[TASK_DUPLICATE],
+		.filtered = c[TASK_FILTERED],
+		.failed = c[TASK_FAILED],
+		.vanished = c[TASK_VANISHED],
+		.left = c[TASK_TODO],
+		.bytes = e->stored_bytes,
+	};
+}
+
+/* Every listed message is accounted for: nothing older can be hiding now. */
+static enum status settle_all(struct engine *e, const struct ledger *l, struct err *err)
+{
+	enum status rc;
+	size_t k;
+
+	if (l->failed || l->left || e->limited)
+		return ST_OK;
+	rc = journal_begin(e->journal, err);
+	for (k = 0; rc == ST_OK && k < e->n_slots; k++)
+		if (!e->slots[k].settled)
+			rc = journal_settle(e->journal, e->slots[k].id, err);
+	return rc == ST_OK ? journal_commit(e->journal, err) : rc;
+}
+
+static void decide_exit(const struct engine *e, struct outcome *out, enum status rc)
+{
+	const struct ledger *l = &out->ledger;
+
+	out->exit = rc == ST_OK ? 0 : out->err.exit;
+	if (rc != ST_OK)
+		return;
+	if (!ledger_balances(l) || l->left) {
+		out->exit = EX_SOFTWARE;
+		err_set(&out->err, ST_FATAL, EX_SOFTWARE,
+			"the ledger does not balance: this is a bug, please report it");
+	} else if (l->failed) {
+		out->exit = EX_PARTIAL;
+		err_set(&out->err, ST_SKIP, EX_PARTIAL,
+			"%llu messages failed; see the failures in the report or `popferry status`",
+			(unsigned long long)l->failed);
+	} else if (e->limited) {
+		out->exit = EX_PARTIAL;
+		err_set(&out->err, ST_SKIP, EX_PARTIAL,
+			"--limit left messages for another run");
+	}
+}
+
+static enum status move_all(struct engine *e, struct outcome *out, struct err *err)
+{
+	char *text = NULL;
+	enum status rc = open_state(e, err);
+
+	if (rc != ST_OK)
+		return rc;
+	if (journal_noted(e->journal, "pipelining", &text, NULL) == ST_OK)
+		e->source_cautious = strcmp(text, "no") == 0;
+	free(text);
+	rc = journal_run_begin(e->journal, out->started, &e->run, err);
+	if (rc != ST_OK)
+		return rc;
+	out->run = e->run;
+	rc = all_sessions(e, err);
+	if (rc == ST_OK)
+		rc = finish_sinks(e, err);
+	fill_ledger(e, &out->ledger);
+	if (rc == ST_OK)
+		rc = settle_all(e, &out->ledger, err);
+	return rc;
+}
+
+static int open_existing(const char *path)
+{
+	return open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+}
+
+static enum status plan_only(struct engine *e, struct outcome *out, struct err *err)
+{
+	struct source *src = NULL;
+	struct listing l;
+	size_t *order = NULL, n = 0, k;
+	enum status rc;
+
+	/* No state is made: a journal is read when an earlier run left one. */
+	e->dirfd = open_existing(e->job->state);
+	if (e->dirfd >= 0) {
+		rc = journal_open(&e->journal, e->dirfd, e->account, true, err);
+		if (rc < 0)
+			return rc;
+	}
+	rc = ST_OK;
+	for (k = 0; e->journal && rc == ST_OK && k < e->n_slots; k++) {
+		char *identity = e->slots[k].ops->identity(e->slots[k].end);
+
+		rc = journal_sink(e->journal, identity, &e->slots[k].id, err);
+		free(identity);
+		e->mask |= 1u << e->slots[k].id;
+		if (rc == ST_END) { /* not known to it: nothing is there yet */
+			e->mask |= 1u << (JOURNAL_SINKS + k);
+			rc = ST_OK;
+		}
+	}
+	if (rc == ST_OK)
+		rc = open_source(e, &src, err);
+	if (rc == ST_OK)
+		rc = src->ops->list(src, &l, err);
+	if (rc == ST_OK)
+		rc = plan_make(e, &l, &order, &n, err);
+	if (rc == ST_OK) {
+		out->plan.todo = n;
+		out->plan.todo_bytes = e->progress.total_bytes;
+		src->ops->finish(src, NULL);
+	}
+	/* A destination that cannot be reached spoils the plan: say it now. */
+	for (k = 0; rc == ST_OK && k < e->n_slots; k++)
+		if (e->slots[k].ops->secret)
+			rc = slot_open(e, &e->slots[k], err);
+	set_cancel(e, NULL);
+	if (src)
+		src->ops->close(&src);
+	free(order);
+	fill_ledger(e, &out->ledger);
+	return rc;
+}
+
+int engine_run(struct engine *e, struct outcome *out)
+{
+	int64_t began = clock_ms();
+	enum status rc;
+
+	*out = (struct outcome){ .started = clock_utc(), .err = ERR_INIT };
+	watch_start(e);
+	rc = find_kinds(e, &out->err);
+	if (rc == ST_OK)
+		rc = get_secrets(e, &out->err);
+	if (rc == ST_OK && e->job->trace)
+		rc = trace_open(&e->trace, e->job->trace, &out->err);
+	if (rc == ST_OK)
+		rc = e->job->dry_run ? plan_only(e, out, &out->err)
+				     : move_all(e, out, &out->err);
+	out->finished = clock_utc();
+	out->elapsed_ms = clock_ms() - began;
+	out->id_collisions = e->collisions;
+	if (e->job->dry_run && rc == ST_OK)
+		out->exit = 0;
+	else
+		decide_exit(e, out, rc);
+	if (out->run &&
+		journal_run_end(e->journal, e->run, out->finished, &out->ledger,
+			out->exit, out->err.text, NULL) != ST_OK)
+		log_warn(&e->log, "run-not-recorded", LOG_S("state", e->job->state));
+	watch_end(e);
+	close_state(e);
+	return out->exit;
+}

@@ -1,0 +1,233 @@
+/* tasks.c: every listed message and what became of it in this run. */
+#include <popferry/mem.h>
+
+#include "engine_p.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+
+void tasks_init(struct tasks *t)
+{
+	*t = (struct tasks){ 0 };
+	/* UIDLs come from the server: a known hash could be flooded. */
+	if (getrandom(&t->seed, sizeof(t->seed), GRND_NONBLOCK) < 0)
+		t->seed = 0x9e3779b97f4a7c15u;
+}
+
+void tasks_release(struct tasks *t)
+{
+	free(t->v);
+	free(t->text);
+	free(t->heads);
+	*t = (struct tasks){ 0 };
+}
+
+static uint64_t mix(uint64_t h)
+{
+	h ^= h >> 32;
+	h *= 0xd6e8feb86659fd93u;
+	h ^= h >> 32;
+	return h;
+}
+
+static uint64_t hash_of(
+	const struct tasks *t, const char *uidl, size_t n, uint32_t occurrence)
+{
+	uint64_t h = t->seed ^ occurrence;
+	size_t i;
+
+	for (i = 0; i < n; i++)
+		h = (h ^ (unsigned char)uidl[i]) * 0x100000001b3u + (h >> 29);
+	return mix(h ^ t->seed);
+}
+
+/*
+ * A message without UIDL has no name that outlives a session; within a run its
+ * number and size have to do, and its content decides what is stored.
+ */
+static uint64_t item_hash(const struct tasks *t, const struct item *it)
+{
+	uint32_t rank = it->uidl ? it->occurrence : it->number;
+
+	return hash_of(t, it->uidl, it->uidl ? it->uidl_n : 0, rank);
+}
+
+static bool is_item(
+	const struct tasks *t, const struct task *task, const struct item *it)
+{
+	if (!it->uidl)
+		return !task->has_uidl && task->occurrence == it->number &&
+			task->size == it->size;
+	return task->has_uidl && task->uidl_n == it->uidl_n &&
+		task->occurrence == it->occurrence &&
+		memcmp(t->text + task->uidl, it->uidl, it->uidl_n) == 0;
+}
+
+static void rehash(struct tasks *t)
+{
+	size_t want = 256, i;
+
+	while (want < t->n + t->n / 2)
+		want *= 2;
+	t->heads = xreallocarray(t->heads, want, sizeof(*t->heads));
+	memset(t->heads, 0, want * sizeof(*t->heads));
+	t->mask = want - 1;
+	for (i = 0; i < t->n; i++) {
+		struct task *k = &t->v[i];
+		uint32_t *head = &t->heads[hash_of(t, t->text + k->uidl, k->uidl_n,
+						   k->occurrence) &
+			t->mask];
+
+		k->next = *head;
+		*head = (uint32_t)i + 1;
+	}
+}
+
+static struct task *find(struct tasks *t, const struct item *it)
+{
+	uint32_t i = t->heads[item_hash(t, it) & t->mask];
+
+	while (i) {
+		struct task *k = &t->v[i - 1];
+
+		/* A number already given out in this listing is another message. */
+		if (k->missing && is_item(t, k, it))
+			return k;
+		i = k->next;
+	}
+	return NULL;
+}
+
+static struct task *append(struct tasks *t, const struct item *it)
+{
+	struct task *k;
+
+	if (t->n == t->cap) {
+		t->cap = t->cap ? t->cap + t->cap / 2 : 1024;
+		t->v = xreallocarray(t->v, t->cap, sizeof(*t->v));
+	}
+	if (it->uidl_n > t->text_cap - t->text_n) {
+		t->text_cap = t->text_cap + t->text_cap / 2 + it->uidl_n + 64 * 1024;
+		t->text = xrealloc(t->text, t->text_cap);
+	}
+	k = &t->v[t->n++];
+	*k = (struct task){
+		.size = it->size,
+		.uidl = t->text_n,
+		.uidl_n = it->uidl ? it->uidl_n : 0,
+		.occurrence = it->uidl ? it->occurrence : it->number,
+		.has_uidl = it->uidl != NULL,
+		.state = TASK_TODO,
+	};
+	if (k->uidl_n)
+		memcpy(t->text + t->text_n, it->uidl, k->uidl_n);
+	t->text_n += k->uidl_n;
+	t->count[TASK_TODO]++;
+	return k;
+}
+
+static void compact(struct tasks *t)
+{
+	/* Growing by half leaves slack that a million messages would feel. */
+	t->v = xreallocarray(t->v, t->n ? t->n : 1, sizeof(*t->v));
+	t->cap = t->n;
+	t->text = xrealloc(t->text, t->text_n ? t->text_n : 1);
+	t->text_cap = t->text_n;
+}
+
+void tasks_merge(struct tasks *t, const struct listing *l)
+{
+	size_t i, old = t->n;
+
+	for (i = 0; i < t->n; i++) {
+		t->v[i].missing = true;
+		t->v[i].number = 0;
+	}
+	rehash(t);
+	for (i = 0; i < l->n; i++) {
+		struct task *k = old ? find(t, &l->items[i]) : NULL;
+
+		if (!k)
+			k = append(t, &l->items[i]);
+		k->missing = false;
+		k->number = l->items[i].number;
+		k->size = l->items[i].size;
+		if (k->state == TASK_VANISHED) /* it came back */
+			tasks_set(t, k, TASK_TODO);
+	}
+	compact(t);
+	for (i = 0; i < old; i++)
+		if (t->v[i].missing && t->v[i].state == TASK_TODO)
+			tasks_set(t, &t->v[i], TASK_VANISHED);
+}
+
+void tasks_set(struct tasks *t, struct task *task, enum task_state state)
+{
+	t->count[task->state]--;
+	task->state = (uint8_t)state;
+	t->count[state]++;
+}
+
+void tasks_key(const struct tasks *t, const struct task *task, struct journal_key *out)
+{
+	*out = (struct journal_key){
+		.uidl = task->has_uidl ? t->text + task->uidl : NULL,
+		.uidl_n = task->uidl_n,
+		.occurrence = task->occurrence,
+		.listed_size = task->size,
+	};
+}
+
+/* ---- messages without UIDL ------------------------------------------------- */
+
+static uint64_t head_of(const unsigned char sha256[DIGEST])
+{
+	uint64_t h;
+
+	memcpy(&h, sha256, sizeof(h));
+	return h ? h : 1;
+}
+
+/* Open addressing: the slot that holds the head, or the free one for it. */
+static struct tally *tally_of(const struct engine *e, uint64_t head)
+{
+	size_t i = head & (e->cap_tally - 1);
+
+	while (e->tally[i].head && e->tally[i].head != head)
+		i = (i + 1) & (e->cap_tally - 1);
+	return &e->tally[i];
+}
+
+unsigned nameless_seen(const struct engine *e, const unsigned char sha256[DIGEST])
+{
+	return e->cap_tally ? tally_of(e, head_of(sha256))->n : 0;
+}
+
+static void grow_tally(struct engine *e)
+{
+	struct tally *old = e->tally;
+	size_t cap = e->cap_tally, i;
+
+	e->cap_tally = cap ? 2 * cap : 1024;
+	e->tally = xcalloc(e->cap_tally, sizeof(*e->tally));
+	for (i = 0; i < cap; i++)
+		if (old[i].head)
+			*tally_of(e, old[i].head) = old[i];
+	free(old);
+}
+
+void nameless_count(struct engine *e, const struct parcel *p)
+{
+	struct tally *t;
+
+	if (e->tasks.v[p->task].has_uidl || !p->message)
+		return;
+	if (2 * e->n_tally >= e->cap_tally)
+		grow_tally(e);
+	t = tally_of(e, head_of(p->message->facts.sha256));
+	if (!t->head)
+		e->n_tally++;
+	t->head = head_of(p->message->facts.sha256);
+	t->n++;
+}

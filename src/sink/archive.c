@@ -1,0 +1,197 @@
+/* archive.c: an archive directory as a sink. */
+#include <popferry/archive.h>
+#include <popferry/mem.h>
+
+#include "sinks.h"
+
+#include <stdlib.h>
+
+struct archive_sink {
+	struct sink base;
+	struct archive_writer *w;
+	struct delivery **pending; /* put and not committed */
+	size_t n, cap;
+};
+
+static struct archive_sink *self(const struct sink *s)
+{
+	return (struct archive_sink *)(uintptr_t)s;
+}
+
+static char *archive_identity(const struct endpoint *end)
+{
+	char *full = realpath(end->path, NULL), *out;
+
+	out = xasprintf("archive:%s", full ? full : end->path);
+	free(full);
+	return out;
+}
+
+static void archive_sink_close(struct sink **sp)
+{
+	struct archive_sink *s;
+
+	if (!*sp)
+		return;
+	s = self(*sp);
+	archive_close(&s->w);
+	free(s->pending);
+	free(s);
+	*sp = NULL;
+}
+
+static enum status archive_sink_open(
+	struct sink **out, const struct sink_setup *setup, struct err *err)
+{
+	struct archive_sink *s = xcalloc(1, sizeof(*s));
+	struct sink *base = &s->base;
+	struct archive_config cfg = {
+		.path = setup->end->path,
+		.source = setup->account,
+		.codec = (enum archive_codec)setup->job->codec,
+		.codec_given = setup->job->codec_given,
+	};
+	enum status rc;
+
+	s->base.ops = &archive_sink;
+	rc = archive_open(&s->w, &cfg, err);
+	if (rc != ST_OK)
+		archive_sink_close(&base);
+	*out = base;
+	return rc;
+}
+
+/* An archive finds by content and UIDL over all it holds: no floor is needed. */
+static enum status archive_sink_floor(
+	struct sink *base, const char *folder, struct sink_floor *out, struct err *err)
+{
+	(void)base;
+	(void)folder;
+	(void)err;
+	*out = (struct sink_floor){ 0, 1, false };
+	return ST_OK;
+}
+
+static void archive_sink_claim(
+	struct sink *base, const char *folder, uint64_t generation, uint64_t place)
+{
+	(void)folder;
+	(void)generation;
+	archive_claim(self(base)->w, place);
+}
+
+static void fill_entry(struct archive_entry *e, const struct delivery *d)
+{
+	*e = (struct archive_entry){
+		.folder = d->folder,
+		.uidl = d->uidl,
+		.uidl_n = d->uidl_n,
+		.occurrence = d->occurrence,
+		.number = d->number,
+		.listed_size = d->listed_size,
+		.retrieved = d->retrieved,
+		.date = d->date,
+		.seen = d->seen,
+		.answered = d->answered,
+		.flagged = d->flagged,
+		.draft = d->draft,
+	};
+}
+
+static enum status archive_sink_find(struct sink *base, struct delivery *d,
+	const struct sink_floor *from, int64_t patience_ms, struct err *err)
+{
+	struct archive_sink *s = self(base);
+	struct archive_entry e;
+	enum status rc;
+
+	(void)from;
+	(void)patience_ms;
+	fill_entry(&e, d);
+	rc = archive_find(s->w, &e, d->message, &d->place, err);
+	if (rc != ST_OK)
+		return rc;
+	archive_claim(s->w, d->place);
+	d->outcome = DELIVERY_STORED;
+	return ST_OK;
+}
+
+static enum status archive_sink_put(
+	struct sink *base, struct delivery *d, struct err *err)
+{
+	struct archive_sink *s = self(base);
+	struct archive_entry e;
+	enum status rc;
+
+	fill_entry(&e, d);
+	rc = archive_put(s->w, d->message, &e, &d->place, err);
+	if (rc != ST_OK)
+		return rc;
+	if (s->n == s->cap) {
+		s->cap = s->cap ? 2 * s->cap : 64;
+		s->pending = xreallocarray(
+			s->pending, s->cap, sizeof(struct delivery *));
+	}
+	s->pending[s->n++] = d;
+	return ST_OK;
+}
+
+static enum status archive_sink_commit(struct sink *base, struct err *err)
+{
+	struct archive_sink *s = self(base);
+	enum status rc;
+	size_t i;
+
+	if (s->n == 0)
+		return ST_OK;
+	rc = archive_commit(s->w, err);
+	if (rc != ST_OK)
+		return rc;
+	for (i = 0; i < s->n; i++) {
+		archive_claim(s->w, s->pending[i]->place);
+		s->pending[i]->outcome = DELIVERY_STORED;
+	}
+	s->n = 0;
+	return ST_OK;
+}
+
+static enum status archive_sink_finish(struct sink *base, struct err *err)
+{
+	return archive_seal(self(base)->w, err);
+}
+
+static bool archive_sink_overreached(const struct sink *base)
+{
+	(void)base;
+	return false;
+}
+
+static int archive_sink_wait(const struct sink *base)
+{
+	(void)base;
+	return 0;
+}
+
+/* Nothing here waits for a peer. */
+static void archive_sink_cancel(struct sink *base)
+{
+	(void)base;
+}
+
+static const char *const schemes[] = { "archive", NULL };
+
+const struct sink_ops archive_sink = {
+	.schemes = schemes,
+	.identity = archive_identity,
+	.open = archive_sink_open,
+	.floor = archive_sink_floor,
+	.claim = archive_sink_claim,
+	.find = archive_sink_find,
+	.put = archive_sink_put,
+	.commit = archive_sink_commit,
+	.finish = archive_sink_finish,
+	.overreached = archive_sink_overreached,
+	.wait_ms = archive_sink_wait,
+	.cancel = archive_sink_cancel,
+	.close = archive_sink_close,
+};

@@ -1,0 +1,234 @@
+/* imap.c: an IMAP account as a sink. Looking for what is there is find.c's. */
+#include <popferry/imap.h>
+#include <popferry/log.h>
+#include <popferry/mem.h>
+
+#include "imap_sink.h"
+
+#include <stdlib.h>
+
+static struct imap_sink *self(const struct sink *s)
+{
+	return (struct imap_sink *)(uintptr_t)s;
+}
+
+static char *imap_identity(const struct endpoint *end)
+{
+	return xasprintf("imap:%s@%s", end->user, end->host);
+}
+
+static void fill_config(struct imap_config *c, const struct sink_setup *setup)
+{
+	const struct endpoint *end = setup->end;
+
+	*c = (struct imap_config){
+		.net = { .host = end->host,
+			.port = end->port,
+			.tls = end->tls,
+			.ca_file = end->ca_file,
+			.pin = end->pin,
+			.name = "dest",
+			.trace = setup->trace,
+			.log = setup->log },
+		.user = end->user,
+		.password = setup->password,
+		.auth = (enum imap_auth)end->imap.auth,
+		.literal = end->imap.literal_sync ? IMAP_LITERAL_SYNC
+						  : IMAP_LITERAL_AUTO,
+		.multiappend = !end->imap.no_multiappend,
+		.cautious = setup->cautious,
+		.batch_count = end->imap.batch_count,
+		.batch_bytes = end->imap.batch_bytes,
+		.window_bytes = end->imap.window_bytes,
+		.append_max = end->imap.append_max,
+	};
+}
+
+static void imap_sink_close(struct sink **sp)
+{
+	struct imap_sink *s;
+	size_t i;
+
+	if (!*sp)
+		return;
+	s = self(*sp);
+	for (i = 0; i < s->n; i++)
+		free(s->jobs[i]);
+	free(s->jobs);
+	free(s->deliveries);
+	imap_finder_free(s);
+	imap_close(&s->imap);
+	free(s);
+	*sp = NULL;
+}
+
+static enum status imap_sink_open(
+	struct sink **out, const struct sink_setup *setup, struct err *err)
+{
+	struct imap_sink *s = xcalloc(1, sizeof(*s));
+	struct sink *base = &s->base;
+	struct imap_config cfg;
+	enum status rc;
+
+	s->base.ops = &imap_sink;
+	s->log = setup->log;
+	s->dedup = setup->job->dedup;
+	s->cautious = setup->cautious;
+	fill_config(&cfg, setup);
+	rc = imap_connect(&s->imap, &cfg, err);
+	if (rc == ST_OK)
+		rc = imap_login(s->imap, err);
+	if (rc != ST_OK) {
+		if (rc == ST_DENIED && err->exit == EX_NOPERM && setup->end->imap.notes)
+			log_warn(s->log, "provider-notes",
+				LOG_S("notes", setup->end->imap.notes));
+		imap_sink_close(&base);
+		return rc;
+	}
+	*out = base;
+	return ST_OK;
+}
+
+static enum status imap_sink_floor(
+	struct sink *base, const char *folder, struct sink_floor *out, struct err *err)
+{
+	struct imap_sink *s = self(base);
+	const struct imap_mailbox *mb;
+	enum status rc = imap_folder(s->imap, folder, &mb, err);
+
+	if (rc == ST_OK)
+		rc = imap_select(s->imap, mb, err);
+	if (rc == ST_OK)
+		*out = (struct sink_floor){ mb->uidvalidity, mb->uidnext,
+			mb->exists == 0 };
+	return rc;
+}
+
+/* IMAP forces line ends at the end and on bare LF, and forbids NUL. */
+static bool altered(const struct message *m)
+{
+	return m->facts.wire != m->facts.size || (m->facts.anomalies & AN_NUL);
+}
+
+/* What the session knows of each append becomes the delivery's outcome. */
+static void settle(struct imap_sink *s)
+{
+	size_t i;
+
+	for (i = 0; i < s->n; i++) {
+		struct imap_append *a = s->jobs[i];
+		struct delivery *d = s->deliveries[i];
+
+		d->generation = a->uidvalidity;
+		d->place = a->uid;
+		d->altered = altered(a->message);
+		if (a->outcome == IMAP_STORED) {
+			d->outcome = DELIVERY_STORED;
+			if (a->uid)
+				imap_finder_claim(s, d->folder, a->uidvalidity, a->uid);
+		} else if (a->outcome == IMAP_REFUSED) {
+			d->outcome = DELIVERY_REFUSED;
+			d->err = a->err;
+			/* If it went together with others: next time singly. */
+			s->overreached = !s->cautious;
+		}
+		free(a);
+	}
+	s->n = 0;
+}
+
+static enum status imap_sink_put(struct sink *base, struct delivery *d, struct err *err)
+{
+	struct imap_sink *s = self(base);
+	const struct imap_mailbox *mb;
+	struct imap_append *a;
+	enum status rc = imap_folder(s->imap, d->folder, &mb, err);
+
+	if (rc != ST_OK)
+		return rc;
+	a = xcalloc(1, sizeof(*a));
+	*a = (struct imap_append){
+		.message = d->message,
+		.mailbox = mb,
+		.date = d->date,
+		.seen = d->seen,
+		.answered = d->answered,
+		.flagged = d->flagged,
+		.draft = d->draft,
+		.err = ERR_INIT,
+	};
+	if (s->n == s->cap) {
+		s->cap = s->cap ? 2 * s->cap : 64;
+		s->jobs = xreallocarray(s->jobs, s->cap, sizeof(struct imap_append *));
+		s->deliveries = xreallocarray(
+			s->deliveries, s->cap, sizeof(struct delivery *));
+	}
+	s->jobs[s->n] = a;
+	s->deliveries[s->n++] = d;
+	rc = imap_append(s->imap, a, err);
+	if (rc != ST_OK)
+		settle(s);
+	return rc;
+}
+
+static enum status imap_sink_commit(struct sink *base, struct err *err)
+{
+	struct imap_sink *s = self(base);
+	enum status rc = s->n ? imap_finish(s->imap, err) : ST_OK;
+
+	settle(s);
+	return rc;
+}
+
+static void imap_sink_claim(
+	struct sink *base, const char *folder, uint64_t generation, uint64_t place)
+{
+	imap_finder_claim(self(base), folder, generation, place);
+}
+
+static enum status imap_sink_find(struct sink *base, struct delivery *d,
+	const struct sink_floor *from, int64_t patience_ms, struct err *err)
+{
+	return imap_finder_find(self(base), d, from, patience_ms, err);
+}
+
+static enum status imap_sink_finish(struct sink *base, struct err *err)
+{
+	(void)err;
+	imap_close(&self(base)->imap);
+	return ST_OK;
+}
+
+static bool imap_sink_overreached(const struct sink *base)
+{
+	return self(base)->overreached;
+}
+
+static int imap_sink_wait(const struct sink *base)
+{
+	return imap_wait_ms(self(base)->imap);
+}
+
+static void imap_sink_cancel(struct sink *base)
+{
+	imap_cancel(self(base)->imap);
+}
+
+static const char *const schemes[] = { "imaps", "imap", NULL };
+
+const struct sink_ops imap_sink = {
+	.schemes = schemes,
+	.secret = true,
+	.identity = imap_identity,
+	.open = imap_sink_open,
+	.floor = imap_sink_floor,
+	.claim = imap_sink_claim,
+	.find = imap_sink_find,
+	.put = imap_sink_put,
+	.commit = imap_sink_commit,
+	.finish = imap_sink_finish,
+	.overreached = imap_sink_overreached,
+	.wait_ms = imap_sink_wait,
+	.cancel = imap_sink_cancel,
+	.close = imap_sink_close,
+};
