@@ -1,0 +1,188 @@
+/* progress.c: one line on a terminal, or a plain line now and then. */
+#include <popferry/clock.h>
+#include <popferry/mem.h>
+#include <popferry/text.h>
+
+#include "cli.h"
+
+#include <inttypes.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <time.h>
+#include <unistd.h>
+
+enum { DRAW_MS = 200, PLAIN_MS = 10000, WIDTH_MAX = 200 };
+
+struct progress_line {
+	struct engine *engine;
+	pthread_t thread;
+	pthread_mutex_t lock;
+	pthread_cond_t changed;
+	bool over, terminal;
+	int64_t began, last_plain;
+	uint64_t first_bytes;
+};
+
+/* The hook of the log knows no context; one line is drawn at a time. */
+static pthread_mutex_t screen = PTHREAD_MUTEX_INITIALIZER;
+static bool drawn;
+
+static void clear_line(void)
+{
+	static const char erase[] = "\r\033[K";
+
+	if (drawn && write(STDERR_FILENO, erase, sizeof(erase) - 1) < 0)
+		drawn = false;
+	drawn = false;
+}
+
+/* Held while the log writes its line, so that the two do not mix. */
+static void around_log(bool before)
+{
+	if (before) {
+		pthread_mutex_lock(&screen);
+		clear_line();
+	} else {
+		pthread_mutex_unlock(&screen);
+	}
+}
+
+static int width(void)
+{
+	struct winsize ws;
+
+	if (ioctl(STDERR_FILENO, TIOCGWINSZ, &ws) < 0 || ws.ws_col < 20)
+		return 79;
+	return ws.ws_col < WIDTH_MAX ? ws.ws_col - 1 : WIDTH_MAX - 1;
+}
+
+static void add_eta(char *out, size_t cap, uint64_t left, double rate)
+{
+	uint64_t s = rate > 0 ? (uint64_t)((double)left / rate) : 0;
+
+	if (rate <= 0)
+		out[0] = '\0';
+	else if (s >= 3600)
+		snprintf(out, cap, ", %" PRIu64 " h %02" PRIu64 " min left", s / 3600,
+			s / 60 % 60);
+	else if (s >= 60)
+		snprintf(out, cap, ", %" PRIu64 " min %02" PRIu64 " s left", s / 60,
+			s % 60);
+	else
+		snprintf(out, cap, ", %" PRIu64 " s left", s);
+}
+
+static void compose(
+	const struct progress_line *l, const struct progress *p, char *out, size_t cap)
+{
+	double seconds = (double)(clock_ms() - l->began) / 1000;
+	double rate = seconds > 0.5 ? (double)p->done_bytes / seconds : 0;
+	uint64_t left = p->total_bytes > p->done_bytes ? p->total_bytes - p->done_bytes
+						       : 0;
+	char in[16], all[16], per[16], eta[48] = "", failed[32] = "";
+
+	if (p->total == 0) {
+		snprintf(out, cap, "%s", p->phase);
+		return;
+	}
+	add_eta(eta, sizeof(eta), left, rate);
+	if (p->failed)
+		snprintf(failed, sizeof(failed), ", %" PRIu64 " failed", p->failed);
+	snprintf(out, cap,
+		"%s %" PRIu64 "/%" PRIu64 " safe, %" PRIu64
+		" fetched%s; %s of %s, %s/s%s",
+		p->phase, p->done, p->total, p->fetched, failed,
+		text_bytes(in, p->done_bytes), text_bytes(all, p->total_bytes),
+		text_bytes(per, (uint64_t)rate), eta);
+}
+
+static void draw(struct progress_line *l)
+{
+	char text[WIDTH_MAX], out[WIDTH_MAX + 8];
+	struct progress p;
+	int n;
+
+	engine_progress(l->engine, &p);
+	compose(l, &p, text, sizeof(text));
+	if (l->terminal) {
+		n = snprintf(out, sizeof(out), "\r%.*s\033[K", width(), text);
+	} else {
+		if (clock_ms() - l->last_plain < PLAIN_MS)
+			return;
+		l->last_plain = clock_ms();
+		n = snprintf(out, sizeof(out), "%s\n", text);
+	}
+	pthread_mutex_lock(&screen);
+	drawn = l->terminal && write(STDERR_FILENO, out, (size_t)n) == n;
+	if (!l->terminal && write(STDERR_FILENO, out, (size_t)n) < 0)
+		l->last_plain = INT64_MAX; /* nobody reads it */
+	pthread_mutex_unlock(&screen);
+}
+
+static void *keep_drawing(void *arg)
+{
+	struct progress_line *l = arg;
+	struct timespec t;
+
+	pthread_mutex_lock(&l->lock);
+	while (!l->over) {
+		pthread_mutex_unlock(&l->lock);
+		draw(l);
+		pthread_mutex_lock(&l->lock);
+		clock_gettime(CLOCK_MONOTONIC, &t);
+		t.tv_nsec += DRAW_MS * 1000000L;
+		t.tv_sec += t.tv_nsec / 1000000000;
+		t.tv_nsec %= 1000000000;
+		if (!l->over)
+			pthread_cond_timedwait(&l->changed, &l->lock, &t);
+	}
+	pthread_mutex_unlock(&l->lock);
+	return NULL;
+}
+
+void progress_begin(struct progress_line **out, const struct cli *c, struct engine *e)
+{
+	bool tty = isatty(STDERR_FILENO);
+	struct progress_line *l;
+	pthread_condattr_t attr;
+
+	*out = NULL;
+	if (c->progress == PROGRESS_NEVER || c->verbosity < 0 || c->format == LOG_JSON)
+		return;
+	l = xcalloc(1, sizeof(*l));
+	l->engine = e;
+	l->terminal = tty || c->progress == PROGRESS_ALWAYS;
+	l->began = l->last_plain = clock_ms();
+	pthread_mutex_init(&l->lock, NULL);
+	pthread_condattr_init(&attr);
+	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+	pthread_cond_init(&l->changed, &attr);
+	pthread_condattr_destroy(&attr);
+	if (l->terminal)
+		log_hook(around_log);
+	if (pthread_create(&l->thread, NULL, keep_drawing, l) != 0)
+		abort();
+	*out = l;
+}
+
+void progress_end(struct progress_line **lp)
+{
+	struct progress_line *l = *lp;
+
+	if (!l)
+		return;
+	pthread_mutex_lock(&l->lock);
+	l->over = true;
+	pthread_cond_broadcast(&l->changed);
+	pthread_mutex_unlock(&l->lock);
+	pthread_join(l->thread, NULL);
+	log_hook(NULL);
+	clear_line();
+	pthread_mutex_destroy(&l->lock);
+	pthread_cond_destroy(&l->changed);
+	free(l);
+	*lp = NULL;
+}
