@@ -1,0 +1,137 @@
+# What is wrong is said, with the right code, and nothing is done.
+# shellcheck shell=sh
+
+# refused_certificate ADDR REGEX: both ends refuse that server and say why.
+refused_certificate() {
+	copy 77 "$(url_pop3s "$src" "$1")" archive:arc
+	says "$2"
+	copy 77 "$(url_pop3 "$src" "$1")" archive:arc
+	says "$2"
+	rig_load "$src" "$DATA/odd/plain.eml"
+	copy 77 "$(url_pop3s "$src")" "$(url_imaps "$dst" "$1")"
+	says "$2"
+	copy 77 "$(url_pop3s "$src")" "$(url_imap "$dst" "$1")"
+	says "$2"
+	check 'no password was sent' sh -c "! grep -E 'Login: .*lip=$1,' $RIG/dovecot.log"
+}
+
+test_a_certificate_for_another_host_is_refused() {
+	refused_certificate 127.0.0.2 'mail\.example\.net'
+}
+
+test_an_expired_certificate_is_refused() {
+	refused_certificate 127.0.0.3 'expired'
+}
+
+test_a_certificate_of_an_unknown_ca_is_refused() {
+	refused_certificate 127.0.0.4 'popferry test stranger'
+}
+
+test_the_system_does_not_trust_the_test_ca() {
+	rig_load "$src" "$DATA/odd/plain.eml"
+	pf 77 copy "$(url_pop3s "$src")" archive:arc --state state --source-password-file "$RIG/secret"
+	says 'popferry test ca'
+}
+
+test_a_pin_stands_for_a_ca_and_a_wrong_one_refuses() {
+	rig_load "$src" "$DATA/odd/plain.eml"
+	pin() {
+		openssl x509 -in "$RIG/ca/$1.pem" -noout -pubkey | openssl pkey -pubin -outform der |
+			openssl dgst -sha256 -binary | openssl base64 -A
+	}
+	copy 77 "$(url_pop3s "$src")" archive:arc --source-pin "sha256//$(pin stranger)"
+	copy 0 "$(url_pop3s "$src" 127.0.0.4)" archive:arc --source-pin "sha256//$(pin unknown)"
+	counts stored=1
+}
+
+test_a_wrong_password_is_told_at_once() {
+	rig_load "$src" "$DATA/odd/plain.eml"
+	(umask 077 && echo wrong >wrong)
+	copy 77 "$(url_pop3s "$src")" archive:arc --source-password-file wrong
+	says "$src"
+	copy 77 "$(url_pop3s "$src")" "$(url_imaps "$dst")" --dest-password-file wrong
+	says "$dst"
+}
+
+test_an_unknown_host() {
+	python3 -c 'import socket
+try: socket.getaddrinfo("mail.invalid", 1)
+except socket.gaierror as e: raise SystemExit(e.errno != socket.EAI_NONAME)' ||
+		skip 'the resolver does not say that mail.invalid does not exist'
+	copy 68 pop3s://anna@mail.invalid archive:arc
+	says 'mail\.invalid'
+	copy 68 "$(url_pop3s "$src")" imaps://anna@mail.invalid
+}
+
+test_a_closed_port() {
+	port=$(rig_port)
+	copy 69 "pop3s://anna@127.0.0.1:$port" archive:arc
+	says "$port"
+	copy 69 "$(url_pop3s "$src")" "imaps://anna@127.0.0.1:$port"
+	says "$port"
+}
+
+test_a_password_file_others_can_read() {
+	cp "$RIG/secret" open
+	chmod 640 open
+	copy 78 "$(url_pop3s "$src")" archive:arc --source-password-file open
+	says 'open'
+}
+
+test_a_password_in_a_url() {
+	copy 64 "pop3s://anna:verysecret@127.0.0.1:$POP3S" archive:arc
+	check 'it is not repeated' sh -c '! grep -q verysecret out err'
+}
+
+test_wrong_usage() {
+	copy 64 "$(url_pop3s "$src")"
+	copy 64 "$(url_pop3s "$src")" archive:arc --dedup sometimes
+	says 'sometimes'
+	copy 64 "$(url_pop3s "$src")" archive:arc --no-such-option
+	says 'no-such-option'
+	copy 64 "http://127.0.0.1/" archive:arc
+	pf 64 run ./missing.conf
+	says 'missing\.conf'
+}
+
+test_a_second_run_beside_the_first() {
+	python3 "$DATA/make" mail 300 >/dev/null
+	rig_load "$src" mail
+	rig_slow "$POP3S" 400
+	copy 0 "pop3s://$src@127.0.0.1:$SLOW" archive:arc &
+	first=$!
+	n=0
+	until grep -q "Login: user=<$src>" "$RIG/dovecot.log" || [ $n -ge 100 ]; do
+		n=$((n + 1))
+		sleep 0.1
+	done
+	got=0
+	"$POPFERRY" copy "pop3s://$src@127.0.0.1:$POP3S" archive:arc2 --state state --ca-file "$CA" \
+		--source-password-file "$RIG/secret" >second 2>&1 || got=$?
+	cat second
+	check "the second ends with $got, not 75" test "$got" -eq 75
+	check 'the first ends well' wait $first
+}
+
+test_secrets_stay_secret() {
+	rig_load "$src" "$DATA/odd/plain.eml"
+	copy 0 "$(url_pop3s "$src")" "$(url_imaps "$dst")" --trace trace -v -v --log-format json
+	copy 0 "$(url_pop3 "$src")" "$(url_imap "$dst")" --trace trace2 -v -v --state "$W/state2"
+	printf '%s\n' "$PASS" >word
+	printf '\0%s\0%s' "$src" "$PASS" | openssl base64 -A | cut -c 1-40 >plain
+	printf '\0%s\0%s' "$dst" "$PASS" | openssl base64 -A | cut -c 1-40 >>plain
+	printf '%s' "$PASS" | openssl base64 -A >>plain
+	printf '%s\n' 'word' | sed 's/word/a pass /' >part
+	check 'not in a trace, a log, a report or the journal' sh -c \
+		'! grep -rlF -f part -f plain trace trace2 err out report.json state state2'
+}
+
+test_each_secret_source_works() {
+	rig_load "$src" "$DATA/odd/plain.eml"
+	SECRET=$PASS "$POPFERRY" copy "$(url_pop3s "$src")" archive:a --state s1 --ca-file "$CA" \
+		--source-password-env SECRET
+	"$POPFERRY" copy "$(url_pop3s "$src")" archive:b --state s2 --ca-file "$CA" \
+		--source-password-command "cat $RIG/secret"
+	arrived_in_archive a
+	arrived_in_archive b
+}

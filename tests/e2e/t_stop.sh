@@ -1,0 +1,101 @@
+# Stopped in any way at any moment, and started again.
+# shellcheck shell=sh
+
+# in_background ARG...: copy, as its own process, so that $! is the program.
+in_background() {
+	"$POPFERRY" copy --source-password-file "$RIG/secret" --dest-password-file "$RIG/secret" \
+		--ca-file "$CA" --state "$W/state" --report "$W/report.json" --progress never "$@" \
+		</dev/null >"$W/out" 2>"$W/err" &
+	child=$!
+}
+
+# some_of N: waits until IMAP holds N messages of this test.
+some_of() {
+	waited=0
+	until [ "$(find "$(rig_maildir "$dst")/cur" "$(rig_maildir "$dst")/new" -type f 2>/dev/null | wc -l)" -ge "$1" ]; do
+		waited=$((waited + 1))
+		check "$1 messages arrive within a minute" test $waited -lt 600
+		check 'it runs until then' kill -0 $child
+		sleep 0.1
+	done
+}
+
+test_kill_9_at_any_moment() {
+	python3 "$DATA/make" mail 600 --duplicates 0 >/dev/null
+	n=$(rig_load "$src" mail)
+	rig_slow "$POP3S" 1500
+	kills=0 rounds=0
+	while [ $kills -lt "${KILLS:-4}" ]; do
+		rounds=$((rounds + 1))
+		in_background "pop3s://$src@127.0.0.1:$SLOW" "$(url_imaps "$dst")" archive:arc
+		sleep "$(python3 -c "import random; print(random.Random($rounds + ${SEED:-0}).uniform(0.05, 1.3))")"
+		if kill -9 $child 2>/dev/null; then kills=$((kills + 1)); fi
+		wait $child || continue
+		break # it got through
+	done
+	echo "$kills kills in $rounds rounds"
+	check 'it was killed at least twice' test $kills -ge 2
+	copy 0 "pop3s://$src@127.0.0.1:$SLOW" "$(url_imaps "$dst")" archive:arc
+	counts listed="$n" failed=0
+	arrived_in_imap
+	arrived_in_archive arc
+	pf 0 verify arc
+	copy 0 "pop3s://$src@127.0.0.1:$SLOW" "$(url_imaps "$dst")" archive:arc
+	counts stored=0 known="$n"
+}
+
+test_killed_and_the_journal_lost() {
+	python3 "$DATA/make" mail 200 --duplicates 0 >/dev/null
+	rig_load "$src" mail
+	rig_slow "$POP3S" 600
+	in_background "pop3s://$src@127.0.0.1:$SLOW" "$(url_imaps "$dst")"
+	some_of 20
+	kill -9 $child
+	wait $child || true
+	rm -rf state
+	copy 0 "$(url_pop3s "$src")" "$(url_imaps "$dst")"
+	arrived_in_imap
+}
+
+# stopped_by SIGNAL: in its middle, within 10 s, with 75, and the next run ends the work.
+stopped_by() {
+	python3 "$DATA/make" mail 300 --duplicates 0 >/dev/null
+	n=$(rig_load "$src" mail)
+	rig_slow "$POP3S" 400
+	in_background "pop3s://$src@127.0.0.1:$SLOW" "$(url_imaps "$dst")" archive:arc
+	some_of 10
+	began=$(date +%s)
+	kill -"$1" $child
+	got=0
+	wait $child || got=$?
+	check "exit $got, not 75" test "$got" -eq 75
+	check 'within 10 s' test $(($(date +%s) - began)) -le 10
+	counts exit=75 listed="$n"
+	copy 0 "$(url_pop3s "$src")" "$(url_imaps "$dst")" archive:arc
+	check 'what was done before is known' sh -c "! grep -q '\"known\":0,' report.json"
+	arrived_in_imap
+	arrived_in_archive arc
+}
+
+test_sigterm_ends_in_good_order() {
+	stopped_by TERM
+}
+
+test_sigint_ends_in_good_order() {
+	stopped_by INT
+}
+
+test_the_state_can_be_asked_while_it_runs() {
+	python3 "$DATA/make" mail 200 >/dev/null
+	rig_load "$src" mail
+	rig_slow "$POP3S" 400
+	in_background "pop3s://$src@127.0.0.1:$SLOW" "$(url_imaps "$dst")"
+	some_of 10
+	got=0
+	"$POPFERRY" status state >status 2>&1 || got=$?
+	cat status
+	check "status ends with $got" test $got -eq 0
+	kill -9 $child
+	wait $child || true
+	"$POPFERRY" status state
+}
