@@ -11,7 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { COLUMN = 256, JSON_MAX = 256 * 1024 };
+enum { COLUMN = 256, NARROW = 33, JSON_MAX = 256 * 1024 };
 
 /* "archive:DIR" and "DIR" mean the same here. */
 static const char *archive_arg(
@@ -26,9 +26,9 @@ static const char *archive_arg(
 	return text_starts(arg, "archive:") ? arg + strlen("archive:") : arg;
 }
 
-static const char *clean(char out[COLUMN], const char *s)
+static const char *clean(char *out, size_t cap, const char *s)
 {
-	return text_clean(out, COLUMN, s ? s : "", s ? strlen(s) : 0);
+	return text_clean(out, cap, s ? s : "", s ? strlen(s) : 0);
 }
 
 static void row_json(const struct archive_row *r)
@@ -67,16 +67,16 @@ static void row_json(const struct archive_row *r)
 static enum status show_row(void *ctx, const struct archive_row *r, struct err *err)
 {
 	const struct cli *c = ctx;
-	char date[COLUMN], folder[COLUMN], from[COLUMN], subject[COLUMN];
+	char date[COLUMN], folder[COLUMN], from[NARROW], subject[COLUMN];
 
 	(void)err;
 	if (c->format == LOG_JSON) {
 		row_json(r);
 		return ST_OK;
 	}
-	printf("%9" PRIu64 " %-25s %9" PRIu64 " %-16s %-32.32s %s%s\n", r->seq,
-		clean(date, r->date), r->size, clean(folder, r->folder),
-		clean(from, r->from), clean(subject, r->subject),
+	printf("%9" PRIu64 " %-25s %9" PRIu64 " %-16s %-32s %s%s\n", r->seq,
+		clean(date, COLUMN, r->date), r->size, clean(folder, COLUMN, r->folder),
+		clean(from, NARROW, r->from), clean(subject, COLUMN, r->subject),
 		r->sealed ? "" : " (not sealed)");
 	return ST_OK;
 }

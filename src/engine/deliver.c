@@ -591,6 +591,21 @@ static enum status round_trip(
 	return rc;
 }
 
+enum status deliver_failed(
+	struct engine *e, struct task *t, const struct err *why, struct err *err)
+{
+	struct parcel p = { .task = (size_t)(t - e->tasks.v) };
+	enum status rc = journal_begin(e->journal, err);
+
+	if (rc == ST_OK)
+		rc = mark_failed(e, &p, "retrieve", why, err);
+	if (rc == ST_OK)
+		rc = journal_commit(e->journal, err);
+	if (rc == ST_OK)
+		count_done(e, &p, true);
+	return rc;
+}
+
 enum status deliver_batch(
 	struct engine *e, struct parcel **batch, size_t n, struct err *err)
 {

@@ -16,6 +16,7 @@
 
 enum {
 	SINKS_MAX = 2,
+	POISON_TRIES = 3,     /* sessions a message may end before it is left out */
 	ATTEMPTS = 5,         /* in a row without progress, then exit 75 */
 	BATCH_COUNT = 200,    /* messages in one journal transaction */
 	LINGER_MS = 200,      /* a batch waits so long for company */
@@ -47,6 +48,7 @@ struct task {
 	uint32_t number; /* in the current session; 0: not listed in it */
 	uint32_t next;   /* index + 1 in the hash chain */
 	uint8_t state;
+	uint8_t tries;           /* sessions that ended on this message */
 	bool has_uidl, doubtful; /* doubtful: a sink may have it from before a crash */
 	bool missing;            /* not in the latest listing */
 };
@@ -109,8 +111,11 @@ void pump_start(struct pump **out, struct engine *e, struct source *src,
  * ever). NULL: none by then, or *ended is set and pump_stop() has the reason.
  */
 struct parcel *pump_next(struct pump *p, int64_t until, bool *ended);
-/* Ends the thread. ST_END: everything was delivered. */
-enum status pump_stop(struct pump **p, struct err *err);
+/*
+ * Ends the thread. ST_END: everything was delivered. *suspect is the message
+ * that was under way when the source failed, or NULL.
+ */
+enum status pump_stop(struct pump **p, struct task **suspect, struct err *err);
 
 /* ---- the engine --------------------------------------------------------------- */
 
@@ -179,6 +184,10 @@ enum status dedup_ask(struct engine *e, const struct facts *f, enum twin *out,
 /* One batch through journal, sinks, journal. Takes over the parcels. */
 enum status deliver_batch(
 	struct engine *e, struct parcel **batch, size_t n, struct err *err);
+
+/* Journals that a message could not be had, in a transaction of its own. */
+enum status deliver_failed(
+	struct engine *e, struct task *t, const struct err *why, struct err *err);
 
 /* Opens the sink of a slot when it is not open. */
 enum status slot_open(struct engine *e, struct slot *s, struct err *err);

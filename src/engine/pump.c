@@ -20,7 +20,7 @@ struct pump {
 	struct engine *e;
 	struct source *src;
 	const size_t *order; /* tasks to fetch */
-	size_t n, wanted;
+	size_t n, wanted, served;
 	size_t *by_number; /* task index + 1 by message number */
 	size_t numbers;
 	pthread_t thread;
@@ -72,9 +72,9 @@ static bool push(struct pump *p, struct parcel *parcel)
 	return ok;
 }
 
-static void announce(struct pump *p, size_t served)
+static void announce(struct pump *p)
 {
-	while (p->wanted < p->n && p->wanted - served < AHEAD) {
+	while (p->wanted < p->n && p->wanted - p->served < AHEAD) {
 		const struct task *t = &p->e->tasks.v[p->order[p->wanted++]];
 		struct item it = { t->number, t->occurrence, t->size, NULL, 0 };
 
@@ -126,16 +126,15 @@ static void *fetch_all(void *arg)
 	struct pump *p = arg;
 	struct err err = ERR_INIT;
 	enum status rc = ST_END;
-	size_t served = 0;
 
-	while (served < p->n) {
+	while (p->served < p->n) {
 		struct parcel *parcel;
 
-		announce(p, served);
+		announce(p);
 		rc = fetch_one(p, &parcel, &err);
 		if (rc != ST_OK)
 			break;
-		served++;
+		p->served++;
 		count_fetched(p->e, parcel);
 		if (!push(p, parcel)) {
 			parcel_free(parcel);
@@ -223,14 +222,16 @@ struct parcel *pump_next(struct pump *p, int64_t until, bool *ended)
 	return parcel;
 }
 
-enum status pump_stop(struct pump **pp, struct err *err)
+enum status pump_stop(struct pump **pp, struct task **suspect, struct err *err)
 {
 	struct pump *p = *pp;
 	struct parcel *parcel;
 	enum status rc;
+	bool stopped;
 
 	pthread_mutex_lock(&p->lock);
 	p->quit = true;
+	stopped = !p->ended;
 	pthread_cond_broadcast(&p->changed);
 	if (!p->ended)
 		p->src->ops->cancel(p->src);
@@ -239,8 +240,11 @@ enum status pump_stop(struct pump **pp, struct err *err)
 	while ((parcel = pop(p)))
 		parcel_free(parcel);
 	rc = p->rc;
+	*suspect = NULL;
 	if (rc != ST_END)
 		*err = p->err;
+	if (rc == ST_RETRY && !stopped && p->served < p->n)
+		*suspect = &p->e->tasks.v[p->order[p->served]];
 	pthread_mutex_destroy(&p->lock);
 	pthread_cond_destroy(&p->changed);
 	free(p->by_number);

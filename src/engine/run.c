@@ -294,6 +294,7 @@ static enum status one_session(
 	struct pump *pump;
 	size_t *order = NULL, n = 0;
 	struct err from_source = ERR_INIT;
+	struct task *suspect;
 	enum status rc, fetched;
 
 	engine_phase(e, "listing");
@@ -316,7 +317,12 @@ static enum status one_session(
 		goto finish;
 	pump_start(&pump, e, src, order, n);
 	rc = consume(e, pump, progress, err);
-	fetched = pump_stop(&pump, &from_source);
+	fetched = pump_stop(&pump, &suspect, &from_source);
+	if (rc == ST_OK && suspect && ++suspect->tries >= POISON_TRIES) {
+		/* One message must not keep all others from passing. */
+		rc = deliver_failed(e, suspect, &from_source, err);
+		++*progress;
+	}
 	if (rc != ST_OK)
 		goto out;
 	if (atomic_load(&e->stop)) {
