@@ -101,16 +101,16 @@ struct journal_key {
 	size_t uidl_n;
 	uint32_t occurrence; /* of this UIDL in a listing; no matter without one */
 	uint64_t listed_size;
+	int64_t row; /* without a UIDL: what journal_find_content() or journal_take()
+		      * said; 0: it has none yet */
 };
 
 /*
- * Notes the content of a message: makes the row, or fills the one of that key, and
- * its state is J_TAKEN. When the key's current row has other content (a re-used UIDL,
- * quirk Q12), that row is set aside; a row set aside earlier that has this content is
- * current again, with its places: see journal_get(). The content is the same when
- * sha256 or exact is; what a sink has, or may have, is not overwritten. Without a UIDL
- * a failed or filtered row of this content is filled, else a new one made.
- * date: as judged.
+ * Notes the content of a message: makes the row, or fills the one of that key, and its
+ * state is J_TAKEN. When the key's current row has other content (a re-used UIDL, quirk
+ * Q12), that row is set aside and a new one made. The content is the same when sha256
+ * or exact is; what a sink has, or may have, is not overwritten. Without a UIDL the row
+ * is k->row, or a new one. date: as judged.
  */
 enum status journal_take(struct journal *j, const struct journal_key *k,
 	const struct facts *f, int64_t date, int64_t *id, struct err *err);
@@ -126,8 +126,8 @@ enum status journal_resize(
 /*
  * Marks a failure of the run begun here. f may be NULL when the content is unknown;
  * then the row is made from the key. stage: "retrieve", "store", ... The places stay. A
- * message without UIDL and content gets no row: it counts as failed until the next run.
- * Without a UIDL call it at most once for a message and run.
+ * message without UIDL, row and content gets no row: it counts as failed until the next
+ * run begins.
  */
 enum status journal_failed(struct journal *j, const struct journal_key *k,
 	uint32_t number, const struct facts *f, const char *stage,

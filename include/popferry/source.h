@@ -29,10 +29,10 @@ struct item {
 	uint32_t uidl_n;
 };
 
+/* What a listing was like. */
 struct listing {
-	const struct item *items; /* lives as long as the source */
-	size_t n;
-	size_t repeated;   /* messages whose UIDL another one has too */
+	size_t n;          /* messages */
+	size_t repeated;   /* those whose UIDL another one has too */
 	size_t unreadable; /* rows that made no sense */
 	bool nameless;     /* the source has no UIDLs at all */
 };
@@ -56,15 +56,18 @@ struct source_ops {
 	/* Connects and logs in. */
 	enum status (*open)(
 		struct source **out, const struct source_setup *setup, struct err *err);
-	enum status (*list)(struct source *s, struct listing *out, struct err *err);
+	/* Calls each() for every message, by number; *it lives for the call only. */
+	enum status (*list)(struct source *s,
+		void (*each)(void *ctx, const struct item *it), void *ctx,
+		struct listing *out, struct err *err);
 	/* Announces what next() shall give, in this order; may be called again. */
-	void (*want)(struct source *s, const struct item *it);
+	void (*want)(struct source *s, uint32_t number, uint64_t size);
 	/*
-	 * The next wanted message's bytes go to take(); *it says which it is.
+	 * The next wanted message's bytes go to take(); *number says which it is.
 	 * ST_END: nothing is wanted. On ST_SKIP and ST_RETRY what take() got
 	 * is void.
 	 */
-	enum status (*next)(struct source *s, const struct item **it, mail_take *take,
+	enum status (*next)(struct source *s, uint32_t *number, mail_take *take,
 		void *ctx, struct err *err);
 	/* Ends in good order; the server keeps everything. */
 	enum status (*finish)(struct source *s, struct err *err);

@@ -3,6 +3,7 @@
 #include <popferry/mem.h>
 
 #include <stdarg.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -33,7 +34,7 @@ static bool make_room(struct buf *b, size_t n)
 {
 	size_t need, cap;
 
-	if (n > b->max || b->n > b->max - n)
+	if (n > b->max || b->n > b->max - n || n >= SIZE_MAX - b->n)
 		return false;
 	need = b->n + n + 1;
 	if (need <= b->cap)
@@ -41,7 +42,7 @@ static bool make_room(struct buf *b, size_t n)
 	cap = b->cap ? b->cap : FIRST_CAP;
 	while (cap < need)
 		cap *= 2;
-	if (cap > b->max + 1)
+	if (cap - 1 > b->max)
 		cap = b->max + 1;
 	b->p = xrealloc(b->p, cap);
 	b->cap = cap;

@@ -61,19 +61,16 @@ enum status err_sys(struct err *e, enum status st, const char *fmt, ...)
 
 enum status err_note(struct err *e, const char *fmt, ...)
 {
-	char raw[RAW_MAX], old[ERR_TEXT];
+	char raw[RAW_MAX], whole[RAW_MAX + ERR_TEXT + 2];
 	va_list ap;
-	size_t n;
 
 	if (!e)
 		return ST_FATAL;
-	memcpy(old, e->text, sizeof(old));
 	va_start(ap, fmt);
-	n = (size_t)clip(vsnprintf(raw, sizeof(raw), fmt, ap));
+	vsnprintf(raw, sizeof(raw), fmt, ap);
 	va_end(ap);
-	text_clean(e->text, sizeof(e->text), raw, n);
-	n = strlen(e->text);
-	snprintf(e->text + n, sizeof(e->text) - n, ": %s", old);
+	snprintf(whole, sizeof(whole), "%s: %s", raw, e->text);
+	text_clean(e->text, sizeof(e->text), whole, strlen(whole));
 	return e->status;
 }
 

@@ -95,7 +95,7 @@ static enum status make_parents(const char *path, struct err *err)
 	char *copy = xstrdup(path), *s = copy;
 	enum status rc = ST_OK;
 
-	while ((s = strchr(s + 1, '/'))) {
+	while (*s && (s = strchr(s + 1, '/'))) {
 		*s = '\0';
 		if (mkdir(copy, 0700) < 0 && errno != EEXIST) {
 			rc = err_sys(err, ST_FATAL, "make directory %s", copy);
@@ -123,7 +123,7 @@ static enum status check_dir(int fd, const char *path, struct err *err)
 	return ST_OK;
 }
 
-enum status fs_open_dir(int *out, const char *path, struct err *err)
+static enum status open_dir(int *out, const char *path, struct err *err)
 {
 	enum status rc = make_parents(path, err);
 	int fd;
@@ -146,6 +146,21 @@ enum status fs_open_dir(int *out, const char *path, struct err *err)
 	}
 	*out = fd;
 	return ST_OK;
+}
+
+enum status fs_open_dir(int *out, const char *path, struct err *err)
+{
+	size_t n = strlen(path);
+	enum status rc;
+	char *bare;
+
+	/* A '/' at the end would make open() follow a symbolic link. */
+	while (n > 1 && path[n - 1] == '/')
+		n--;
+	bare = xmemdup0(path, n);
+	rc = open_dir(out, bare, err);
+	free(bare);
+	return rc;
 }
 
 static enum status busy(int fd, const char *name, struct err *err)
@@ -209,7 +224,8 @@ enum status fs_tmpfile(int *out, int dirfd, struct err *err)
 enum status fs_read(
 	char **out, size_t *n, int dirfd, const char *name, size_t max, struct err *err)
 {
-	int fd = openat(dirfd, name, O_RDONLY | O_CLOEXEC);
+	/* O_NONBLOCK: a pipe of that name must not hold us up. */
+	int fd = openat(dirfd, name, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
 	enum status rc = ST_OK;
 	struct stat st;
 	char *p = NULL;

@@ -9,7 +9,11 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { LINE_MAX_BYTES = 16 * 1024 };
+/*
+ * A line over LINE_MAX_BYTES is cut. The buffer holds a little more: whatever
+ * single piece it refuses, the line is known to be too long.
+ */
+enum { LINE_MAX_BYTES = 16 * 1024, PIECE_MAX = 64 };
 
 static const char *const level_names[] = { "error", "warn", "info", "debug" };
 
@@ -71,7 +75,7 @@ static void add_text(struct buf *b, const struct log_field *f)
 	}
 	n = field_len(f);
 	if (plain(f->s, n)) {
-		buf_add(b, f->s, n);
+		text_clean_add(b, f->s, n);
 		return;
 	}
 	buf_addc(b, '"');
@@ -119,31 +123,47 @@ static void add_chain(struct buf *b, const struct log *log)
 	add_fields(b, log->fields, log->n);
 }
 
+static void add_head(struct buf *b, enum log_level level, const char *event)
+{
+	char now[24];
+
+	if (state.format == LOG_JSON)
+		buf_addf(b, "{\"time\":\"%s\",\"level\":\"%s\",\"event\":\"%s\"",
+			clock_rfc3339(now, clock_utc()), level_names[level], event);
+	else
+		buf_addf(b, "%s %s", level_names[level], event);
+}
+
+/* Makes a line that is too long a short one; one in JSON must still be JSON. */
+static void cut(struct buf *b, enum log_level level, const char *event)
+{
+	if (state.format == LOG_JSON) {
+		buf_clear(b);
+		add_head(b, level, event);
+		buf_adds(b, ",\"cut\":true");
+		return;
+	}
+	b->n = LINE_MAX_BYTES - 3;
+	while ((b->p[b->n] & 0xc0) == 0x80) /* not within a character */
+		b->n--;
+	buf_adds(b, "...");
+}
+
 void log_event(const struct log *log, enum log_level level, const char *event,
 	const struct log_field *fields, size_t n)
 {
-	struct buf b = BUF_INIT(LINE_MAX_BYTES);
-	char now[24];
+	struct buf b = BUF_INIT(LINE_MAX_BYTES + PIECE_MAX);
 
 	pthread_mutex_lock(&state.lock);
 	state.count[level]++;
 	pthread_mutex_unlock(&state.lock);
 	if (level > state.max)
 		return;
-	if (state.format == LOG_JSON)
-		buf_addf(&b, "{\"time\":\"%s\",\"level\":\"%s\",\"event\":\"%s\"",
-			clock_rfc3339(now, clock_utc()), level_names[level], event);
-	else
-		buf_addf(&b, "%s %s", level_names[level], event);
+	add_head(&b, level, event);
 	add_chain(&b, log);
 	add_fields(&b, fields, n);
-	/* A line at its ceiling is cut; a JSON line must still be JSON. */
-	if (b.n + 3 > b.max && state.format == LOG_JSON) {
-		buf_clear(&b);
-		buf_addf(&b,
-			"{\"time\":\"%s\",\"level\":\"%s\",\"event\":\"%s\",\"cut\":true",
-			now, level_names[level], event);
-	}
+	if (b.n > LINE_MAX_BYTES)
+		cut(&b, level, event);
 	buf_adds(&b, state.format == LOG_JSON ? "}\n" : "\n");
 	pthread_mutex_lock(&state.lock);
 	if (state.hook)

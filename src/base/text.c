@@ -45,9 +45,10 @@ static size_t utf8_next(const unsigned char *s, size_t n, uint32_t *cp)
 /* Characters that move the cursor, hide text or turn its direction. */
 static bool unprintable(uint32_t c)
 {
-	return c < 0x20 || (c >= 0x7f && c < 0xa0) || c == 0x200e || c == 0x200f ||
-		(c >= 0x202a && c <= 0x202e) || (c >= 0x2066 && c <= 0x2069) ||
-		c == 0x2028 || c == 0x2029 || c == 0xfeff;
+	return c < 0x20 || (c >= 0x7f && c < 0xa0) || c == 0x61c || c == 0x200e ||
+		c == 0x200f || (c >= 0x202a && c <= 0x202e) ||
+		(c >= 0x2066 && c <= 0x2069) || c == 0x2028 || c == 0x2029 ||
+		c == 0xfeff;
 }
 
 /* Writes the clean form of the character at s to out; its input length. */
@@ -75,23 +76,24 @@ char *text_clean(char *out, size_t cap, const char *s, size_t n)
 {
 	char one[16];
 	size_t o = 0, k = 0, i = 0;
+	size_t dots = 0; /* the last place where "..." would fit */
 
 	while (i < n) {
-		size_t step = clean_one(one, &k, s + i, n - i);
-
-		if (o + k + 4 > cap && (i + step < n || o + k + 1 > cap)) {
-			if (o + 4 <= cap) {
-				memcpy(out + o, "...", 3);
-				o += 3;
+		i += clean_one(one, &k, s + i, n - i);
+		if (o + k >= cap) {
+			if (cap >= sizeof("...")) {
+				memcpy(out + dots, "...", 3);
+				o = dots + 3;
 			}
 			break;
 		}
 		memcpy(out + o, one, k);
 		o += k;
-		i += step;
+		if (o + sizeof("...") <= cap)
+			dots = o;
 	}
 	if (cap)
-		out[o < cap ? o : cap - 1] = '\0';
+		out[o] = '\0';
 	return out;
 }
 

@@ -113,14 +113,14 @@ static void fill_delivery(struct engine *e, struct parcel *p, size_t k)
 	struct journal_key key;
 
 	tasks_key(&e->tasks, t, &key);
-	p->delivery[k] = (struct delivery){
+	p->run->delivery[k] = (struct delivery){
 		.message = p->message,
-		.folder = p->verdict.folder,
-		.date = p->verdict.date,
-		.seen = p->verdict.seen,
-		.answered = p->verdict.answered,
-		.flagged = p->verdict.flagged,
-		.draft = p->verdict.draft,
+		.folder = p->run->verdict.folder,
+		.date = p->run->verdict.date,
+		.seen = p->run->verdict.seen,
+		.answered = p->run->verdict.answered,
+		.flagged = p->run->verdict.flagged,
+		.draft = p->run->verdict.draft,
 		.uidl = key.uidl,
 		.uidl_n = key.uidl_n,
 		.occurrence = t->occurrence,
@@ -148,27 +148,29 @@ static enum status decide_look(struct engine *e, struct parcel *p, size_t k,
 
 	if (doubtful) {
 		rc = journal_doubt(
-			e->journal, p->id, s->id, &from, &folder, &since, err);
+			e->journal, p->run->id, s->id, &from, &folder, &since, err);
 		if (rc < 0)
 			return rc;
 		/* Rules may have changed since: it is looked for where it went. */
 		if (rc == ST_OK && folder)
-			text_clean(p->verdict.folder, sizeof(p->verdict.folder), folder,
-				strlen(folder));
+			text_clean(p->run->verdict.folder,
+				sizeof(p->run->verdict.folder), folder, strlen(folder));
 		free(folder);
 		left = settle_ms(s) - (clock_utc() - since) * 1000;
-		p->look[k] = rc == ST_OK;
-		p->from[k] = (struct sink_floor){ from.generation, from.number, false };
-		p->patience[k] = clock_ms() + (left > 0 ? left : 0);
+		p->run->look[k] = rc == ST_OK;
+		p->run->from[k] = (struct sink_floor){ from.generation, from.number,
+			false };
+		p->run->patience[k] = clock_ms() + (left > 0 ? left : 0);
 		if (rc == ST_OK)
-			return s->ops->floor(s->sink, p->verdict.folder, floor, err);
+			return s->ops->floor(
+				s->sink, p->run->verdict.folder, floor, err);
 	}
-	rc = s->ops->floor(s->sink, p->verdict.folder, floor, err);
+	rc = s->ops->floor(s->sink, p->run->verdict.folder, floor, err);
 	if (rc != ST_OK)
 		return rc;
-	p->look[k] = !s->settled && !floor->empty;
-	p->from[k] = (struct sink_floor){ 0, 1, false };
-	p->patience[k] = 0;
+	p->run->look[k] = !s->settled && !floor->empty;
+	p->run->from[k] = (struct sink_floor){ 0, 1, false };
+	p->run->patience[k] = 0;
 	return ST_OK;
 }
 
@@ -177,19 +179,19 @@ static enum status look_for(
 	struct engine *e, struct parcel *p, size_t k, struct err *err)
 {
 	struct slot *s = &e->slots[k];
-	int64_t left = p->patience[k] - clock_ms();
-	enum status rc = tell_known(e, s, p->verdict.folder, err);
+	int64_t left = p->run->patience[k] - clock_ms();
+	enum status rc = tell_known(e, s, p->run->verdict.folder, err);
 
 	if (rc != ST_OK)
 		return rc;
-	return s->ops->find(s->sink, &p->delivery[k], &p->from[k],
-		left > 0 && p->patience[k] ? left : 0, err);
+	return s->ops->find(s->sink, &p->run->delivery[k], &p->run->from[k],
+		left > 0 && p->run->patience[k] ? left : 0, err);
 }
 
 static enum status note_stored(
 	struct engine *e, struct parcel *p, size_t k, struct err *err)
 {
-	const struct delivery *d = &p->delivery[k];
+	const struct delivery *d = &p->run->delivery[k];
 	const struct place at = { d->generation, d->place };
 	unsigned char wire[DIGEST];
 	enum status rc = ST_OK;
@@ -197,7 +199,7 @@ static enum status note_stored(
 	if (d->altered)
 		rc = wire_digest(p->message, wire, err);
 	if (rc == ST_OK)
-		rc = journal_stored(e->journal, p->id, e->slots[k].id, &at,
+		rc = journal_stored(e->journal, p->run->id, e->slots[k].id, &at,
 			d->altered ? wire : NULL, err);
 	return rc;
 }
@@ -217,7 +219,7 @@ static enum status place_one(
 			rc = decide_look(e, p, k, doubtful, &floor, err);
 		if (rc == ST_OK) {
 			fill_delivery(e, p, k);
-			rc = p->look[k] ? look_for(e, p, k, err) : ST_END;
+			rc = p->run->look[k] ? look_for(e, p, k, err) : ST_END;
 		}
 		if (rc != ST_RETRY)
 			break;
@@ -228,11 +230,11 @@ static enum status place_one(
 	if (rc < 0)
 		return rc;
 	at = (struct place){ floor.generation, floor.next };
-	p->need[k] = rc == ST_END;
-	p->look[k] = false;
-	rc = journal_storing(
-		e->journal, p->id, s->id, p->verdict.folder, &at, clock_utc(), err);
-	if (rc == ST_OK && !p->need[k])
+	p->run->need[k] = rc == ST_END;
+	p->run->look[k] = false;
+	rc = journal_storing(e->journal, p->run->id, s->id, p->run->verdict.folder, &at,
+		clock_utc(), err);
+	if (rc == ST_OK && !p->run->need[k])
 		rc = note_stored(e, p, k, err);
 	return rc;
 }
@@ -260,6 +262,7 @@ static enum status find_row(
 	if (memcmp(row->sha256, f->sha256, DIGEST) != 0 &&
 		memcmp(row->exact, f->exact, DIGEST) != 0)
 		return ST_END;
+	p->run->id = row->id;
 	return ST_OK;
 }
 
@@ -270,6 +273,7 @@ static enum status mark_failed(struct engine *e, struct parcel *p, const char *s
 	struct journal_key key;
 
 	tasks_key(&e->tasks, t, &key);
+	key.row = p->run ? p->run->id : 0;
 	tasks_set(&e->tasks, t, TASK_FAILED);
 	log_warn(&e->log, "message-failed", LOG_U("number", t->number),
 		LOG_B("uidl", key.uidl, key.uidl_n), LOG_S("stage", stage),
@@ -283,8 +287,10 @@ static enum status take(struct engine *e, struct parcel *p, struct err *err)
 	struct journal_key key;
 
 	tasks_key(&e->tasks, &e->tasks.v[p->task], &key);
+	key.row = p->run->id;
 	return journal_take(e->journal, &key, &p->message->facts,
-		p->verdict.date.known ? p->verdict.date.utc : 0, &p->id, err);
+		p->run->verdict.date.known ? p->run->verdict.date.utc : 0, &p->run->id,
+		err);
 }
 
 static void tell_collision(struct engine *e, const struct parcel *p)
@@ -306,13 +312,13 @@ static enum status dismiss(struct engine *e, struct parcel *p, bool final, bool 
 	enum status rc;
 
 	*done = *deferred = false;
-	if (p->verdict.filtered) {
+	if (p->run->verdict.filtered) {
 		*done = true;
 		tasks_set(&e->tasks, t, TASK_FILTERED);
 		rc = take(e, p, err);
-		return rc == ST_OK
-			? journal_filtered(e->journal, p->id, p->verdict.rule, err)
-			: rc;
+		return rc == ST_OK ? journal_filtered(e->journal, p->run->id,
+					     p->run->verdict.rule, err)
+				   : rc;
 	}
 	rc = dedup_ask(e, &p->message->facts, &twin, &of, &rule, err);
 	if (rc != ST_OK)
@@ -331,7 +337,8 @@ static enum status dismiss(struct engine *e, struct parcel *p, bool final, bool 
 		log_warn(&e->log, "dropped-by-message-id", LOG_U("number", t->number),
 			LOG_S("message-id", p->message->facts.message_id));
 	rc = take(e, p, err);
-	return rc == ST_OK ? journal_duplicate(e->journal, p->id, of, rule, err) : rc;
+	return rc == ST_OK ? journal_duplicate(e->journal, p->run->id, of, rule, err)
+			   : rc;
 }
 
 /* All that is decided before anything is promised for one message. */
@@ -346,8 +353,8 @@ static enum status prepare(
 
 	*deferred = false;
 	if (!p->message)
-		return mark_failed(e, p, "retrieve", &p->err, err);
-	judge(e->job, p->message, t->size, clock_utc(), &p->verdict);
+		return mark_failed(e, p, "retrieve", p->why, err);
+	judge(e->job, p->message, t->size, clock_utc(), &p->run->verdict);
 	have = find_row(e, p, &row, err);
 	if (have < 0)
 		return have;
@@ -390,21 +397,21 @@ static enum status put_all(
 	for (i = 0; rc == ST_OK && i < n; i++) {
 		struct parcel *p = v[i];
 
-		if (!p->need[k] || p->delivery[k].outcome != DELIVERY_PENDING)
+		if (!p->run->need[k] || p->run->delivery[k].outcome != DELIVERY_PENDING)
 			continue;
-		if (p->look[k]) {
+		if (p->run->look[k]) {
 			rc = look_for(e, p, k, err);
 			if (rc == ST_OK)
 				continue;
 			if (rc != ST_END)
 				break;
-			p->look[k] = false;
+			p->run->look[k] = false;
 		}
-		p->sent[k] = true;
-		rc = s->ops->put(s->sink, &p->delivery[k], err);
+		p->run->sent[k] = true;
+		rc = s->ops->put(s->sink, &p->run->delivery[k], err);
 		if (rc == ST_SKIP) {
-			p->delivery[k].outcome = DELIVERY_REFUSED;
-			p->delivery[k].err = *err;
+			p->run->delivery[k].outcome = DELIVERY_REFUSED;
+			p->run->delivery[k].err = *err;
 			rc = ST_OK;
 		}
 	}
@@ -419,23 +426,23 @@ static void doubt_all(struct engine *e, size_t k, struct parcel **v, size_t n)
 	size_t i;
 
 	for (i = 0; i < n; i++) {
-		struct delivery *d = &v[i]->delivery[k];
+		struct delivery *d = &v[i]->run->delivery[k];
 
-		if (!v[i]->need[k])
+		if (!v[i]->run->need[k])
 			continue;
 		if (d->outcome == DELIVERY_STORED)
 			s->attempts = 0;
-		if (d->outcome == DELIVERY_REFUSED && singly && v[i]->sent[k]) {
+		if (d->outcome == DELIVERY_REFUSED && singly && v[i]->run->sent[k]) {
 			/* Refused together with others: proof, but not its fault maybe.
 			 */
 			d->outcome = DELIVERY_PENDING;
-			v[i]->sent[k] = false;
+			v[i]->run->sent[k] = false;
 		}
-		if (d->outcome == DELIVERY_PENDING && v[i]->sent[k]) {
-			v[i]->look[k] = true;
-			v[i]->patience[k] = clock_ms() + settle_ms(s);
+		if (d->outcome == DELIVERY_PENDING && v[i]->run->sent[k]) {
+			v[i]->run->look[k] = true;
+			v[i]->run->patience[k] = clock_ms() + settle_ms(s);
 		}
-		v[i]->sent[k] = false;
+		v[i]->run->sent[k] = false;
 	}
 	if (singly)
 		s->cautious = true;
@@ -491,14 +498,15 @@ static enum status record(struct engine *e, struct parcel *p, struct err *err)
 	if (t->state != TASK_TODO || !p->message)
 		return ST_OK; /* decided before */
 	for (k = 0; rc == ST_OK && k < e->n_slots; k++) {
-		struct delivery *d = &p->delivery[k];
+		struct delivery *d = &p->run->delivery[k];
 
-		if (!p->need[k])
+		if (!p->run->need[k])
 			continue;
 		if (d->outcome == DELIVERY_STORED) {
 			rc = note_stored(e, p, k, err);
 		} else if (d->outcome == DELIVERY_REFUSED) {
-			rc = journal_not_stored(e->journal, p->id, e->slots[k].id, err);
+			rc = journal_not_stored(
+				e->journal, p->run->id, e->slots[k].id, err);
 			if (rc == ST_OK && t->state != TASK_FAILED)
 				rc = mark_failed(e, p, "store", &d->err, err);
 			all = false;
@@ -511,7 +519,7 @@ static enum status record(struct engine *e, struct parcel *p, struct err *err)
 		e->stored_bytes += p->message->facts.size;
 		log_debug(&e->log, "message-stored", LOG_U("number", t->number),
 			LOG_U("size", p->message->facts.size),
-			LOG_S("folder", p->verdict.folder));
+			LOG_S("folder", p->run->verdict.folder));
 	}
 	return rc;
 }
@@ -614,6 +622,8 @@ enum status deliver_batch(
 	size_t left = n, live, i;
 	bool final = false;
 
+	for (i = 0; i < n; i++)
+		batch[i]->run = xcalloc(1, sizeof(struct errand));
 	while (rc == ST_OK && left) {
 		rc = prepare_all(e, v, left, final, &live, err);
 		if (rc == ST_OK)

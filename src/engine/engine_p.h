@@ -25,7 +25,7 @@ enum {
 };
 #define BATCH_BYTES (16ULL * 1024 * 1024)
 #define QUEUE_BYTES (16ULL * 1024 * 1024)
-#define SPOOL_BYTES (12UL * 1024 * 1024)
+#define SPOOL_BYTES (8UL * 1024 * 1024)
 
 /* ---- tasks: the run's account of every listed message (tasks.c) ------------ */
 
@@ -59,6 +59,7 @@ struct tasks {
 	char *text; /* all UIDLs */
 	size_t text_n, text_cap;
 	uint32_t *heads; /* index + 1 */
+	size_t old;      /* tasks known before this listing */
 	size_t mask;
 	uint64_t seed;
 	uint64_t count[TASK_STATES];
@@ -66,9 +67,12 @@ struct tasks {
 
 void tasks_init(struct tasks *t);
 void tasks_release(struct tasks *t);
-/* Takes over a session's listing: new messages are added as TASK_TODO, those
- * still to do that it no longer shows become TASK_VANISHED. */
-void tasks_merge(struct tasks *t, const struct listing *l);
+/* Takes over a session's listing, item by item: new messages are added as
+ * TASK_TODO; at the end those still to do that it no longer shows become TASK_VANISHED.
+ */
+void tasks_merge_begin(struct tasks *t);
+void tasks_merge(void *tasks, const struct item *it);
+void tasks_merge_end(struct tasks *t);
 void tasks_set(struct tasks *t, struct task *task, enum task_state state);
 void tasks_key(const struct tasks *t, const struct task *task, struct journal_key *out);
 
@@ -84,13 +88,18 @@ void nameless_count(struct engine *e, const struct parcel *p);
 
 /* ---- parcels: fetched messages on their way (pump.c) ----------------------- */
 
+/* Small, because hundreds wait in the queue. */
 struct parcel {
 	struct parcel *next;
 	size_t task;
-	struct message *message; /* NULL: it could not be had, err says why */
-	struct err err;
+	struct message *message; /* NULL: it could not be had, why says the reason */
+	struct err *why;
 	int64_t retrieved;
-	/* filled while it is judged and delivered: */
+	struct errand *run; /* while it is judged and delivered */
+};
+
+/* A parcel in a batch. */
+struct errand {
 	struct judgement verdict;
 	int64_t id; /* journal row */
 	struct delivery delivery[SINKS_MAX];
@@ -105,7 +114,7 @@ void parcel_free(struct parcel *p);
 struct pump;
 /* Starts fetching every TASK_TODO in a thread of its own. */
 void pump_start(struct pump **out, struct engine *e, struct source *src,
-	const size_t *order, size_t n);
+	const uint32_t *order, size_t n);
 /*
  * The next parcel, waiting at most until clock_ms() reaches `until` (-1: for
  * ever). NULL: none by then, or *ended is set and pump_stop() has the reason.
@@ -167,9 +176,9 @@ void engine_phase(struct engine *e, const char *phase);
 
 /* ---- judging and delivering ------------------------------------------------------ */
 
-/* What is to be done: marks what the journal knows, orders the rest. */
-enum status plan_make(struct engine *e, const struct listing *l, size_t **order,
-	size_t *n, struct err *err);
+/* Lists, marks what the journal knows, orders the rest. */
+enum status plan_make(struct engine *e, struct source *src, struct listing *l,
+	uint32_t **order, size_t *n, struct err *err);
 
 /* Is it a duplicate of a stored message? (dedup.c) */
 enum twin {

@@ -87,7 +87,7 @@ static enum status look_up(struct engine *e, struct task *t, struct err *err)
  * Messages that may already be at a destination come first: until they are
  * settled nothing may be called a duplicate of them, or they of another.
  */
-static size_t arrange(struct engine *e, size_t *order)
+static size_t arrange(struct engine *e, uint32_t *order)
 {
 	size_t n = 0, i;
 	int pass;
@@ -98,13 +98,13 @@ static size_t arrange(struct engine *e, size_t *order)
 
 			if (t->state == TASK_TODO && t->number &&
 				t->doubtful == (pass == 0))
-				order[n++] = i;
+				order[n++] = (uint32_t)i;
 		}
 	return n;
 }
 
 /* --limit counts over the whole run, sessions and all. */
-static size_t apply_limit(struct engine *e, size_t *order, size_t n)
+static size_t apply_limit(struct engine *e, const uint32_t *order, size_t n)
 {
 	const uint64_t *count = e->tasks.count;
 	uint64_t used = count[TASK_STORED] + count[TASK_DUPLICATE] + count[TASK_FAILED],
@@ -121,14 +121,21 @@ static size_t apply_limit(struct engine *e, size_t *order, size_t n)
 	return room < n ? (size_t)room : n;
 }
 
-enum status plan_make(struct engine *e, const struct listing *l, size_t **order,
-	size_t *n, struct err *err)
+enum status plan_make(struct engine *e, struct source *src, struct listing *l,
+	uint32_t **order, size_t *n, struct err *err)
 {
-	enum status rc = ST_OK;
+	enum status rc;
 	uint64_t bytes = 0;
 	size_t i;
 
-	tasks_merge(&e->tasks, l);
+	tasks_merge_begin(&e->tasks);
+	rc = src->ops->list(src, tasks_merge, &e->tasks, l, err);
+	if (rc != ST_OK)
+		return rc;
+	tasks_merge_end(&e->tasks);
+	/* One transaction for all look-ups: each its own would cost as much again. */
+	if (e->journal)
+		rc = journal_begin(e->journal, err);
 	for (i = 0; rc == ST_OK && i < e->tasks.n; i++) {
 		struct task *t = &e->tasks.v[i];
 
@@ -138,9 +145,11 @@ enum status plan_make(struct engine *e, const struct listing *l, size_t **order,
 		if (rc == ST_OK && t->state == TASK_TODO && sized_out(e->job, t))
 			tasks_set(&e->tasks, t, TASK_FILTERED);
 	}
+	if (rc == ST_OK && e->journal)
+		rc = journal_commit(e->journal, err);
 	if (rc != ST_OK)
 		return rc;
-	*order = xcalloc(e->tasks.count[TASK_TODO] + 1, sizeof(size_t));
+	*order = xcalloc(e->tasks.count[TASK_TODO] + 1, sizeof(uint32_t));
 	*n = apply_limit(e, *order, arrange(e, *order));
 	for (i = 0; i < *n; i++)
 		if (e->tasks.v[(*order)[i]].size != UINT64_MAX)

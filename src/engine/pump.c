@@ -19,9 +19,9 @@
 struct pump {
 	struct engine *e;
 	struct source *src;
-	const size_t *order; /* tasks to fetch */
+	const uint32_t *order; /* tasks to fetch */
 	size_t n, wanted, served;
-	size_t *by_number; /* task index + 1 by message number */
+	uint32_t *by_number; /* task index + 1 by message number */
 	size_t numbers;
 	pthread_t thread;
 
@@ -35,13 +35,15 @@ struct pump {
 	struct err err;
 };
 
-enum { QUEUE_COUNT = 2000 };
+enum { QUEUE_COUNT = 1000 };
 
 void parcel_free(struct parcel *p)
 {
 	if (!p)
 		return;
 	message_free(&p->message);
+	free(p->why);
+	free(p->run);
 	free(p);
 }
 
@@ -76,9 +78,8 @@ static void announce(struct pump *p)
 {
 	while (p->wanted < p->n && p->wanted - p->served < AHEAD) {
 		const struct task *t = &p->e->tasks.v[p->order[p->wanted++]];
-		struct item it = { t->number, t->occurrence, t->size, NULL, 0 };
 
-		p->src->ops->want(p->src, &it);
+		p->src->ops->want(p->src, t->number, t->size);
 	}
 }
 
@@ -93,29 +94,30 @@ static void count_fetched(struct engine *e, const struct parcel *p)
 static enum status fetch_one(struct pump *p, struct parcel **out, struct err *err)
 {
 	struct message_maker *mk;
-	const struct item *it = NULL;
+	uint32_t number = 0;
 	struct parcel *parcel = xcalloc(1, sizeof(*parcel));
 	enum status rc;
 
 	message_begin(&mk, p->e->spool);
-	rc = p->src->ops->next(p->src, &it, message_put, mk, err);
+	rc = p->src->ops->next(p->src, &number, message_put, mk, err);
 	if (rc == ST_OK) {
 		rc = message_end(&mk, &parcel->message, err);
 	} else {
 		message_drop(&mk);
 		if (rc == ST_SKIP) {
-			parcel->err = *err;
+			parcel->why = xmalloc(sizeof(*err));
+			*parcel->why = *err;
 			rc = ST_OK;
 		}
 	}
-	if (rc == ST_OK && (it->number >= p->numbers || !p->by_number[it->number]))
+	if (rc == ST_OK && (number >= p->numbers || !p->by_number[number]))
 		rc = err_set(err, ST_FATAL, EX_SOFTWARE,
-			"message %u came that was not asked for", it->number);
+			"message %u came that was not asked for", number);
 	if (rc != ST_OK) {
 		parcel_free(parcel);
 		return rc;
 	}
-	parcel->task = p->by_number[it->number] - 1;
+	parcel->task = p->by_number[number] - 1;
 	parcel->retrieved = clock_utc();
 	*out = parcel;
 	return ST_OK;
@@ -167,7 +169,7 @@ static void index_numbers(struct pump *p)
 }
 
 void pump_start(struct pump **out, struct engine *e, struct source *src,
-	const size_t *order, size_t n)
+	const uint32_t *order, size_t n)
 {
 	struct pump *p = xcalloc(1, sizeof(*p));
 	pthread_condattr_t attr;

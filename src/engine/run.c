@@ -292,15 +292,14 @@ static enum status one_session(
 {
 	struct listing l;
 	struct pump *pump;
-	size_t *order = NULL, n = 0;
+	uint32_t *order = NULL;
+	size_t n = 0;
 	struct err from_source = ERR_INIT;
 	struct task *suspect;
 	enum status rc, fetched;
 
 	engine_phase(e, "listing");
-	rc = src->ops->list(src, &l, err);
-	if (rc == ST_OK)
-		rc = plan_make(e, &l, &order, &n, err);
+	rc = plan_make(e, src, &l, &order, &n, err);
 	if (rc != ST_OK)
 		goto out;
 	log_info(&e->log, "listed", LOG_U("messages", l.n), LOG_U("todo", n),
@@ -507,7 +506,8 @@ static enum status plan_only(struct engine *e, struct outcome *out, struct err *
 {
 	struct source *src = NULL;
 	struct listing l;
-	size_t *order = NULL, n = 0, k;
+	uint32_t *order = NULL;
+	size_t n = 0, k;
 	enum status rc;
 
 	/* No state is made: a journal is read when an earlier run left one. */
@@ -532,9 +532,7 @@ static enum status plan_only(struct engine *e, struct outcome *out, struct err *
 	if (rc == ST_OK)
 		rc = open_source(e, &src, err);
 	if (rc == ST_OK)
-		rc = src->ops->list(src, &l, err);
-	if (rc == ST_OK)
-		rc = plan_make(e, &l, &order, &n, err);
+		rc = plan_make(e, src, &l, &order, &n, err);
 	if (rc == ST_OK) {
 		out->plan.todo = n;
 		out->plan.todo_bytes = e->progress.total_bytes;

@@ -136,28 +136,38 @@ static void compact(struct tasks *t)
 	t->text_cap = t->text_n;
 }
 
-void tasks_merge(struct tasks *t, const struct listing *l)
+void tasks_merge_begin(struct tasks *t)
 {
-	size_t i, old = t->n;
+	size_t i;
 
 	for (i = 0; i < t->n; i++) {
 		t->v[i].missing = true;
 		t->v[i].number = 0;
 	}
 	rehash(t);
-	for (i = 0; i < l->n; i++) {
-		struct task *k = old ? find(t, &l->items[i]) : NULL;
+	t->old = t->n;
+}
 
-		if (!k)
-			k = append(t, &l->items[i]);
-		k->missing = false;
-		k->number = l->items[i].number;
-		k->size = l->items[i].size;
-		if (k->state == TASK_VANISHED) /* it came back */
-			tasks_set(t, k, TASK_TODO);
-	}
+void tasks_merge(void *tasks, const struct item *it)
+{
+	struct tasks *t = tasks;
+	struct task *k = t->old ? find(t, it) : NULL;
+
+	if (!k)
+		k = append(t, it);
+	k->missing = false;
+	k->number = it->number;
+	k->size = it->size;
+	if (k->state == TASK_VANISHED) /* it came back */
+		tasks_set(t, k, TASK_TODO);
+}
+
+void tasks_merge_end(struct tasks *t)
+{
+	size_t i;
+
 	compact(t);
-	for (i = 0; i < old; i++)
+	for (i = 0; i < t->old; i++)
 		if (t->v[i].missing && t->v[i].state == TASK_TODO)
 			tasks_set(t, &t->v[i], TASK_VANISHED);
 }

@@ -408,7 +408,7 @@ static enum status make_room(struct imap *i, uint64_t bytes, bool many, struct e
 
 /* One command with non-synchronising literals, for forms that are proven. */
 static enum status send_ahead(
-	struct imap *i, struct imap_append **a, size_t n, struct err *err)
+	struct imap *i, struct imap_append **a, size_t n, bool many, struct err *err)
 {
 	const struct mailbox *m = i->selected;
 	uint64_t bytes = 0;
@@ -418,7 +418,7 @@ static enum status send_ahead(
 
 	for (k = 0; k < n; k++)
 		bytes += a[k]->message->facts.wire;
-	rc = make_room(i, bytes, n > 1, err);
+	rc = make_room(i, bytes, many, err);
 	if (rc != ST_OK)
 		return rc;
 	f = fly(i, a, n, false);
@@ -521,7 +521,7 @@ static enum status send_batch(struct imap *i, struct err *err)
 
 	i->batch_n = 0;
 	i->batch_bytes = 0;
-	return n ? send_ahead(i, i->batch, n, err) : ST_OK;
+	return n ? send_ahead(i, i->batch, n, true, err) : ST_OK;
 }
 
 /* Gathers for a MULTIAPPEND, which goes out when it is full. */
@@ -569,6 +569,8 @@ static enum status append(struct imap *i, struct imap_append *a, struct err *err
 {
 	enum status rc = ST_OK;
 
+	if (conn_dead(i->conn))
+		return conn_flush(i->conn, err);
 	if (i->selected != (const struct mailbox *)a->mailbox) {
 		rc = imap_finish(i, err);
 		if (rc == ST_OK)
@@ -583,7 +585,7 @@ static enum status append(struct imap *i, struct imap_append *a, struct err *err
 	if (may_go_ahead(i, a))
 		return i->cfg.multiappend && i->server.multiappend
 			? gather(i, a, err)
-			: send_ahead(i, &a, 1, err);
+			: send_ahead(i, &a, 1, false, err);
 	rc = send_batch(i, err);
 	return rc == ST_OK ? send_alone(i, a, err) : rc;
 }

@@ -110,47 +110,20 @@ static bool same_content(const struct journal_row *r, const struct facts *f)
 		memcmp(r->exact, f->exact, DIGEST) == 0;
 }
 
-static enum status set_aside(struct journal *j, int64_t id, struct err *err)
-{
-	return query_change(j, Q_ASIDE, WITH(INT(id)), NULL, err);
-}
-
-/* An earlier message of this UIDL that was set aside, and is there again. */
-static enum status revive(struct journal *j, const struct journal_key *k,
-	const struct facts *f, struct journal_row *row, struct err *err)
-{
-	enum status rc = read_one(j, Q_OLD_SAME,
-		WITH(BLOB(k->uidl, k->uidl_n), INT(k->occurrence),
-			BLOB(f->sha256, DIGEST), BLOB(f->exact, DIGEST)),
-		row, err);
-
-	if (rc != ST_OK)
-		return rc;
-	return query_change(j, Q_REVIVE, WITH(INT(row->id)), NULL, err);
-}
-
-/*
- * The row for this key and content, which f may not know. ST_END: one has to be
- * made. nameless finds it for a key without UIDL.
+/* The row for this key and content, which f may not know. ST_END: one has to be made.
  */
 static enum status row_for(struct journal *j, const struct journal_key *k,
-	const struct facts *f, enum query nameless, struct journal_row *row,
-	struct err *err)
+	const struct facts *f, struct journal_row *row, struct err *err)
 {
 	enum status rc;
 
 	if (!k->uidl)
-		return f
-			? read_one(j, nameless, WITH(BLOB(f->sha256, DIGEST)), row, err)
-			: ST_END;
+		return k->row ? journal_get(j, k->row, row, err) : ST_END;
 	rc = journal_find(j, k->uidl, k->uidl_n, k->occurrence, row, err);
-	if (rc != ST_OK || !f || (row->has_content && same_content(row, f)))
+	if (rc != ST_OK || !f || !row->has_content || same_content(row, f))
 		return rc;
-	if (row->has_content) {
-		rc = set_aside(j, row->id, err);
-		return rc == ST_OK ? revive(j, k, f, row, err) : rc;
-	}
-	return ST_OK;
+	rc = query_change(j, Q_ASIDE, WITH(INT(row->id)), NULL, err);
+	return rc == ST_OK ? ST_END : rc;
 }
 
 static enum status make(struct journal *j, const struct journal_key *k,
@@ -210,7 +183,7 @@ static enum status take(struct journal *j, const struct journal_key *k,
 	const struct facts *f, int64_t date, int64_t *id, struct err *err)
 {
 	struct journal_row row;
-	enum status rc = row_for(j, k, f, Q_NAMELESS_OPEN, &row, err);
+	enum status rc = row_for(j, k, f, &row, err);
 
 	if (rc == ST_END)
 		return make(j, k, f, date, J_TAKEN, id, err);
@@ -300,7 +273,7 @@ static enum status fail(struct journal *j, const struct journal_key *k,
 	const struct facts *f, int64_t *id, struct err *err)
 {
 	struct journal_row row;
-	enum status rc = row_for(j, k, f, Q_NAMELESS_FAILING, &row, err);
+	enum status rc = row_for(j, k, f, &row, err);
 
 	*id = 0;
 	if (rc == ST_END && !k->uidl && !f)

@@ -55,22 +55,6 @@ static const struct {
 		"SELECT " ROW " FROM message m WHERE m.uidl IS NULL AND " SAME(
 			"m.sha256", "?1") " ORDER BY m.id LIMIT 1 OFFSET ?2" },
 	[Q_GET] = { "read a message", "SELECT " ROW " FROM message m WHERE m.id = ?1" },
-	[Q_OLD_SAME] = { "find a message set aside",
-		"SELECT " ROW " FROM message m"
-		" WHERE m.uidl = ?1 AND m.occurrence = ?2 AND m.aside > 0"
-		" AND (m.sha256 = ?3 OR m.exact = ?4) ORDER BY m.id DESC LIMIT 1" },
-	[Q_NAMELESS_OPEN] = { "find a message by content",
-		"SELECT " ROW
-		" FROM message m WHERE m.uidl IS NULL AND " SAME("m.sha256",
-			"?1") " AND m.state IN (3, 4) ORDER BY m.id LIMIT 1" },
-	/* The one of equals that fails is one that some sink has not got. */
-	[Q_NAMELESS_FAILING] = { "find a message by content",
-		"SELECT " ROW
-		" FROM message m WHERE m.uidl IS NULL AND " SAME("m.sha256",
-			"?1") " AND (m.state > 2 OR m.state = 1 AND"
-			      " (SELECT count(*) FROM place p WHERE p.message = m.id AND p.state > 1)"
-			      " < (SELECT max(count(*), 1) FROM sink))"
-			      " ORDER BY m.state, m.id LIMIT 1" },
 	[Q_MAKE] = { "add a message",
 		"INSERT INTO message (uidl, occurrence, state, listed_size, size, date,"
 		" sha256, exact, body, ident, msgid)"
@@ -88,8 +72,6 @@ static const struct {
 		" WHEN state = 4 AND EXISTS (SELECT * FROM place p"
 		" WHERE p.message = message.id AND p.state > 1) THEN 1"
 		" ELSE state END WHERE id = ?1" },
-	[Q_REVIVE] = { "bring a message back",
-		"UPDATE message SET aside = 0 WHERE id = ?1" },
 	[Q_DUPLICATE] = { "note a duplicate",
 		"UPDATE message SET state = 2, original = ?2, rule = ?3 WHERE id = ?1" },
 	[Q_FILTERED] = { "note a filtered message",

@@ -16,6 +16,7 @@
 #include <string.h>
 #include <time.h>
 
+enum { DIGITS = 9 };
 enum token { T_END, T_WORD, T_NUMBER, T_SIGN /* any other byte */ };
 
 struct lex {
@@ -23,7 +24,7 @@ struct lex {
 	enum token token;
 	const char *word; /* of a word or number */
 	size_t n;
-	int number; /* its value; -1 when over 9 digits */
+	int number; /* the value of its first DIGITS digits */
 	char sign;
 };
 
@@ -133,10 +134,8 @@ static void next(struct lex *l)
 	l->token = is_digit(*l->p) ? T_NUMBER : T_WORD;
 	more = l->token == T_NUMBER ? is_digit : is_letter;
 	for (; l->p < l->end && more(*l->p); l->p++, l->n++)
-		if (l->n < 9)
+		if (l->token == T_NUMBER && l->n < DIGITS)
 			l->number = l->number * 10 + (*l->p - '0');
-	if (l->n > 9 || l->token != T_NUMBER)
-		l->number = -1;
 }
 
 static bool take_sign(struct lex *l, char sign)

@@ -15,17 +15,15 @@
 
 enum { PART_MAX = 64, MARK = 7 };
 
-/* The length of what may stand as it is at p; 0: nothing. */
-static size_t fit_char(const char *p, size_t n, char delimiter)
+/* The length of the character at p, or of a broken one; can it stay? */
+static size_t next_char(const char *p, size_t n, char delimiter, bool *fit)
 {
 	uint32_t c = 0;
 	size_t len = utf8_get(p, n, &c);
 
-	if (len == 0 || c < ' ' || (c >= 0x7f && c < 0xa0))
-		return 0;
-	if (len == 1 && (*p == delimiter || strchr("/\\%*\"^", *p)))
-		return 0;
-	return len;
+	*fit = len > 0 && c >= ' ' && !(c >= 0x7f && c < 0xa0) &&
+		!(len == 1 && (*p == delimiter || strchr("/\\%*\"^", *p)));
+	return len ? len : 1;
 }
 
 static bool has_mark(const char *p, size_t n)
@@ -44,19 +42,16 @@ static bool has_mark(const char *p, size_t n)
 static size_t fit_chars(const char *part, size_t n, char delimiter, char *out)
 {
 	size_t i = 0, o = 0, k;
+	bool fit;
 
-	while (i < n && o <= PART_MAX) {
-		if (part[i] == ' ' && (o == 0 || out[o - 1] == ' ')) {
-			i++;
-			continue;
-		}
-		k = fit_char(part + i, n - i, delimiter);
-		if (k)
+	for (; i < n && o <= PART_MAX; i += k) {
+		k = next_char(part + i, n - i, delimiter, &fit);
+		if (!fit) {
+			out[o++] = '_';
+		} else if (part[i] != ' ' || (o && out[o - 1] != ' ')) {
 			memcpy(out + o, part + i, k);
-		else
-			out[o] = '_';
-		o += k ? k : 1;
-		i += k ? k : 1;
+			o += k;
+		}
 	}
 	return o;
 }

@@ -137,8 +137,7 @@ static enum status refused(
 	return f->st;
 }
 
-/* ---- secrets on the wire ----------------------------------------------------------
- */
+/* ---- secrets on the wire ----------------------------------------------- */
 
 static enum status send_secret(struct pop3 *p, const char *s, struct err *err)
 {

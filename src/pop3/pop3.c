@@ -392,8 +392,7 @@ void pop3_cancel(struct pop3 *p)
 	conn_cancel(p->c);
 }
 
-/* ---- deleting and the end ---------------------------------------------------------
- */
+/* ---- deleting and the end ---------------------------------------------- */
 
 static bool wanting(const struct pop3 *p)
 {

@@ -11,8 +11,6 @@ struct pop3_src {
 	struct source base;
 	struct pop3 *pop3;
 	const struct log *log;
-	struct item *items; /* sorted by number */
-	size_t n;
 	unsigned session_limit; /* messages; 0: none */
 	unsigned served;
 	int interval_ms; /* between logins */
@@ -61,7 +59,6 @@ static void pop3_src_close(struct source **sp)
 		return;
 	s = self(*sp);
 	pop3_close(&s->pop3);
-	free(s->items);
 	free(s);
 	*sp = NULL;
 }
@@ -94,8 +91,9 @@ static enum status pop3_src_open(
 	return ST_OK;
 }
 
-static enum status pop3_src_list(
-	struct source *base, struct listing *out, struct err *err)
+static enum status pop3_src_list(struct source *base,
+	void (*each)(void *ctx, const struct item *it), void *ctx, struct listing *out,
+	struct err *err)
 {
 	struct pop3_src *s = self(base);
 	struct pop3_listing l;
@@ -108,46 +106,34 @@ static enum status pop3_src_list(
 		return err_set(err, ST_RETRY, EX_TEMPFAIL,
 			"the server offers UIDL but refused it now; trying again, because "
 			"without UIDLs every message would be fetched once more");
-	s->items = xreallocarray(s->items, l.n ? l.n : 1, sizeof(*s->items));
-	for (i = 0; i < l.n; i++)
-		s->items[i] = (struct item){ l.items[i].number, l.items[i].occurrence,
-			l.items[i].size, l.items[i].uidl, l.items[i].uidl_n };
-	s->n = l.n;
-	*out = (struct listing){ s->items, l.n, l.repeated, l.unreadable, !l.uidl };
+	for (i = 0; i < l.n; i++) {
+		const struct pop3_item *p = &l.items[i];
+		const struct item it = { p->number, p->occurrence, p->size, p->uidl,
+			p->uidl_n };
+
+		each(ctx, &it);
+	}
+	*out = (struct listing){ l.n, l.repeated, l.unreadable, !l.uidl };
 	return ST_OK;
 }
 
-static void pop3_src_want(struct source *base, const struct item *it)
+static void pop3_src_want(struct source *base, uint32_t number, uint64_t size)
 {
-	pop3_want(self(base)->pop3, it->number, it->size);
+	pop3_want(self(base)->pop3, number, size);
 }
 
-static int by_number(const void *key, const void *row)
-{
-	uint32_t a = *(const uint32_t *)key, b = ((const struct item *)row)->number;
-
-	return a < b ? -1 : a > b;
-}
-
-static enum status pop3_src_next(struct source *base, const struct item **it,
-	mail_take *take, void *ctx, struct err *err)
+static enum status pop3_src_next(struct source *base, uint32_t *number, mail_take *take,
+	void *ctx, struct err *err)
 {
 	struct pop3_src *s = self(base);
-	uint32_t number = 0;
 	enum status rc;
 
 	if (s->session_limit && s->served >= s->session_limit)
 		return err_set(err, ST_RETRY, EX_TEMPFAIL,
 			"%u messages in one session, as the profile says: logging in anew",
 			s->served);
-	rc = pop3_next(s->pop3, &number, take, ctx, err);
-	if (rc != ST_OK && rc != ST_SKIP)
-		return rc;
-	s->served++;
-	*it = bsearch(&number, s->items, s->n, sizeof(*s->items), by_number);
-	if (!*it)
-		return err_set(err, ST_FATAL, EX_SOFTWARE,
-			"message %u came that was not listed", number);
+	rc = pop3_next(s->pop3, number, take, ctx, err);
+	s->served += rc == ST_OK || rc == ST_SKIP;
 	return rc;
 }
 

@@ -110,7 +110,12 @@ static inline struct facts facts_of(uint32_t n)
 static inline struct journal_key key_of(
 	const char *uidl, uint32_t occurrence, uint64_t size)
 {
-	return (struct journal_key){ uidl, uidl ? strlen(uidl) : 0, occurrence, size };
+	return (struct journal_key){
+		.uidl = uidl,
+		.uidl_n = uidl ? strlen(uidl) : 0,
+		.occurrence = occurrence,
+		.listed_size = size,
+	};
 }
 
 static inline int64_t take(struct journal *j, const char *uidl, uint32_t n)

@@ -56,7 +56,7 @@ static void test_round_trip(void **state)
 		fill(dir, codecs[k], 25, 4, 10, false);
 		check_messages(dir, 25); /* 20 sealed, 5 open */
 		check_good(dir, 2, 25);
-		fill(dir, codecs[k], 0, 0, 10, true); /* nothing put: stays as it is */
+		fill(dir, codecs[k], 0, 0, 10, false); /* nothing put: stays as it is */
 		check_good(dir, 2, 25);
 		{
 			struct archive_writer *w = open_archive(dir, codecs[k], 10);
@@ -119,7 +119,8 @@ static void test_defaults(void **state)
 static void test_same_bytes(void **state)
 {
 	static const unsigned every[] = { 0, 1, 3, 7 };
-	static const char *const zones[] = { "UTC", "Pacific/Auckland", "America/Lima", "UTC" };
+	static const char *const zones[] = { "UTC", "Pacific/Auckland", "America/Lima",
+		"UTC" };
 	size_t k, i;
 
 	(void)state;
@@ -225,10 +226,11 @@ static enum status check_row(void *ctx, const struct archive_row *row, struct er
 	assert_string_equal(row->uidl, uidl);
 	assert_int_equal(row->occurrence, 1);
 	assert_string_equal(row->segment, i < 10 ? "acme-000001" : "acme-000002");
-	assert_string_equal(row->folder, i % 4 == 0 ? "INBOX"
-			: i % 4 == 1                ? "Sent"
-			: i % 4 == 2                ? "Lists/caf\xc3\xa9"
-						    : "../x/.y");
+	assert_string_equal(row->folder,
+		i % 4 == 0           ? "INBOX"
+			: i % 4 == 1 ? "Sent"
+			: i % 4 == 2 ? "Lists/caf\xc3\xa9"
+				     : "../x/.y");
 	assert_string_equal(row->flags, i % 2 ? "seen" : "");
 	if (i == 0)
 		assert_string_equal(row->date, "2024-01-05T10:00:00+01:00");
@@ -354,12 +356,15 @@ static void test_folders(void **state)
 	free(dir);
 }
 
-/* ---- find -------------------------------------------------------------------------- */
+/* ---- find --------------------------------------------------------------------------
+ */
 
-static uint64_t look(struct archive_writer *w, const struct message *m, const char *uidl,
-	size_t n, uint32_t occurrence)
+static uint64_t look(struct archive_writer *w, const struct message *m,
+	const char *uidl, size_t n, uint32_t occurrence)
 {
-	struct archive_entry e = { .uidl = uidl, .uidl_n = n, .occurrence = occurrence };
+	struct archive_entry e = {
+		.uidl = uidl, .uidl_n = n, .occurrence = occurrence
+	};
 	struct err err = ERR_INIT;
 	uint64_t seq = 0;
 	enum status rc = archive_find(w, &e, m, &seq, &err);
@@ -371,16 +376,17 @@ static uint64_t look(struct archive_writer *w, const struct message *m, const ch
 static void put_as(struct archive_writer *w, const struct message *m, const char *uidl,
 	size_t n, uint32_t occurrence)
 {
-	struct archive_entry e = { .folder = "", .uidl = uidl, .uidl_n = n,
-		.occurrence = occurrence };
+	struct archive_entry e = {
+		.folder = "", .uidl = uidl, .uidl_n = n, .occurrence = occurrence
+	};
 	struct err err = ERR_INIT;
 	uint64_t seq;
 
 	ok(archive_put(w, m, &e, &seq, &err), &err);
 }
 
-static void check_finds(struct archive_writer *w, const struct message *m,
-	const struct message *other)
+static void check_finds(
+	struct archive_writer *w, const struct message *m, const struct message *other)
 {
 	assert_int_equal(look(w, m, "a", 1, 1), 1);
 	assert_int_equal(look(w, m, "a", 1, 2), 2);
@@ -450,7 +456,8 @@ static void test_no_index(void **state)
 	(void)state;
 	for (k = 0; k < N_ELEMENTS(codecs); k++) {
 		struct archive_writer *w;
-		char *dir = scratch(), *idx = xasprintf("%s/segments/acme-000001.idx", dir),
+		char *dir = scratch(),
+		     *idx = xasprintf("%s/segments/acme-000001.idx", dir),
 		     *manifest = xasprintf("%s/manifest-sha256.txt", dir);
 		struct rows rows = { 0, 0 };
 		struct archive_reader *r = NULL;
@@ -478,13 +485,15 @@ static void test_no_index(void **state)
 	}
 }
 
-/* ---- refusals ------------------------------------------------------------------------- */
+/* ---- refusals
+ * ------------------------------------------------------------------------- */
 
 static void test_refusals(void **state)
 {
 	struct archive_writer *w = NULL, *w2 = NULL;
 	struct archive_reader *r = NULL;
-	char *dir = scratch(), *a = xasprintf("%s/a", dir), *f = xasprintf("%s/mail", dir),
+	char *dir = scratch(), *a = xasprintf("%s/a", dir),
+	     *f = xasprintf("%s/mail", dir),
 	     *json = xasprintf("%s/a/archive.json", dir);
 	struct archive_config cfg = { .path = dir };
 	struct err err = ERR_INIT;
@@ -528,7 +537,8 @@ static void test_refusals(void **state)
 	free(dir);
 }
 
-/* ---- stock tools ------------------------------------------------------------------------ */
+/* ---- stock tools
+ * ------------------------------------------------------------------------ */
 
 static unsigned lines_in(const char *path, const char *what)
 {
@@ -555,8 +565,8 @@ static void test_stock_tools(void **state)
 			{ "tar", "-xzf" } },
 		{ ARCHIVE_GZ, "segments/acme-000001.tar.gz", { "bsdtar", "-tf" },
 			{ "bsdtar", "-xf" } },
-		{ ARCHIVE_ZST, "segments/acme-000001.tar.zst", { "tar", "--zstd", "-tf" },
-			{ "tar", "--zstd", "-xf" } },
+		{ ARCHIVE_ZST, "segments/acme-000001.tar.zst",
+			{ "tar", "--zstd", "-tf" }, { "tar", "--zstd", "-xf" } },
 		{ ARCHIVE_ZST, "segments/acme-000001.tar.zst", { "bsdtar", "-tf" },
 			{ "bsdtar", "-xf" } },
 		{ ARCHIVE_NONE, "segments/acme-000001.tar", { "tar", "-tf" },
@@ -609,7 +619,8 @@ static void test_stock_tools(void **state)
 static void test_open_is_a_tar(void **state)
 {
 	static const char *const parts[] = { "acme-000001.tar.gz.part",
-		"acme-000001.tar.zst.part", "acme-000001.tar.part", "acme-000001.tar.part" };
+		"acme-000001.tar.zst.part", "acme-000001.tar.part",
+		"acme-000001.tar.part" };
 	size_t k;
 
 	(void)state;
@@ -628,8 +639,10 @@ static void test_open_is_a_tar(void **state)
 			put_one(w, spool, i);
 			ok(archive_commit(w, &err), &err);
 			if (exists(opendir, parts[k])) {
-				const char *const argv[] = { "bsdtar", "-tf", parts[k], NULL };
-				const char *const gnu[] = { "tar", "-taf", parts[k], NULL };
+				const char *const argv[] = { "bsdtar", "-tf", parts[k],
+					NULL };
+				const char *const gnu[] = { "tar", "-taf", parts[k],
+					NULL };
 
 				(void)gnu;
 				if (tool(opendir, out, argv) < 0)
@@ -641,7 +654,8 @@ static void test_open_is_a_tar(void **state)
 				char rest[64];
 				const char *const argv[] = { "tar", "-tf", rest, NULL };
 
-				snprintf(rest, sizeof(rest), "acme-000001.rest-%06u.tar", m);
+				snprintf(rest, sizeof(rest),
+					"acme-000001.rest-%06u.tar", m);
 				if (!exists(opendir, rest))
 					continue;
 				assert_int_equal(tool(opendir, out, argv), 0);

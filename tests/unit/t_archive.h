@@ -127,7 +127,8 @@ UNUSED static int tool(const char *dir, const char *out, const char *const argv[
 /* The bytes of message i: of many sizes and contents, always the same. */
 UNUSED static char *bytes_of(unsigned i, size_t *n)
 {
-	static const size_t sizes[] = { 700, 0, 1, 511, 512, 513, 5000, 20000, 1024, 3000 };
+	static const size_t sizes[] = { 700, 0, 1, 511, 512, 513, 5000, 20000, 1024,
+		3000 };
 	size_t size = sizes[i % N_ELEMENTS(sizes)], k, head = 0;
 	uint32_t x = 12345 + i;
 	char *p = xmalloc(size + 512);
@@ -174,7 +175,8 @@ UNUSED static struct message *message_of(struct spool *sp, unsigned i)
 /* What is known of message i; uidl must outlive it. */
 UNUSED static struct archive_entry entry_of(unsigned i, char uidl[32])
 {
-	static const char *const folders[] = { "", "Sent", "Lists/caf\xc3\xa9", "../x/.y" };
+	static const char *const folders[] = { "", "Sent", "Lists/caf\xc3\xa9",
+		"../x/.y" };
 	struct archive_entry e = { 0 };
 
 	snprintf(uidl, 32, "u\"%u", i);

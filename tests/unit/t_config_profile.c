@@ -573,7 +573,43 @@ static void test_installed(void **state)
 	assert_int_equal(files, N_ELEMENTS(must));
 }
 
-/* The example of the manual, with a real source profile. */
+/* What the manual shows is possible: each example loads and fits together. */
+static void test_manual(void **state)
+{
+	FILE *man = fopen("src/cli/popferry-profile.5", "r"), *f = NULL;
+	char *line = NULL, *path = xasprintf("%s/example.conf", dir);
+	char *both = xasprintf("%s:profiles", dir);
+	size_t cap = 0, n = 0;
+
+	(void)state;
+	assert_non_null(man);
+	setenv("POPFERRY_PROFILES", both, 1);
+	puts_file("company.conf", "folder = Mail\n");
+	while (getline(&line, &cap, man) > 0) {
+		struct err err = ERR_INIT;
+		struct job *j;
+
+		if (!strncmp(line, ".Bd -literal", 12)) {
+			f = fopen(path, "w");
+		} else if (f && !strncmp(line, ".Ed", 3)) {
+			fclose(f);
+			f = NULL;
+			j = load(path);
+			if (job_check(j, &err) != ST_OK)
+				fail_msg("example %zu: %s", n, err.text);
+			job_free(&j);
+			n++;
+		} else if (f) {
+			fputs(line, f);
+		}
+	}
+	assert_int_equal(n, 3);
+	fclose(man);
+	free(line);
+	free(path);
+	free(both);
+}
+
 static void test_gmail(void **state)
 {
 	struct err err = ERR_INIT;
@@ -606,6 +642,7 @@ int main(void)
 		cmocka_unit_test(test_deep),
 		cmocka_unit_test(test_lookup),
 		cmocka_unit_test(test_installed),
+		cmocka_unit_test(test_manual),
 		cmocka_unit_test(test_gmail),
 	};
 

@@ -17,15 +17,17 @@ static const struct {
 		"mail.example:993 answers as a POP3 server; use the IMAP port (993 or 143)" },
 	{ "smtp", "S: 220 mx ESMTP\n", ST_DENIED, EX_PROTOCOL,
 		"does not answer as an IMAP server (it said: 220 mx ESMTP)" },
-	{ "bye", "S: * BYE too busy\n", ST_RETRY, EX_TEMPFAIL, "server said: too busy" },
+	{ "bye", "S: * BYE too busy\n", ST_RETRY, EX_TEMPFAIL,
+		"server said: too busy" },
 	{ "end", "EOF\n", ST_RETRY, EX_TEMPFAIL, "closed the connection" },
 	{ "silence", "", ST_RETRY, EX_TEMPFAIL, "silent" },
 	{ "half a line", "S- * OK\nEOF\n", ST_RETRY, EX_TEMPFAIL, "closed" },
 	{ "nonsense", "S: * WHAT\n", ST_RETRY, EX_PROTOCOL, "not as IMAP does" },
 	{ "no capability list",
-		"S: * OK hi\nC: 1 CAPABILITY\nS: 1 OK done\n" LOGOUT("2"), ST_OK, 0, NULL },
-	{ "capability refused", "S: * OK hi\nC: 1 CAPABILITY\nS: 1 BAD what\n", ST_DENIED,
-		EX_PROTOCOL, "refuses CAPABILITY (server said: what)" },
+		"S: * OK hi\nC: 1 CAPABILITY\nS: 1 OK done\n" LOGOUT("2"), ST_OK, 0,
+		NULL },
+	{ "capability refused", "S: * OK hi\nC: 1 CAPABILITY\nS: 1 BAD what\n",
+		ST_DENIED, EX_PROTOCOL, "refuses CAPABILITY (server said: what)" },
 	{ "bye for capability",
 		"S: * OK hi\nC: 1 CAPABILITY\nS: * BYE shutting down\nEOF\n", ST_RETRY,
 		EX_TEMPFAIL, "ended the session (server said: shutting down)" },
@@ -140,7 +142,8 @@ static void test_server(void **state)
 #define AFTER(caps) \
 	"C: 3 CAPABILITY\nS: * CAPABILITY IMAP4rev1 " caps "\nS: 3 OK done\n"
 #define DELIMITER(tag) \
-	"C: " tag " LIST \"\" \"\"\nS: * LIST (\\\\Noselect) \".\" \"\"\nS: " tag " OK done\n"
+	"C: " tag " LIST \"\" \"\"\nS: * LIST (\\\\Noselect) \".\" \"\"\nS: " tag \
+	" OK done\n"
 
 static const struct {
 	const char *name, *script;
@@ -152,21 +155,23 @@ static const struct {
 	const char *prefix;
 	char delimiter;
 } logins[] = {
-	{ "LOGIN", GREET("X") "C: 2 LOGIN ann pw\nS: * 3 EXISTS\nS: 2 OK in\n" AFTER("X")
+	{ "LOGIN",
+		GREET("X") "C: 2 LOGIN ann pw\nS: * 3 EXISTS\nS: 2 OK in\n" AFTER("X")
 			DELIMITER("4") LOGOUT("5"),
 		"ann", "pw", IMAP_AUTH_AUTO, ST_OK, 0, NULL, "", '.' },
 	{ "LOGIN with what must be quoted",
-		GREET("X") "C: 2 LOGIN \"a b\" \"p\\\\\"w\\\\\\\\(\"\nS: 2 OK in\n" AFTER("X")
-			DELIMITER("4") LOGOUT("5"),
+		GREET("X") "C: 2 LOGIN \"a b\" \"p\\\\\"w\\\\\\\\(\"\nS: 2 OK in\n" AFTER(
+			"X") DELIMITER("4") LOGOUT("5"),
 		"a b", "p\"w\\(", IMAP_AUTH_AUTO, ST_OK, 0, NULL, "", '.' },
-	{ "LOGIN with 8-bit", GREET("X") "C: 2 LOGIN {3}\nSYNC\nS: + go\n"
-				      "C: ann {3}\nSYNC\nS: +\nC: p\\xc3\\xa9\n"
-				      "S: 2 OK in\n" AFTER("X") DELIMITER("4") LOGOUT("5"),
+	{ "LOGIN with 8-bit",
+		GREET("X") "C: 2 LOGIN {3}\nSYNC\nS: + go\n"
+			   "C: ann {3}\nSYNC\nS: +\nC: p\\xc3\\xa9\n"
+			   "S: 2 OK in\n" AFTER("X") DELIMITER("4") LOGOUT("5"),
 		"ann", "p\xc3\xa9", IMAP_AUTH_AUTO, ST_OK, 0, NULL, "", '.' },
 	{ "PLAIN with initial response",
 		GREET("AUTH=PLAIN SASL-IR") "C: 2 AUTHENTICATE PLAIN " PLAIN_RESPONSE
-					    "\nS: * OK still here\nS: 2 OK in\n" AFTER("X")
-						    DELIMITER("4") LOGOUT("5"),
+					    "\nS: * OK still here\nS: 2 OK in\n" AFTER(
+						    "X") DELIMITER("4") LOGOUT("5"),
 		"ann", "pw", IMAP_AUTH_AUTO, ST_OK, 0, NULL, "", '.' },
 	{ "PLAIN in two steps",
 		GREET("AUTH=PLAIN") "C: 2 AUTHENTICATE PLAIN\nSYNC\nS: +\n"
@@ -176,8 +181,8 @@ static const struct {
 	{ "PLAIN asked again",
 		GREET("AUTH=PLAIN SASL-IR") "C: 2 AUTHENTICATE PLAIN " PLAIN_RESPONSE
 					    "\nS: + \nC: " PLAIN_RESPONSE
-					    "\nS: 2 OK in\n" AFTER("X")
-						    DELIMITER("4") LOGOUT("5"),
+					    "\nS: 2 OK in\n" AFTER("X") DELIMITER("4")
+						    LOGOUT("5"),
 		"ann", "pw", IMAP_AUTH_AUTO, ST_OK, 0, NULL, "", '.' },
 	{ "PLAIN unknown after all",
 		GREET("AUTH=PLAIN") "C: 2 AUTHENTICATE PLAIN\nS: 2 BAD what\n"
@@ -187,8 +192,8 @@ static const struct {
 		"ann", "pw", IMAP_AUTH_AUTO, ST_OK, 0, NULL, "", '.' },
 	{ "PLAIN refused",
 		GREET("AUTH=PLAIN SASL-IR") "C: 2 AUTHENTICATE PLAIN " PLAIN_RESPONSE
-					    "\nS: 2 NO [AUTHENTICATIONFAILED] nope\n"
-			LOGOUT("3"),
+					    "\nS: 2 NO [AUTHENTICATIONFAILED] nope\n" LOGOUT(
+						    "3"),
 		"ann", "pw", IMAP_AUTH_AUTO, ST_DENIED, EX_NOPERM,
 		"login refused for ann at mail.example:993 (server said: "
 		"[AUTHENTICATIONFAILED] nope)",
@@ -198,20 +203,22 @@ static const struct {
 		"login refused for ann at mail.example:993 (server said: wrong)", NULL,
 		0 },
 	{ "LOGIN is BAD", GREET("X") "C: 2 LOGIN ann pw\nS: 2 BAD wrong\n" LOGOUT("3"),
-		"ann", "pw", IMAP_AUTH_AUTO, ST_DENIED, EX_NOPERM, "login refused", NULL,
-		0 },
+		"ann", "pw", IMAP_AUTH_AUTO, ST_DENIED, EX_NOPERM, "login refused",
+		NULL, 0 },
 	{ "LOGIN throttled",
-		GREET("X") "C: 2 LOGIN ann pw\nS: 2 NO [UNAVAILABLE] later\n" LOGOUT("3"),
+		GREET("X") "C: 2 LOGIN ann pw\nS: 2 NO [UNAVAILABLE] later\n" LOGOUT(
+			"3"),
 		"ann", "pw", IMAP_AUTH_AUTO, ST_RETRY, EX_TEMPFAIL,
 		"server said: [UNAVAILABLE] later", NULL, 0 },
 	{ "too many connections",
 		GREET("X") "C: 2 LOGIN ann pw\n"
 			   "S: 2 NO [ALERT] Too many simultaneous connections.\n" LOGOUT(
 				   "3"),
-		"ann", "pw", IMAP_AUTH_AUTO, ST_RETRY, EX_TEMPFAIL, "Too many", NULL, 0 },
-	{ "bye at login", GREET("X") "C: 2 LOGIN ann pw\nS: * BYE go away\nEOF\n", "ann",
-		"pw", IMAP_AUTH_AUTO, ST_RETRY, EX_TEMPFAIL, "server said: go away", NULL,
+		"ann", "pw", IMAP_AUTH_AUTO, ST_RETRY, EX_TEMPFAIL, "Too many", NULL,
 		0 },
+	{ "bye at login", GREET("X") "C: 2 LOGIN ann pw\nS: * BYE go away\nEOF\n",
+		"ann", "pw", IMAP_AUTH_AUTO, ST_RETRY, EX_TEMPFAIL,
+		"server said: go away", NULL, 0 },
 	{ "bye at AUTHENTICATE",
 		GREET("AUTH=PLAIN") "C: 2 AUTHENTICATE PLAIN\nS: * BYE go away\nEOF\n",
 		"ann", "pw", IMAP_AUTH_AUTO, ST_RETRY, EX_TEMPFAIL,
@@ -219,8 +226,8 @@ static const struct {
 	{ "no way in", GREET("LOGINDISABLED") LOGOUT("2"), "ann", "pw", IMAP_AUTH_AUTO,
 		ST_DENIED, EX_UNAVAILABLE, "no way to log in", NULL, 0 },
 	{ "injection in the password", GREET("X") LOGOUT("2"), "ann",
-		"pw\r\nx DELETE INBOX", IMAP_AUTH_AUTO, ST_DENIED, EX_USAGE, "line break",
-		NULL, 0 },
+		"pw\r\nx DELETE INBOX", IMAP_AUTH_AUTO, ST_DENIED, EX_USAGE,
+		"line break", NULL, 0 },
 	{ "PREAUTH",
 		"S: * PREAUTH hello\nC: 1 CAPABILITY\nS: * CAPABILITY IMAP4rev1\n"
 		"S: 1 OK done\nC: 2 CAPABILITY\nS: * CAPABILITY IMAP4rev1\n"
@@ -249,7 +256,8 @@ static const struct {
 		GREET("X") "C: 2 LOGIN ann pw\nS: 2 OK in\n" AFTER(
 			"NAMESPACE") "C: 4 NAMESPACE\nS: 4 NO no\n"
 				     "C: 5 LIST \"\" \"\"\n"
-				     "S: * LIST () NIL \"\"\nS: 5 OK done\n" LOGOUT("6"),
+				     "S: * LIST () NIL \"\"\nS: 5 OK done\n" LOGOUT(
+					     "6"),
 		"ann", "pw", IMAP_AUTH_AUTO, ST_OK, 0, NULL, "", 0 },
 };
 
@@ -304,8 +312,8 @@ static void test_wait(void **state)
 	assert_int_equal(
 		rig_open(&rig,
 			GREET("X") "C: 2 LOGIN ann pw\n"
-				   "S: 2 NO throttled, backoff time: 99999999999 ms\n"
-			LOGOUT("3"),
+				   "S: 2 NO throttled, backoff time: 99999999999 ms\n" LOGOUT(
+					   "3"),
 			0, &cfg),
 		ST_OK);
 	assert_int_equal(imap_login(rig.imap, &rig.err), ST_RETRY);
@@ -323,9 +331,9 @@ static void test_secrets(void **state)
 		GREET("AUTH=PLAIN") "C: 2 AUTHENTICATE PLAIN\nS: +\n"
 				    "C: AGFubgBTZXNhbWU5\nS: 2 NO no\n" LOGOUT("3"),
 	};
-	static const char literal[] =
-		GREET("X") "C: 2 LOGIN {3}\nS: +\nC: ann {8}\nS: +\n"
-			   "C: Sesame9\\xe9\nS: 2 NO no\n" LOGOUT("3");
+	static const char literal[] = GREET(
+		"X") "C: 2 LOGIN {3}\nS: +\nC: ann {8}\nS: +\n"
+		     "C: Sesame9\\xe9\nS: 2 NO no\n" LOGOUT("3");
 	char path[] = "/tmp/t_imap_XXXXXX", text[8192];
 	struct imap_config cfg = rig_config();
 	struct trace *trace = NULL;

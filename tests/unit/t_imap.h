@@ -28,7 +28,9 @@ struct rig {
 
 static inline struct imap_config rig_config(void)
 {
-	struct imap_config cfg = { .user = "ann", .password = "pw", .multiappend = true };
+	struct imap_config cfg = {
+		.user = "ann", .password = "pw", .multiappend = true
+	};
 
 	cfg.net.host = "mail.example";
 	cfg.net.port = 993;
@@ -37,8 +39,8 @@ static inline struct imap_config rig_config(void)
 }
 
 /* A session as far as CAPABILITY; rig->imap is NULL when that failed. */
-static inline enum status rig_open(struct rig *rig, const char *text, size_t step,
-	const struct imap_config *cfg)
+static inline enum status rig_open(
+	struct rig *rig, const char *text, size_t step, const struct imap_config *cfg)
 {
 	struct transport t;
 	struct conn *c;

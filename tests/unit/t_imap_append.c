@@ -168,6 +168,10 @@ static const struct {
 		"C: 7 APPEND \"INBOX\" () {19+}\n" PART("1") "C:  () {19+}\n" BODY("2")
 		"S: 7 OK [APPENDUID 77 13:15] done\n" LOGOUT("8"),
 		3, "---", "SSS", "12 0 0", ST_OK, 0, NULL, false, false, false, false },
+	{ "MULTIAPPEND, too few receipts", START("LITERAL+ MULTIAPPEND") CANARY
+		"C: 7 APPEND \"INBOX\" () {19+}\n" PART("1") "C:  () {19+}\n" BODY("2")
+		"S: 7 OK [APPENDUID 77 13] done\n" LOGOUT("8"),
+		3, "---", "SSS", "12 0 0", ST_OK, 0, NULL, false, false, false, false },
 	{ "MULTIAPPEND, receipts of nonsense", START("LITERAL+ MULTIAPPEND") CANARY
 		"C: 7 APPEND \"INBOX\" () {19+}\n" PART("1") "C:  () {19+}\n" BODY("2")
 		"S: 7 OK [APPENDUID 0 13:14] done\n" LOGOUT("8"),
@@ -298,8 +302,9 @@ static void test_wait(void **state)
 	(void)state;
 	add_bodies(&ms);
 	open_inbox(&rig,
-		START("X") SYNCED("6") "S: 6 BAD throttled. Suggested Backoff Time: 299961 "
-				       "milliseconds\n",
+		START("X") SYNCED(
+			"6") "S: 6 BAD throttled. Suggested Backoff Time: 299961 "
+			     "milliseconds\n",
 		0, &cfg, &mb);
 	a.message = ms.m[0];
 	a.mailbox = mb;
@@ -371,8 +376,8 @@ static void test_limit(void **state)
 	/* A limit told in KiB, as Cyrus once did, is not believed. */
 	cfg.append_max = 0;
 	open_inbox(&rig,
-		START("APPENDLIMIT=10") SYNCED("6") "S: +\n" BODY("0") "S: 6 OK done\n" LOGOUT(
-			"7"),
+		START("APPENDLIMIT=10")
+			SYNCED("6") "S: +\n" BODY("0") "S: 6 OK done\n" LOGOUT("7"),
 		0, &cfg, &mb);
 	a.mailbox = mb;
 	assert_int_equal(put_all(&rig, &a, 1), ST_OK);
@@ -398,8 +403,9 @@ static void test_window(void **state)
 		cfg.batch_bytes = 40;
 		open_inbox(&rig,
 			round ? START("LITERAL+ MULTIAPPEND") CANARY
-					"C: 7 APPEND \"INBOX\" () {19+}\n" PART("1") "C:  () {19+}\n" BODY(
-						"2") AHEAD("8", "3") "SYNC\nS: 7 OK x\nS: 8 OK x\n" LOGOUT("9")
+				"C: 7 APPEND \"INBOX\" () {19+}\n" PART(
+					"1") "C:  () {19+}\n" BODY("2") AHEAD("8",
+					"3") "SYNC\nS: 7 OK x\nS: 8 OK x\n" LOGOUT("9")
 			      : START("LITERAL+") CANARY AHEAD("7", "1") AHEAD("8",
 					"2") "SYNC\nS: 7 OK x\nSYNC\nS: 8 OK x\n" AHEAD("9",
 					"3") "S: 9 OK x\n" LOGOUT("10"),
@@ -408,8 +414,6 @@ static void test_window(void **state)
 			a[k].message = ms.m[k];
 			a[k].mailbox = mb;
 		}
-		if (!round) /* the last is larger than what is left of the window */
-			cfg.window_bytes = 40;
 		rig_want(&rig, "window", round, put_all(&rig, a, NMAX), ST_OK, 0, NULL);
 		for (k = 0; k < NMAX; k++)
 			assert_int_equal(a[k].outcome, IMAP_STORED);
@@ -469,8 +473,8 @@ static void test_short_body(void **state)
 	(void)state;
 	add_bodies(&ms);
 	ms.m[0]->facts.wire += 5;
-	open_inbox(&rig, START("X") "C: 6 APPEND \"INBOX\" () {24}\nSYNC\nS: +\n", 0, &cfg,
-		&mb);
+	open_inbox(&rig, START("X") "C: 6 APPEND \"INBOX\" () {24}\nSYNC\nS: +\n", 0,
+		&cfg, &mb);
 	a.message = ms.m[0];
 	a.mailbox = mb;
 	assert_int_equal(imap_append(rig.imap, &a, &rig.err), ST_FATAL);
@@ -521,8 +525,8 @@ static void test_trace(void **state)
 	assert_int_equal(trace_open(&trace, path, NULL), ST_OK);
 	cfg.net.trace = trace;
 	open_inbox(&rig,
-		START("LITERAL+") CANARY AHEAD("7", "1") "S: 7 OK fine\n" LOGOUT("8"), 0,
-		&cfg, &mb);
+		START("LITERAL+") CANARY AHEAD("7", "1") "S: 7 OK fine\n" LOGOUT("8"),
+		0, &cfg, &mb);
 	a[0].message = ms.m[0];
 	a[1].message = ms.m[1];
 	a[0].mailbox = a[1].mailbox = mb;

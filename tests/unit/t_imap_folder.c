@@ -17,7 +17,8 @@
 
 #define MISSING(tag, name) "C: " tag " LIST \"\" \"" name "\"\nS: " tag " OK done\n"
 #define THERE(tag, name, listed) \
-	"C: " tag " LIST \"\" \"" name "\"\nS: * LIST () " listed "\nS: " tag " OK done\n"
+	"C: " tag " LIST \"\" \"" name "\"\nS: * LIST () " listed "\nS: " tag \
+	" OK done\n"
 
 static const struct {
 	const char *name, *folder, *script;
@@ -26,64 +27,70 @@ static const struct {
 	const char *text, *wire;
 	bool created;
 } rows[] = {
-	{ "inbox costs nothing", "iNbOx", START("X", "\".\"") LOGOUT("5"), ST_OK, 0, NULL,
-		"INBOX", false },
+	{ "inbox costs nothing", "iNbOx", START("X", "\".\"") LOGOUT("5"), ST_OK, 0,
+		NULL, "INBOX", false },
 	{ "no name is inbox", "", START("X", "\".\"") LOGOUT("5"), ST_OK, 0, NULL,
 		"INBOX", false },
 	{ "there", "Old/Mail",
-		START("X", "\".\"") THERE("5", "Old.Mail", "\".\" Old.Mail") LOGOUT("6"),
+		START("X", "\".\"") THERE("5", "Old.Mail", "\".\" Old.Mail")
+			LOGOUT("6"),
 		ST_OK, 0, NULL, "Old.Mail", false },
 	{ "below inbox", "inbox/a b",
-		START("X", "\"/\"")
-			THERE("5", "INBOX/a b", "\"/\" \"INBOX/a b\"") LOGOUT("6"),
+		START("X", "\"/\"") THERE("5", "INBOX/a b", "\"/\" \"INBOX/a b\"")
+			LOGOUT("6"),
 		ST_OK, 0, NULL, "INBOX/a b", false },
 	{ "created, subscribed, spelt by the server", "Archive",
-		START("X", "\"/\"") MISSING("5", "Archive") "C: 6 CREATE Archive\n"
-							    "S: 6 OK made\n"
-			THERE("7", "Archive", "\"/\" archive") "C: 8 SUBSCRIBE archive\n"
-							       "S: 8 OK yes\n" LOGOUT(
-								       "9"),
+		START("X", "\"/\"") MISSING("5",
+			"Archive") "C: 6 CREATE Archive\n"
+				   "S: 6 OK made\n" THERE("7", "Archive",
+					   "\"/\" archive") "C: 8 SUBSCRIBE archive\n"
+							    "S: 8 OK yes\n" LOGOUT("9"),
 		ST_OK, 0, NULL, "archive", true },
 	{ "created and not listed", "Archive",
-		START("X", "\"/\"") MISSING("5", "Archive") "C: 6 CREATE Archive\n"
-							    "S: 6 OK made\n"
-			MISSING("7", "Archive") "C: 8 SUBSCRIBE Archive\n"
-						"S: 8 NO not here\n" LOGOUT("9"),
+		START("X", "\"/\"") MISSING("5",
+			"Archive") "C: 6 CREATE Archive\n"
+				   "S: 6 OK made\n" MISSING("7",
+					   "Archive") "C: 8 SUBSCRIBE Archive\n"
+						      "S: 8 NO not here\n" LOGOUT("9"),
 		ST_OK, 0, NULL, "Archive", true },
 	{ "exists after all", "Archive",
-		START("X", "\"/\"") MISSING("5", "Archive") "C: 6 CREATE Archive\n"
-							    "S: 6 NO [ALREADYEXISTS] it is\n"
-			THERE("7", "Archive", "\"/\" Archive") LOGOUT("8"),
+		START("X", "\"/\"") MISSING(
+			"5", "Archive") "C: 6 CREATE Archive\n"
+					"S: 6 NO [ALREADYEXISTS] it is\n" THERE("7",
+						"Archive", "\"/\" Archive") LOGOUT("8"),
 		ST_OK, 0, NULL, "Archive", true },
 	{ "cannot be made", "Archive",
-		START("X", "\"/\"")
-			MISSING("5", "Archive") "C: 6 CREATE Archive\n"
-						"S: 6 NO [CANNOT] not that name\n"
-			MISSING("7", "Archive") LOGOUT("8"),
+		START("X", "\"/\"") MISSING(
+			"5", "Archive") "C: 6 CREATE Archive\n"
+					"S: 6 NO [CANNOT] not that name\n" MISSING(
+						"7", "Archive") LOGOUT("8"),
 		ST_DENIED, EX_CANTCREAT,
 		"cannot make mailbox \"Archive\" for folder \"Archive\" (server said: "
 		"[CANNOT] not that name)",
 		NULL, false },
 	{ "CREATE over quota", "Archive",
-		START("X", "\"/\"") MISSING("5", "Archive") "C: 6 CREATE Archive\n"
-							    "S: 6 NO [OVERQUOTA] full\n"
-			MISSING("7", "Archive") LOGOUT("8"),
+		START("X", "\"/\"")
+			MISSING("5", "Archive") "C: 6 CREATE Archive\n"
+						"S: 6 NO [OVERQUOTA] full\n" MISSING(
+							"7", "Archive") LOGOUT("8"),
 		ST_DENIED, EX_CANTCREAT, "[OVERQUOTA] full", NULL, false },
 	{ "CREATE throttled", "Archive",
-		START("X", "\"/\"") MISSING("5", "Archive") "C: 6 CREATE Archive\n"
-							    "S: 6 NO [LIMIT] slowly\n"
-			LOGOUT("7"),
+		START("X", "\"/\"")
+			MISSING("5", "Archive") "C: 6 CREATE Archive\n"
+						"S: 6 NO [LIMIT] slowly\n" LOGOUT("7"),
 		ST_RETRY, EX_TEMPFAIL, "[LIMIT] slowly", NULL, false },
 	{ "bye at CREATE", "Archive",
-		START("X", "\"/\"") MISSING("5", "Archive") "C: 6 CREATE Archive\n"
-							    "S: * BYE maintenance\nEOF\n",
+		START("X", "\"/\"")
+			MISSING("5", "Archive") "C: 6 CREATE Archive\n"
+						"S: * BYE maintenance\nEOF\n",
 		ST_RETRY, EX_TEMPFAIL, "maintenance", NULL, false },
 	{ "a folder of folders becomes a mailbox", "a",
-		START("X", "\"/\"") "C: 5 LIST \"\" \"a\"\n"
-				    "S: * LIST (\\\\Noselect \\\\HasChildren) \"/\" a\n"
-				    "S: 5 OK done\nC: 6 CREATE a\nS: 6 OK made\n"
-			THERE("7", "a", "\"/\" a") "C: 8 SUBSCRIBE a\nS: 8 OK yes\n"
-				LOGOUT("9"),
+		START("X",
+			"\"/\"") "C: 5 LIST \"\" \"a\"\n"
+				 "S: * LIST (\\\\Noselect \\\\HasChildren) \"/\" a\n"
+				 "S: 5 OK done\nC: 6 CREATE a\nS: 6 OK made\n" THERE(
+					 "7", "a",
+					 "\"/\" a") "C: 8 SUBSCRIBE a\nS: 8 OK yes\n" LOGOUT("9"),
 		ST_OK, 0, NULL, "a", true },
 	{ "a folder of folders stays one", "a",
 		START("X", "\"/\"") "C: 5 LIST \"\" \"a\"\n"
@@ -97,8 +104,8 @@ static const struct {
 		START("X", "\"/\"") "C: 5 LIST \"\" \"a\"\nS: 5 NO no\n" LOGOUT("6"),
 		ST_DENIED, EX_CANTCREAT, "refuses to list mailbox \"a\"", NULL, false },
 	{ "prefix with dot", "Old/Mail",
-		NAMESPACE("(\"INBOX.\" \".\")")
-			THERE("5", "INBOX.Old.Mail", "\".\" INBOX.Old.Mail") LOGOUT("6"),
+		NAMESPACE("(\"INBOX.\" \".\")") THERE(
+			"5", "INBOX.Old.Mail", "\".\" INBOX.Old.Mail") LOGOUT("6"),
 		ST_OK, 0, NULL, "INBOX.Old.Mail", false },
 	{ "prefix not twice", "inbox/Old",
 		NAMESPACE("(\"INBOX.\" \".\")")
@@ -111,24 +118,25 @@ static const struct {
 			THERE("5", "Mail/Old/Mail", "\"/\" Mail/Old/Mail") LOGOUT("6"),
 		ST_OK, 0, NULL, "Mail/Old/Mail", false },
 	{ "no hierarchy", "Old/Mail/x",
-		NAMESPACE("(\"\" NIL)")
-			THERE("5", "Old - Mail - x", "NIL \"Old - Mail - x\"")
-				LOGOUT("6"),
+		NAMESPACE("(\"\" NIL)") THERE(
+			"5", "Old - Mail - x", "NIL \"Old - Mail - x\"") LOGOUT("6"),
 		ST_OK, 0, NULL, "Old - Mail - x", false },
 	{ "modified UTF-7", "Entw\xc3\xbcrfe & Co",
 		START("X", "\"/\"") THERE("5", "Entw&APw-rfe &- Co",
 			"\"/\" \"Entw&APw-rfe &- Co\"") LOGOUT("6"),
 		ST_OK, 0, NULL, "Entw&APw-rfe &- Co", false },
 	{ "listed as a literal", "Old",
-		START("X", "\"/\"") "C: 5 LIST \"\" \"Old\"\nS: * LIST () \"/\" {3}\nS: OLD\n"
-				    "S: 5 OK done\n" LOGOUT("6"),
+		START("X",
+			"\"/\"") "C: 5 LIST \"\" \"Old\"\nS: * LIST () \"/\" {3}\nS: OLD\n"
+				 "S: 5 OK done\n" LOGOUT("6"),
 		ST_OK, 0, NULL, "OLD", false },
 	{ "special use", "special:Sent",
-		START("SPECIAL-USE", "\"/\"") "C: 5 LIST \"\" \"*\"\n"
-					      "S: * LIST () \"/\" Sent\n"
-					      "S: * LIST (\\\\HasNoChildren \\\\Sent) \"/\" "
-					      "\"Gesendete Objekte\"\n"
-					      "S: 5 OK done\n" LOGOUT("6"),
+		START("SPECIAL-USE",
+			"\"/\"") "C: 5 LIST \"\" \"*\"\n"
+				 "S: * LIST () \"/\" Sent\n"
+				 "S: * LIST (\\\\HasNoChildren \\\\Sent) \"/\" "
+				 "\"Gesendete Objekte\"\n"
+				 "S: 5 OK done\n" LOGOUT("6"),
 		ST_OK, 0, NULL, "Gesendete Objekte", false },
 	{ "special use, extended list", "special:Sent",
 		START("SPECIAL-USE LIST-EXTENDED",
@@ -148,9 +156,8 @@ static const struct {
 	{ "special use without any", "special:Sent",
 		START("SPECIAL-USE", "\"/\"") "C: 5 LIST \"\" \"*\"\n"
 					      "S: * LIST () \"/\" INBOX\n"
-					      "S: 5 OK done\n" THERE(
-						      "6", "Sent", "\"/\" Sent")
-			LOGOUT("7"),
+					      "S: 5 OK done\n" THERE("6", "Sent",
+						      "\"/\" Sent") LOGOUT("7"),
 		ST_OK, 0, NULL, "Sent", false },
 	{ "special use not offered", "special:Sent",
 		START("X", "\"/\"") THERE("5", "Sent", "\"/\" Sent") LOGOUT("6"), ST_OK,
@@ -158,7 +165,8 @@ static const struct {
 };
 
 static enum status open_folder(struct rig *rig, const char *script, size_t step,
-	const struct imap_config *cfg, const char *folder, const struct imap_mailbox **mb)
+	const struct imap_config *cfg, const char *folder,
+	const struct imap_mailbox **mb)
 {
 	enum status rc = rig_open(rig, script, step, cfg);
 
@@ -214,8 +222,9 @@ static void test_hostile_names(void **state)
 		/* Any one LIST line; what it names is on no account more. */
 		assert_int_equal(
 			open_folder(&rig,
-				START("X", "\"/\"") "C~ 5 LIST \"\" \"\nS: * LIST () \"/\" x\n"
-						    "S: 5 OK done\n" LOGOUT("6"),
+				START("X",
+					"\"/\"") "C~ 5 LIST \"\" \"\nS: * LIST () \"/\" x\n"
+						 "S: 5 OK done\n" LOGOUT("6"),
 				0, &cfg, names[k], &mb),
 			ST_OK);
 		imap_close(&rig.imap);
@@ -287,9 +296,10 @@ static void test_select_refused(void **state)
 	(void)state;
 	assert_int_equal(
 		open_folder(&rig,
-			START("X", "\"/\"") "C: 5 SELECT INBOX\n"
-					    "S: 5 NO SELECT Unsafe Login. Please contact us\n"
-			LOGOUT("6"),
+			START("X",
+				"\"/\"") "C: 5 SELECT INBOX\n"
+					 "S: 5 NO SELECT Unsafe Login. Please contact us\n" LOGOUT(
+						 "6"),
 			0, &cfg, "", &mb),
 		ST_OK);
 	assert_int_equal(imap_select(rig.imap, mb, &rig.err), ST_DENIED);

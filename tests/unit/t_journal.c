@@ -148,6 +148,35 @@ static void test_open_refused(void **state)
 	}
 }
 
+/* What no popferry wrote is not read as if one had. */
+static void test_damaged_rows(void **state)
+{
+	static const char *const harm[] = {
+		"UPDATE message SET sha256 = x'00'",
+		"UPDATE message SET ident = NULL",
+		"UPDATE message SET body = zeroblob(33)",
+		"PRAGMA ignore_check_constraints = 1; UPDATE message SET state = 9",
+		"PRAGMA ignore_check_constraints = 1; UPDATE message SET state = 0",
+	};
+	struct journal_row r;
+	size_t i;
+
+	(void)state;
+	for (i = 0; i < N_ELEMENTS(harm); i++) {
+		struct journal *j;
+
+		wipe();
+		j = open_it();
+		take(j, "a", 1);
+		journal_close(&j);
+		sql(harm[i]);
+		OK(journal_open(&j, dirfd_, ACCOUNT, true, &err));
+		assert_int_equal(journal_find(j, "a", 1, 0, &r, &err), ST_FATAL);
+		assert_int_equal(err.exit, EX_DATAERR);
+		journal_close(&j);
+	}
+}
+
 static void test_open_not_a_file(void **state)
 {
 	static const char *const kinds[] = { "symlink", "dangling", "directory",
@@ -342,7 +371,7 @@ static void test_keys(void **state)
 	(void)state;
 	for (i = 0; i < N_ELEMENTS(keys); i++) {
 		struct journal_key k = { keys[i].uidl, keys[i].n, keys[i].occurrence,
-			UINT64_MAX };
+			UINT64_MAX, 0 };
 		struct facts f = facts_of((uint32_t)i);
 
 		assert_int_equal(journal_find(j, keys[i].uidl, keys[i].n,
@@ -380,13 +409,14 @@ static void test_reused_uidl(void **state)
 	assert_int_equal(get(j, a).stored, 1);
 	assert_int_equal(get(j, a).state, J_TAKEN);
 	store(j, b, k, 11);
-	c = take(j, "u", 3);
+	/* The first message is there again: its old row is history. */
+	c = take(j, "u", 1);
 	assert_int_not_equal(c, a);
-	/* The first message is there again: it is not a fourth one. */
-	assert_int_equal(take(j, "u", 1), a);
-	assert_int_equal(row_of(j, "u").id, a);
-	assert_int_equal(take(j, "u", 2), b);
+	assert_int_equal(get(j, c).stored, 0);
+	assert_int_equal(take(j, "u", 1), c);
 	assert_int_equal(totals(j).messages, 3);
+	b = take(j, "u", 2);
+	store(j, b, k, 12);
 
 	/* The same but for what the server put into the header: the same. */
 	f = facts_of(2);
@@ -408,6 +438,9 @@ static void test_without_uidl(void **state)
 	struct journal *j = open_it();
 	unsigned k = sink(j, "imap://a");
 	struct journal_row r;
+	struct journal_key key = key_of(NULL, 0, 1);
+	struct place floor = { 7, 1 };
+	struct err why = ERR_INIT;
 	struct facts f = facts_of(1);
 	int64_t a, b, c;
 
@@ -430,19 +463,32 @@ static void test_without_uidl(void **state)
 	f.sha256[8] ^= 1;
 	assert_int_equal(journal_find_content(j, f.sha256, 0, &r, &err), ST_END);
 
-	/* Of two equal messages the one fails that no sink has. */
+	/* Its row says which of two equal messages fails, and is taken after all. */
 	store(j, a, k, 1);
 	f = facts_of(1);
-	failed(j, NULL, &f);
+	key.row = b;
+	OK(journal_failed(j, &key, 1, &f, "store", &why, &err));
 	assert_int_equal(get(j, a).state, J_TAKEN);
 	assert_int_equal(get(j, b).state, J_FAILED);
-	assert_int_equal(take(j, NULL, 1), b);
+	assert_int_equal(totals(j).messages, 4);
+	OK(journal_take(j, &key, &f, 0, &c, &err));
+	assert_int_equal(c, b);
 	assert_int_equal(get(j, b).state, J_TAKEN);
-	store(j, b, k, 2);
-	failed(j, NULL, &f); /* a third */
-	assert_int_equal(get(j, a).state, J_TAKEN);
-	assert_int_equal(get(j, b).state, J_TAKEN);
+	/* One in doubt is taken up again with its place. */
+	OK(journal_storing(j, b, k, "INBOX", &floor, 1, &err));
+	reopen(&j);
+	OK(journal_take(j, &key, &f, 0, &c, &err));
+	assert_int_equal(c, b);
+	assert_int_equal(get(j, b).storing, 1);
+	/* A third that fails at once has no row yet. */
+	failed(j, NULL, &f);
 	assert_int_equal(totals(j).failed, 1);
+	OK(journal_find_content(j, f.sha256, 2, &r, &err));
+	assert_int_equal(r.state, J_FAILED);
+	key.row = r.id;
+	OK(journal_take(j, &key, &f, 0, &c, &err));
+	assert_int_equal(c, r.id);
+	assert_int_equal(totals(j).failed, 0);
 	journal_close(&j);
 }
 
@@ -565,6 +611,7 @@ int main(void)
 		TEST(test_open_read_only),
 		TEST(test_open_unfinished),
 		TEST(test_open_refused),
+		TEST(test_damaged_rows),
 		TEST(test_open_not_a_file),
 		TEST(test_open_without_proc),
 		TEST(test_open_removed_directory),

@@ -199,8 +199,7 @@ static void stls(void **state)
 		}
 }
 
-/* ---- DELE and QUIT ----------------------------------------------------------------
- */
+/* ---- DELE and QUIT ----------------------------------------------------- */
 
 static void no_take(void *ctx, const char *p, size_t n)
 {

@@ -201,8 +201,7 @@ static void bad_credentials(void **state)
 	free(text);
 }
 
-/* ---- secrets ----------------------------------------------------------------------
- */
+/* ---- secrets ----------------------------------------------------------- */
 
 static char *slurp(const char *path)
 {

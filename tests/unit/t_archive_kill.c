@@ -1,0 +1,240 @@
+/*
+ * t_archive_kill.c: a writer dies at each step there is, and others finish
+ * its work: nothing lost, nothing twice, the same bytes as without a death.
+ */
+#include "t_archive.h"
+
+#include <dirent.h>
+
+enum { MEMBER = 4096, MESSAGES = 9, PER_SEGMENT = 5, STEPS_MAX = 500 };
+
+static const struct {
+	enum archive_codec codec;
+	const char *files[4];
+} rows[] = {
+	{ ARCHIVE_GZ,
+		{ "segments/acme-000001.tar.gz", "segments/acme-000002.tar.gz",
+			"segments/acme-000001.idx", "segments/acme-000002.idx" } },
+	{ ARCHIVE_ZST,
+		{ "segments/acme-000001.tar.zst", "segments/acme-000002.tar.zst",
+			"segments/acme-000001.idx", "segments/acme-000002.idx" } },
+	{ ARCHIVE_ZIP,
+		{ "segments/acme-000001.zip", "segments/acme-000002.zip",
+			"segments/acme-000001.idx", "segments/acme-000002.idx" } },
+	{ ARCHIVE_NONE,
+		{ "segments/acme-000001.tar", "segments/acme-000002.tar",
+			"segments/acme-000001.idx", "segments/acme-000002.idx" } },
+};
+
+/* What a run does: puts what is not there yet, commits now and then, seals. */
+static int run(const char *dir, enum archive_codec codec, unsigned every)
+{
+	struct archive_config cfg = { .path = dir,
+		.slug = "acme",
+		.source = "pop3s://ann@pop.example.org",
+		.codec = codec,
+		.segment_messages = PER_SEGMENT };
+	int fd = open("/tmp", O_RDONLY | O_DIRECTORY);
+	struct archive_writer *w = NULL;
+	struct spool *sp;
+	struct err err = ERR_INIT;
+	unsigned i, put = 0;
+	enum status rc;
+
+	spool_open(&sp, fd, 1 << 24);
+	rc = archive_open(&w, &cfg, &err);
+	for (i = 0; rc == ST_OK && i < MESSAGES; i++) {
+		uint64_t seq = find_one(w, sp, i);
+
+		if (seq) {
+			archive_claim(w, seq);
+			continue;
+		}
+		put_one(w, sp, i);
+		if (++put % every == 0)
+			rc = archive_commit(w, &err);
+	}
+	if (rc == ST_OK)
+		rc = archive_seal(w, &err);
+	archive_close(&w);
+	spool_close(&sp);
+	close(fd);
+	if (rc != ST_OK)
+		fprintf(stderr, "run: %s\n", err.text);
+	return rc == ST_OK ? 0 : 1;
+}
+
+/* The same in a process that dies at step n (0: never). True when it died. */
+static bool run_killed(
+	const char *dir, enum archive_codec codec, unsigned every, unsigned n)
+{
+	char at[16], c[16], e[16];
+	pid_t pid;
+	int st;
+
+	snprintf(at, sizeof(at), "%u", n);
+	snprintf(c, sizeof(c), "%d", (int)codec);
+	snprintf(e, sizeof(e), "%u", every);
+	pid = fork();
+	if (pid == 0) {
+		setenv("POPFERRY_CRASH_AT", at, 1);
+		execl("/proc/self/exe", "t_archive_kill", "--run", dir, c, e,
+			(char *)NULL);
+		_exit(99);
+	}
+	assert_true(pid > 0);
+	assert_int_equal(waitpid(pid, &st, 0), pid);
+	if (WIFSIGNALED(st) && WTERMSIG(st) == 9)
+		return true;
+	if (!WIFEXITED(st) || WEXITSTATUS(st) != 0)
+		fail_msg("codec %s, death at step %u: the run failed",
+			archive_codec_name(codec), n);
+	return false;
+}
+
+struct sums {
+	char sha[4][65];
+};
+
+static void sums_of(const char *dir, size_t k, struct sums *s)
+{
+	size_t i;
+
+	for (i = 0; i < 4; i++)
+		file_sha(dir, rows[k].files[i], s->sha[i]);
+}
+
+/* How many files there are besides the lock. */
+static unsigned leftovers(const char *path)
+{
+	DIR *d = opendir(path);
+	struct dirent *e;
+	unsigned n = 0;
+
+	assert_non_null(d);
+	while ((e = readdir(d)))
+		n += e->d_name[0] != '.' && strcmp(e->d_name, "lock") != 0;
+	closedir(d);
+	return n;
+}
+
+/* A reader between two runs finds the archive in order. */
+static void check_readable(const char *dir)
+{
+	struct archive_reader *r = NULL;
+	struct archive_check c;
+	struct err err = ERR_INIT;
+
+	ok(archive_read(&r, dir, &err), &err);
+	ok(archive_verify(r, &c, print_bad, NULL, &err), &err);
+	archive_done(&r);
+}
+
+static void check_end(const char *dir, size_t k, const struct sums *want, unsigned n)
+{
+	struct sums got;
+	char *open = xasprintf("%s/open", dir);
+	size_t i;
+
+	sums_of(dir, k, &got);
+	for (i = 0; i < 4; i++)
+		if (strcmp(got.sha[i], want->sha[i]) != 0)
+			fail_msg("%s differs after a death at step %u",
+				rows[k].files[i], n);
+	check_messages(dir, MESSAGES);
+	check_good(dir, 2, MESSAGES);
+	assert_int_equal(leftovers(open), 0);
+	free(open);
+}
+
+static void sweep(size_t k)
+{
+	enum archive_codec codec = rows[k].codec;
+	struct sums want;
+	unsigned n;
+	char *dir = scratch();
+	bool died = true;
+
+	make_archive(dir, codec, MEMBER);
+	assert_int_equal(run(dir, codec, 2), 0);
+	sums_of(dir, k, &want);
+	check_end(dir, k, &want, 0);
+	remove_all(dir);
+	free(dir);
+	for (n = 1; died && n < STEPS_MAX; n++) {
+		dir = scratch();
+		make_archive(dir, codec, MEMBER);
+		died = run_killed(dir, codec, 2, n);
+		/* The second one dies too, in or soon after recovery. */
+		if (died)
+			run_killed(dir, codec, 3, 1 + n % 9);
+		/* What a reader sees in between is good. */
+		if (died && exists(dir, "manifest-sha256.txt"))
+			check_readable(dir);
+		assert_int_equal(run(dir, codec, 4), 0);
+		check_end(dir, k, &want, n);
+		remove_all(dir);
+		free(dir);
+	}
+	assert_false(died);
+	assert_true(n > 30);
+}
+
+static void test_gz(void **state)
+{
+	(void)state;
+	sweep(0);
+}
+
+static void test_zst(void **state)
+{
+	(void)state;
+	sweep(1);
+}
+
+static void test_zip(void **state)
+{
+	(void)state;
+	sweep(2);
+}
+
+static void test_none(void **state)
+{
+	(void)state;
+	sweep(3);
+}
+
+/* Also the making of an archive can be cut short. */
+static void test_making(void **state)
+{
+	unsigned n;
+	bool died = true;
+
+	(void)state;
+	for (n = 1; died && n < 12; n++) {
+		char *dir = scratch();
+
+		died = run_killed(dir, ARCHIVE_GZ, 2, n);
+		assert_int_equal(run(dir, ARCHIVE_GZ, 2), 0);
+		check_messages(dir, MESSAGES);
+		check_good(dir, 2, MESSAGES);
+		remove_all(dir);
+		free(dir);
+	}
+}
+
+int main(int argc, char **argv)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_gz),
+		cmocka_unit_test(test_zst),
+		cmocka_unit_test(test_zip),
+		cmocka_unit_test(test_none),
+		cmocka_unit_test(test_making),
+	};
+
+	if (argc == 5 && strcmp(argv[1], "--run") == 0)
+		return run(argv[2], (enum archive_codec)strtol(argv[3], NULL, 10),
+			(unsigned)strtoul(argv[4], NULL, 10));
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
