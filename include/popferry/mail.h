@@ -184,6 +184,13 @@ void facts_release(struct facts *f);
  */
 bool msgid_normal(const char *p, size_t n, struct buf *out);
 
+/*
+ * Appends a header text with its encoded words (RFC 2047) decoded to UTF-8;
+ * what is none, or cannot be decoded, stays as it is. For showing only, and to
+ * be cleaned after: a word may hold anything. False at the buffer's ceiling.
+ */
+bool mime_decode(const char *p, size_t n, struct buf *out);
+
 /* ---- a message -------------------------------------------------------------- */
 
 struct message {

@@ -87,7 +87,7 @@ static bool folder_wire(const struct imap *i, const char *folder, struct buf *ou
 		buf_adds(&clean, "INBOX");
 	if (is_inbox(clean.p, strcspn(clean.p, "/")))
 		memcpy(clean.p, "INBOX", 5);
-	ok = utf7_encode(clean.p, &utf7);
+	ok = utf7_encode(buf_str(&clean), &utf7);
 	buf_clear(&clean);
 	for (p = buf_str(&utf7); ok && *p; p++) {
 		if (*p != '/')

@@ -184,17 +184,18 @@ static bool take_month(struct lex *l, int *month)
 	return true;
 }
 
-/* RFC 5322 section 4.3; and 104 is what 2004 was for programs of 1999. */
+/* RFC 5322 section 4.3; and 104 or 0104 is what programs of 1999 made of 2004. */
 static bool take_year(struct lex *l, int *year)
 {
 	size_t n = l->n;
 
 	if (!take_number(l, 2, 4, year))
 		return false;
-	if (n == 4)
-		return *year >= 1000;
-	*year += n == 2 && *year < 50 ? 2000 : 1900;
-	return true;
+	if (n == 2)
+		*year += *year < 50 ? 2000 : 1900;
+	else if (n == 3 || (*year >= 100 && *year < 200))
+		*year += 1900;
+	return *year >= 1000;
 }
 
 static bool take_time(struct lex *l, struct date *d)
@@ -268,7 +269,7 @@ static bool take_iso(struct lex *l, struct date *d)
 		!take_number(l, 1, 2, &d->month) || !take_sign(l, between) ||
 		!take_number(l, 1, 2, &d->day))
 		return false;
-	if (word_is(l, "T"))
+	if (l->token == T_WORD) /* "T", or a weekday */
 		next(l);
 	if (!take_time(l, d))
 		return false;
