@@ -9,7 +9,9 @@
  * again.
  *
  * Errors: ST_FATAL (EX_IOERR, EX_CANTCREAT), ST_DENIED (EX_TEMPFAIL: another
- * process writes to it; EX_DATAERR: damaged, or of a newer format).
+ * process writes to it; EX_DATAERR: damaged, or of a newer format; EX_USAGE:
+ * another codec, or a bad slug; EX_NOINPUT: nothing there to read). After a
+ * failed put, commit or seal the writer can only be closed; the next open recovers.
  *
  * Threads: a writer or reader belongs to one thread.
  */
@@ -95,7 +97,11 @@ enum status archive_read(
 	struct archive_reader **out, const char *path, struct err *err);
 void archive_done(struct archive_reader **r);
 
-/* One row of metadata/messages.csv; texts live until the callback returns. */
+/*
+ * One row of metadata/messages.csv; texts live until the callback returns.
+ * Never NULL; date is the INTERNALDATE as judged, RFC 3339 with its zone; occurrence
+ * is 1 when a segment has lost its index. Header texts are raw: clean them.
+ */
 struct archive_row {
 	uint64_t seq, size;
 	const char *segment, *path, *folder, *uidl, *sha256, *date, *from, *to,
@@ -109,7 +115,10 @@ enum status archive_each(struct archive_reader *r,
 	enum status (*each)(void *ctx, const struct archive_row *row, struct err *err),
 	void *ctx, struct err *err);
 
-/* The bytes of one message. ST_END when there is no such number. */
+/*
+ * The bytes of one message. ST_END when there is no such number. They are compared
+ * with the recorded digest as they pass: unless ST_OK comes, throw them away.
+ */
 enum status archive_get(struct archive_reader *r, uint64_t seq, mail_take *take,
 	void *ctx, struct err *err);
 

@@ -72,8 +72,8 @@ void commit_message(struct buf *b, uint64_t at, const unsigned char key[KEY],
 void commit_member(
 	struct buf *b, uint64_t off, uint64_t len, uint64_t raw_at, uint64_t raw_len)
 {
-	add_text(b, 'M', "%" PRIu64 " %" PRIu64 " %" PRIu64 " %" PRIu64, off, len, raw_at,
-		raw_len);
+	add_text(b, 'M', "%" PRIu64 " %" PRIu64 " %" PRIu64 " %" PRIu64, off, len,
+		raw_at, raw_len);
 }
 
 void commit_done(struct buf *b, uint64_t part_len, unsigned members, uint64_t rest_len,
@@ -88,7 +88,8 @@ void commit_sealing(struct buf *b)
 	add_record(b, 'Z', "", 0);
 }
 
-/* ---- reading records ----------------------------------------------------------------- */
+/* ---- reading records
+ * ----------------------------------------------------------------- */
 
 struct scan {
 	int fd;
@@ -202,7 +203,8 @@ static unsigned commits_after(struct scan *s)
 	return found;
 }
 
-/* ---- reading the state ------------------------------------------------------------------ */
+/* ---- reading the state
+ * ------------------------------------------------------------------ */
 
 struct member {
 	uint64_t off, len, raw, raw_len;
@@ -232,12 +234,14 @@ static bool take_begin(struct state_reader *sr, const struct record *r)
 	char id[64];
 	int format;
 
-	if (sr->begun || sscanf(r->p, "%d %63s %u %" SCNu64, &format, id, &sr->o->no,
-				 &sr->o->first) != 4)
+	if (sr->begun ||
+		sscanf(r->p, "%d %63s %u %" SCNu64, &format, id, &sr->o->no,
+			&sr->o->first) != 4)
 		return false;
 	sr->begun = true;
-	return format == ARCHIVE_FORMAT && strcmp(id, sr->p->id) == 0 && sr->o->no > 0 &&
-		sr->o->no <= SEGMENT_NO_MAX && sr->o->first > 0 && sr->o->first <= SEQ_MAX;
+	return format == ARCHIVE_FORMAT && strcmp(id, sr->p->id) == 0 &&
+		sr->o->no > 0 && sr->o->no <= SEGMENT_NO_MAX && sr->o->first > 0 &&
+		sr->o->first <= SEQ_MAX;
 }
 
 static bool take_source(struct open_state *o, const struct record *r)
@@ -271,8 +275,8 @@ static bool take_row(struct state_reader *sr, const struct record *r)
 	uint64_t at;
 	int used = 0;
 
-	if (sscanf(r->p, "%" SCNu64 " %16s %" SCNu32 "%n", &at, key, &occurrence, &used) !=
-			3 ||
+	if (sscanf(r->p, "%" SCNu64 " %16s %" SCNu32 "%n", &at, key, &occurrence,
+		    &used) != 3 ||
 		r->p[used] != '\n' || o->idx.n == SEGMENT_MESSAGES_MAX)
 		return false;
 	used++;
@@ -280,8 +284,8 @@ static bool take_row(struct state_reader *sr, const struct record *r)
 	row->in = at;
 	row->occurrence = occurrence;
 	return text_unhex(row->key, KEY, key) &&
-		csv_feed(&sr->csv, r->p + used, r->n - (size_t)used, fill_row, row, NULL) ==
-			ST_OK &&
+		csv_feed(&sr->csv, r->p + used, r->n - (size_t)used, fill_row, row,
+			NULL) == ST_OK &&
 		csv_end(&sr->csv, NULL) == ST_OK && row->seq == o->first + o->idx.n - 1;
 }
 
@@ -302,8 +306,9 @@ static bool take_commit(struct state_reader *sr, const struct record *r)
 	struct open_state *o = sr->o;
 	const struct member *m;
 
-	if (sscanf(r->p, "%" SCNu64 " %u %" SCNu64 " %" SCNx32 " %" SCNu64, &o->part_len,
-		    &o->members, &o->rest_len, &o->rest_crc, &o->next) != 5 ||
+	if (sscanf(r->p, "%" SCNu64 " %u %" SCNu64 " %" SCNx32 " %" SCNu64,
+		    &o->part_len, &o->members, &o->rest_len, &o->rest_crc,
+		    &o->next) != 5 ||
 		o->members != sr->members_n || o->next != o->first + o->idx.n)
 		return false;
 	m = o->members ? &sr->members[o->members - 1] : NULL;

@@ -13,7 +13,7 @@ enum { SOURCES_MAX = 64, SOURCE_MAX = 512 };
 
 /* What has been committed, as the log tells it. */
 struct open_state {
-	unsigned no;         /* of the segment */
+	unsigned no;          /* of the segment */
 	uint64_t first, next; /* seq of its first message, and after its last */
 	uint64_t part_len;
 	unsigned members; /* whole ones in .part */
@@ -22,7 +22,7 @@ struct open_state {
 	uint32_t rest_crc;
 	uint64_t log_len; /* bytes of the log that count */
 	bool sealing;
-	struct idx idx;     /* rows of .rest have off REST and in within .rest */
+	struct idx idx; /* rows of .rest have off REST and in within .rest */
 	char *sources[SOURCES_MAX];
 	size_t sources_n;
 };
@@ -39,8 +39,8 @@ void open_state_free(struct open_state *o);
 
 /* Each committed message's line of messages.csv, with its CRLF. */
 enum status open_state_rows(const struct open_state *o, int fd,
-	enum status (*each)(void *ctx, size_t row, const char *line, size_t n,
-		struct err *err),
+	enum status (*each)(
+		void *ctx, size_t row, const char *line, size_t n, struct err *err),
 	void *ctx, struct err *err);
 
 /* ---- records going out, to be written and synced by the caller ------------ */

@@ -11,8 +11,8 @@
 #include <string.h>
 #include <time.h>
 
-static const char *const csv_columns[CSV_COLUMNS] = { "seq", "id", "path", "size", "sha256",
-	"md5", "edrm_mih", "source_folder", "source_uidl", "source_msgno",
+static const char *const csv_columns[CSV_COLUMNS] = { "seq", "id", "path", "size",
+	"sha256", "md5", "edrm_mih", "source_folder", "source_uidl", "source_msgno",
 	"source_list_size", "retrieved_at", "internal_date", "date_hdr", "date_utc",
 	"from", "to", "cc", "bcc", "sender", "reply_to", "subject", "message_id",
 	"in_reply_to", "thread_id", "content_type", "attachments", "attachment_names",
@@ -24,7 +24,7 @@ static const char *const csv_columns[CSV_COLUMNS] = { "seq", "id", "path", "size
 /* The length of the UTF-8 character at s (RFC 3629), or 0. NUL is not one. */
 static size_t utf8_len(const unsigned char *s, size_t n)
 {
-	size_t len = s[0] < 0x80 ? 1
+	size_t len = s[0] < 0x80              ? 1
 		: s[0] >= 0xc2 && s[0] < 0xe0 ? 2
 		: s[0] >= 0xe0 && s[0] < 0xf0 ? 3
 		: s[0] >= 0xf0 && s[0] < 0xf5 ? 4
@@ -71,8 +71,7 @@ static void add_fields(struct buf *b, const char *const f[CSV_COLUMNS], const si
 		if (i)
 			buf_addc(b, ',');
 		add_field(b, f[i] ? f[i] : "",
-			n && n[i] ? n[i]
-				  : strlen(f[i] ? f[i] : ""));
+			n && n[i] ? n[i] : strlen(f[i] ? f[i] : ""));
 	}
 	buf_adds(b, "\r\n");
 }
@@ -251,5 +250,6 @@ enum status csv_feed(struct csv *c, const char *p, size_t n, csv_take *take, voi
 
 enum status csv_end(const struct csv *c, struct err *err)
 {
-	return c->body && c->state == CSV_START && c->fields == 0 ? ST_OK : damaged(err);
+	return c->body && c->state == CSV_START && c->fields == 0 ? ST_OK
+								  : damaged(err);
 }

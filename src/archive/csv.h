@@ -51,11 +51,11 @@ typedef enum status csv_take(void *ctx, char *const f[CSV_COLUMNS], struct err *
 
 /* A push parser, any cutting. Each row goes to take(), the header line not. */
 struct csv {
-	struct buf row;           /* fields, each with a NUL behind it */
-	size_t at[CSV_COLUMNS];   /* where each starts */
-	size_t fields;            /* in this row */
+	struct buf row;         /* fields, each with a NUL behind it */
+	size_t at[CSV_COLUMNS]; /* where each starts */
+	size_t fields;          /* in this row */
 	enum { CSV_START, CSV_IN, CSV_QUOTE, CSV_CR } state;
-	bool body;                /* the header line was seen */
+	bool body; /* the header line was seen */
 };
 
 void csv_init(struct csv *c);

@@ -21,7 +21,7 @@ struct known {
 struct find {
 	struct known *p;
 	uint32_t n, cap;
-	uint32_t *heads, heads_n; /* a power of two */
+	uint32_t *heads, heads_n;            /* a power of two */
 	uint32_t *early, early_n, early_cap; /* claims of numbers not added yet */
 };
 

@@ -20,8 +20,9 @@
 
 enum { IDX_LINE_MAX = 256, IDX_MAX = IDX_LINE_MAX * (SEGMENT_MESSAGES_MAX + 2) };
 #define OFFSET_MAX (UINT64_C(1) << 60) /* no sum of two overflows */
-static const char head[] = "seq\tid\tmember_off\tmember_len\toff_in_member\tsize\tstate\t"
-			   "occurrence\tsha256\tkey\n";
+static const char head[] =
+	"seq\tid\tmember_off\tmember_len\toff_in_member\tsize\tstate\t"
+	"occurrence\tsha256\tkey\n";
 
 void idx_key(unsigned char out[KEY], const char *uidl, size_t n, uint32_t occurrence,
 	const unsigned char sha[DIGEST])
@@ -169,13 +170,15 @@ enum status idx_load(struct idx *x, int segdir, const char *segment, struct err 
 		return rc;
 	if (!parse(x, text, n)) {
 		idx_free(x);
-		rc = err_set(err, ST_DENIED, EX_DATAERR, "segments/%s is damaged", name);
+		rc = err_set(
+			err, ST_DENIED, EX_DATAERR, "segments/%s is damaged", name);
 	}
 	free(text);
 	return rc;
 }
 
-/* ---- making it anew ------------------------------------------------------------------ */
+/* ---- making it anew
+ * ------------------------------------------------------------------ */
 
 struct rebuild {
 	struct idx *x;
@@ -193,7 +196,8 @@ static enum status take_key(void *ctx, char *const f[CSV_COLUMNS], struct err *e
 			"metadata/messages.csv has more rows than there are messages");
 	r = &rb->x->rows[rb->row++];
 	r->occurrence = 1;
-	idx_key(r->key, *f[CSV_UIDL] ? f[CSV_UIDL] : NULL, strlen(f[CSV_UIDL]), 1, r->sha);
+	idx_key(r->key, *f[CSV_UIDL] ? f[CSV_UIDL] : NULL, strlen(f[CSV_UIDL]), 1,
+		r->sha);
 	return ST_OK;
 }
 
@@ -262,8 +266,8 @@ static enum status scan(struct rebuild *rb, struct entries *s, const char *segme
 }
 
 /* From offsets in the tar to offsets in members. */
-static void place(struct idx *x, const struct mark *m, size_t n, uint64_t tags_at,
-	uint64_t size)
+static void place(
+	struct idx *x, const struct mark *m, size_t n, uint64_t tags_at, uint64_t size)
 {
 	size_t i, k = 0;
 
@@ -313,7 +317,8 @@ enum status idx_rebuild(struct idx *x, int fd, enum archive_codec c,
 	if (fstat(fd, &st) < 0)
 		return err_sys(err, ST_FATAL, "%s", segment);
 	unpacker_open(&u, c, fd, 0, (uint64_t)st.st_size, true);
-	rc = c == ARCHIVE_ZIP ? entries_open_zip(&s, fd, err) : entries_open(&s, u, err);
+	rc = c == ARCHIVE_ZIP ? entries_open_zip(&s, fd, err)
+			      : entries_open(&s, u, err);
 	if (rc == ST_OK)
 		rc = scan(&rb, s, segment, &tags_at, err);
 	if (rc == ST_OK && (x->n == 0 || rb.row != x->n))

@@ -110,7 +110,8 @@ enum status segments_list(
 	return ST_OK;
 }
 
-enum status open_log_find(unsigned *no, int opendir, const struct policy *p, struct err *err)
+enum status open_log_find(
+	unsigned *no, int opendir, const struct policy *p, struct err *err)
 {
 	char name[NAME_MAX_SEGMENT], file[FILE_NAME_MAX];
 	int fd = openat(opendir, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -165,8 +166,8 @@ static bool dos_device(const char *s, size_t n)
 
 static bool fits(char c)
 {
-	return (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') ||
-		c == '.' || c == '_' || c == '-';
+	return (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') ||
+		(c >= '0' && c <= '9') || c == '.' || c == '_' || c == '-';
 }
 
 static void add_mark(struct buf *b, const char *s, size_t n)

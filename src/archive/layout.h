@@ -29,8 +29,8 @@ struct policy {
 /* ST_END when there is none; ST_DENIED, EX_DATAERR when damaged or newer. */
 enum status policy_load(struct policy *p, int dir, struct err *err);
 /* A new one from the configuration, written with README.txt beside it. */
-enum status policy_make(struct policy *p, int dir, const struct archive_config *cfg,
-	struct err *err);
+enum status policy_make(
+	struct policy *p, int dir, const struct archive_config *cfg, struct err *err);
 /* The README.txt of such an archive. */
 void readme_text(struct buf *b, const struct policy *p);
 
@@ -44,11 +44,12 @@ void file_name(char out[FILE_NAME_MAX], const char *segment, const char *suffix)
 void rest_name(char out[FILE_NAME_MAX], const char *segment, unsigned member);
 
 /* The numbers of the sealed segments, ascending; *out is the caller's. */
-enum status segments_list(unsigned **out, size_t *n, int segdir, const struct policy *p,
-	struct err *err);
+enum status segments_list(
+	unsigned **out, size_t *n, int segdir, const struct policy *p, struct err *err);
 
 /* The number of the segment whose commit log is in open/; 0: there is none. */
-enum status open_log_find(unsigned *no, int opendir, const struct policy *p, struct err *err);
+enum status open_log_find(
+	unsigned *no, int opendir, const struct policy *p, struct err *err);
 
 /* "INBOX" or the folder's name made safe; see FORMAT. b: PATH_LABEL_MAX at least. */
 void folder_label(struct buf *b, const char *folder);
@@ -68,8 +69,8 @@ enum status manifest_update(
 
 /* Each line; damage ends it with ST_DENIED, no file with ST_END. */
 enum status manifest_each(int dir,
-	enum status (*each)(void *ctx, const char *name, const unsigned char sha[DIGEST],
-		struct err *err),
+	enum status (*each)(void *ctx, const char *name,
+		const unsigned char sha[DIGEST], struct err *err),
 	void *ctx, struct err *err);
 
 #endif

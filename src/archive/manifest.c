@@ -24,7 +24,8 @@ struct lines {
 	size_t n, cap;
 };
 
-static void lines_add(struct lines *l, const char *name, const unsigned char sha[DIGEST])
+static void lines_add(
+	struct lines *l, const char *name, const unsigned char sha[DIGEST])
 {
 	if (l->n == l->cap) {
 		l->cap = l->cap ? 2 * l->cap : 16;
@@ -49,7 +50,8 @@ static int by_name(const void *a, const void *b)
 /* One "HEX  NAME"; the LF is a NUL already. */
 static bool parse(char *s, unsigned char sha[DIGEST], const char **name)
 {
-	if (strlen(s) < 2 * DIGEST + 3 || s[2 * DIGEST] != ' ' || s[2 * DIGEST + 1] != ' ')
+	if (strspn(s, "0123456789abcdef") != 2 * DIGEST || s[2 * DIGEST] != ' ' ||
+		s[2 * DIGEST + 1] != ' ' || s[2 * DIGEST + 2] == '\0')
 		return false;
 	s[2 * DIGEST] = '\0';
 	*name = s + 2 * DIGEST + 2;
@@ -57,8 +59,8 @@ static bool parse(char *s, unsigned char sha[DIGEST], const char **name)
 }
 
 enum status manifest_each(int dir,
-	enum status (*each)(void *ctx, const char *name, const unsigned char sha[DIGEST],
-		struct err *err),
+	enum status (*each)(void *ctx, const char *name,
+		const unsigned char sha[DIGEST], struct err *err),
 	void *ctx, struct err *err)
 {
 	unsigned char sha[DIGEST];
@@ -92,7 +94,8 @@ static enum status keep(
 	struct lines *l = ctx;
 
 	if (l->n == LIST_MAX)
-		return err_set(err, ST_DENIED, EX_DATAERR, "%s has too many lines", manifest);
+		return err_set(
+			err, ST_DENIED, EX_DATAERR, "%s has too many lines", manifest);
 	lines_add(l, name, sha);
 	return ST_OK;
 }
@@ -162,7 +165,8 @@ enum status manifest_update(
 		goto out;
 	qsort(l.p, l.n, sizeof(*l.p), by_name);
 	for (i = 0; i < l.n; i++)
-		buf_addf(&b, "%s  %s\n", text_hex(hex, l.p[i].sha, DIGEST), l.p[i].name);
+		buf_addf(
+			&b, "%s  %s\n", text_hex(hex, l.p[i].sha, DIGEST), l.p[i].name);
 	rc = fs_replace(dir, manifest, b.p, b.n, 0644, err);
 out:
 	lines_free(&l);

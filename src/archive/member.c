@@ -19,7 +19,8 @@ enum {
 	GZ_WRAP = 15 + 16, /* window 2^15, gzip header */
 	GZ_OS_UNKNOWN = 255,
 	ZST_LEVEL = 3,
-	ZST_WINDOW = 27,
+	ZST_WINDOW = 23,     /* written: 8 MiB, so that memory stays small */
+	ZST_READ_MAX = 27,   /* read: what plain tools accept */
 	MARKS_MAX = 1 << 20, /* more members than a segment can have */
 };
 
@@ -222,7 +223,7 @@ void unpacker_open(struct unpacker **out, enum archive_codec c, int fd, uint64_t
 		u->zst = ZSTD_createDCtx();
 		if (!u->zst ||
 			ZSTD_isError(ZSTD_DCtx_setParameter(
-				u->zst, ZSTD_d_windowLogMax, ZST_WINDOW)))
+				u->zst, ZSTD_d_windowLogMax, ZST_READ_MAX)))
 			abort();
 	}
 	*out = u;
@@ -231,8 +232,8 @@ void unpacker_open(struct unpacker **out, enum archive_codec c, int fd, uint64_t
 static enum status damaged(const struct unpacker *u, const char *what, struct err *err)
 {
 	return err_set(err, ST_DENIED, EX_DATAERR,
-		"cannot be unpacked at byte %" PRIu64 " (%s)", u->at - u->in_n + u->in_pos,
-		what);
+		"cannot be unpacked at byte %" PRIu64 " (%s)",
+		u->at - u->in_n + u->in_pos, what);
 }
 
 /* Reads on when the input is used up. At the end in_n stays 0. */
@@ -264,8 +265,8 @@ static enum status mark(struct unpacker *u, struct err *err)
 		if (u->marks_n % 1024 == 0)
 			u->marks = xreallocarray(
 				u->marks, u->marks_n + 1024, sizeof(*u->marks));
-		u->marks[u->marks_n++] =
-			(struct mark){ u->at - u->in_n + u->in_pos, u->raw };
+		u->marks[u->marks_n++] = (struct mark){ u->at - u->in_n + u->in_pos,
+			u->raw };
 	}
 	u->fresh = false;
 	return ST_OK;

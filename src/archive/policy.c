@@ -18,7 +18,8 @@ enum { POLICY_MAX = 64 * 1024, TOKEN_MAX = 256, README_MAX = 8 * 1024 };
 #define SEGMENT_BYTES (UINT64_C(256) * 1024 * 1024)
 enum { SEGMENT_MESSAGES = 50000 };
 
-/* ---- reading the little JSON that archive.json is ----------------------------------- */
+/* ---- reading the little JSON that archive.json is -----------------------------------
+ */
 
 /*
  * Behind the value that starts at s: a string, a word or number, or an object
@@ -106,7 +107,8 @@ static bool json_number(uint64_t *out, const char *s, const char *key)
 	return *end == '\0' && errno == 0;
 }
 
-/* ---- archive.json ----------------------------------------------------------------- */
+/* ---- archive.json -----------------------------------------------------------------
+ */
 
 static bool slug_ok(const char *s)
 {
@@ -230,8 +232,8 @@ enum status policy_make(
 	p->codec = cfg->codec;
 	p->member_bytes = member_bytes(cfg->codec);
 	p->segment_bytes = cfg->segment_bytes ? cfg->segment_bytes : SEGMENT_BYTES;
-	p->segment_messages =
-		cfg->segment_messages ? cfg->segment_messages : SEGMENT_MESSAGES;
+	p->segment_messages = cfg->segment_messages ? cfg->segment_messages
+						    : SEGMENT_MESSAGES;
 	if (p->segment_messages > SEGMENT_MESSAGES_MAX)
 		p->segment_messages = SEGMENT_MESSAGES_MAX;
 	rc = make_id(p->id, err);
@@ -253,7 +255,8 @@ enum status policy_make(
 	return rc;
 }
 
-/* ---- README.txt --------------------------------------------------------------------- */
+/* ---- README.txt ---------------------------------------------------------------------
+ */
 
 static const struct {
 	const char *list, *extract;
@@ -276,9 +279,10 @@ void readme_text(struct buf *b, const struct policy *p)
 		"Each file in segments/ holds messages as the mail server sent them, one\n"
 		"file a message, and a table of them: metadata/messages.csv.\n\n",
 		ARCHIVE_FORMAT);
-	buf_addf(b, "List a segment:      %s segments/%s%s\n", how[p->codec].list, name, ext);
-	buf_addf(b, "Extract a segment:   %s segments/%s%s\n", how[p->codec].extract, name,
+	buf_addf(b, "List a segment:      %s segments/%s%s\n", how[p->codec].list, name,
 		ext);
+	buf_addf(b, "Extract a segment:   %s segments/%s%s\n", how[p->codec].extract,
+		name, ext);
 	buf_addf(b,
 		"Check the files:     sha256sum -c manifest-sha256.txt\n"
 		"Check the messages:  extract, then\n"

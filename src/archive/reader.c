@@ -18,8 +18,8 @@
 /* A writer at work may seal between two looks; then a third one is needed. */
 enum { LOOKS = 20, LOOK_PAUSE = 20 };
 
-enum status reader_open_sealed(
-	int *fd, const struct archive_reader *r, const struct sealed *s, struct err *err)
+enum status reader_open_sealed(int *fd, const struct archive_reader *r,
+	const struct sealed *s, struct err *err)
 {
 	*fd = openat(r->segdir, s->file, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
 	return *fd < 0 ? err_sys(err, ST_FATAL, "open segments/%s", s->file) : ST_OK;
@@ -32,7 +32,8 @@ static void close_fd(int *fd)
 	*fd = -1;
 }
 
-/* ---- a look at it ------------------------------------------------------------------------ */
+/* ---- a look at it
+ * ------------------------------------------------------------------------ */
 
 static enum status list_sealed(struct archive_reader *r, struct err *err)
 {
@@ -59,7 +60,8 @@ static enum status open_data(int *fd, int opendir, const char *name, struct err 
 {
 	*fd = openat(opendir, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
 	if (*fd < 0)
-		return err_sys(err, errno == ENOENT ? ST_RETRY : ST_FATAL, "open/%s", name);
+		return err_sys(
+			err, errno == ENOENT ? ST_RETRY : ST_FATAL, "open/%s", name);
 	return ST_OK;
 }
 
@@ -175,7 +177,9 @@ void archive_done(struct archive_reader **rp)
 	*rp = NULL;
 }
 
-/* ---- each ------------------------------------------------------------------------------------ */
+/* ---- each
+ * ------------------------------------------------------------------------------------
+ */
 
 struct each {
 	enum status (*take)(void *ctx, const struct archive_row *row, struct err *err);
@@ -222,8 +226,8 @@ static enum status each_line(
 	return csv_feed(&e->csv, line, n, each_row, e, err);
 }
 
-static enum status each_sealed(
-	struct archive_reader *r, const struct sealed *s, struct each *e, struct err *err)
+static enum status each_sealed(struct archive_reader *r, const struct sealed *s,
+	struct each *e, struct err *err)
 {
 	struct entries *entries = NULL;
 	struct unpacker *u = NULL;
@@ -277,7 +281,9 @@ enum status archive_each(struct archive_reader *r,
 	return rc;
 }
 
-/* ---- get --------------------------------------------------------------------------------------- */
+/* ---- get
+ * ---------------------------------------------------------------------------------------
+ */
 
 struct get {
 	int fd;
@@ -329,7 +335,8 @@ static enum status get_bytes(struct get *g, struct entries *s, struct err *err)
 	hash_end(&h, sha);
 	if (rc == ST_OK && memcmp(sha, g->row->sha, DIGEST) != 0)
 		rc = err_set(err, ST_DENIED, EX_DATAERR,
-			"message %" PRIu32 " was changed: its SHA-256 is not the recorded one",
+			"message %" PRIu32
+			" was changed: its SHA-256 is not the recorded one",
 			g->row->seq);
 	return rc;
 }
@@ -359,8 +366,8 @@ static enum status get_one(struct get *g, struct err *err)
 	return rc;
 }
 
-static enum status get_sealed(struct archive_reader *r, const struct sealed *s, struct get *g,
-	uint64_t seq, struct err *err)
+static enum status get_sealed(struct archive_reader *r, const struct sealed *s,
+	struct get *g, uint64_t seq, struct err *err)
 {
 	struct err why = ERR_INIT;
 	enum status rc = reader_open_sealed(&g->fd, r, s, err);
@@ -420,8 +427,8 @@ static enum status get_open(
 	return rc < 0 ? err_note(err, "open/%s", r->open_name) : rc;
 }
 
-enum status archive_get(struct archive_reader *r, uint64_t seq, mail_take *take, void *ctx,
-	struct err *err)
+enum status archive_get(struct archive_reader *r, uint64_t seq, mail_take *take,
+	void *ctx, struct err *err)
 {
 	struct get g = { .take = take, .ctx = ctx };
 	size_t i;

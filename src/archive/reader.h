@@ -27,7 +27,7 @@ struct archive_reader {
 	size_t idx_of;  /* its place in sealed; sealed_n: none */
 };
 
-enum status reader_open_sealed(
-	int *fd, const struct archive_reader *r, const struct sealed *s, struct err *err);
+enum status reader_open_sealed(int *fd, const struct archive_reader *r,
+	const struct sealed *s, struct err *err);
 
 #endif

@@ -75,14 +75,16 @@ static enum status sweep_new(int dir, struct err *err)
 	while (rc == ST_OK && (e = readdir(d))) {
 		size_t n = strlen(e->d_name);
 
-		if (e->d_name[0] == '.' && n > 5 && strcmp(e->d_name + n - 4, ".new") == 0)
+		if (e->d_name[0] == '.' && n > 5 &&
+			strcmp(e->d_name + n - 4, ".new") == 0)
 			rc = drop(dir, e->d_name, err);
 	}
 	closedir(d);
 	return rc;
 }
 
-/* ---- the state of the last commit ------------------------------------------------------- */
+/* ---- the state of the last commit
+ * ------------------------------------------------------- */
 
 static enum status short_file(const char *name, struct err *err)
 {
@@ -93,8 +95,8 @@ static enum status short_file(const char *name, struct err *err)
 }
 
 /* Opens a file and cuts it to what was committed. */
-static enum status cut(struct archive_writer *w, int *fd, const char *name, uint64_t len,
-	struct err *err)
+static enum status cut(struct archive_writer *w, int *fd, const char *name,
+	uint64_t len, struct err *err)
 {
 	struct stat st;
 	enum status rc = writer_open_file(fd, w->opendir, name, O_RDWR, err);
@@ -110,8 +112,8 @@ static enum status cut(struct archive_writer *w, int *fd, const char *name, uint
 	return ST_OK;
 }
 
-static enum status load_rest(
-	struct open_segment *g, const struct open_state *o, const char *name, struct err *err)
+static enum status load_rest(struct open_segment *g, const struct open_state *o,
+	const char *name, struct err *err)
 {
 	char *p = xmalloc((size_t)o->rest_len + 1);
 	ssize_t n = fs_pread(g->rest, p, (size_t)o->rest_len, 0);
@@ -195,7 +197,8 @@ static enum status recover_open(struct archive_writer *w, unsigned no, struct er
 	return rc;
 }
 
-/* ---- all of it ----------------------------------------------------------------------------- */
+/* ---- all of it
+ * ----------------------------------------------------------------------------- */
 
 static enum status must_be_there(
 	void *ctx, const char *name, const unsigned char sha[DIGEST], struct err *err)

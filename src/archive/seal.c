@@ -19,7 +19,8 @@
 
 enum { INFO_MAX = 128 * 1024, LINE_MAX_BYTES = 2 * DIGEST + 512 };
 
-/* ---- the tag section ------------------------------------------------------------------ */
+/* ---- the tag section
+ * ------------------------------------------------------------------ */
 
 /*
  * The rows are read from the log once to measure and digest what is made of
@@ -29,13 +30,13 @@ struct tags {
 	struct archive_writer *w;
 	const struct open_state *o;
 	struct csv csv;
-	struct buf line;     /* of the manifest */
-	struct buf head;     /* of messages.csv */
+	struct buf line; /* of the manifest */
+	struct buf head; /* of messages.csv */
 	struct buf info, tagmanifest;
 	struct hash *csv_hash, *manifest_hash; /* while measuring */
 	uint64_t csv_n, manifest_n, bytes;
 	char newest[24];
-	unsigned char sha[TAGS][DIGEST];
+	struct tag_sums sums;
 };
 
 static void manifest_line(struct buf *b, char *const f[CSV_COLUMNS])
@@ -44,7 +45,8 @@ static void manifest_line(struct buf *b, char *const f[CSV_COLUMNS])
 	buf_addf(b, "%s  %s\n", f[CSV_SHA256], f[CSV_PATH]);
 }
 
-static enum status measure_fields(void *ctx, char *const f[CSV_COLUMNS], struct err *err)
+static enum status measure_fields(
+	void *ctx, char *const f[CSV_COLUMNS], struct err *err)
 {
 	struct tags *t = ctx;
 
@@ -127,11 +129,11 @@ static enum status measure(struct tags *t, struct err *err)
 	hash_put(t->csv_hash, t->head.p, t->head.n);
 	t->csv_n = t->head.n;
 	rc = open_state_rows(t->o, t->w->seg->log, measure_row, t, err);
-	hash_end(&t->csv_hash, t->sha[TAG_CSV]);
-	hash_end(&t->manifest_hash, t->sha[TAG_MANIFEST]);
+	hash_end(&t->csv_hash, t->sums.of[TAG_CSV]);
+	hash_end(&t->manifest_hash, t->sums.of[TAG_MANIFEST]);
 	make_info(t);
-	hash_of(t->info.p, t->info.n, t->sha[TAG_INFO]);
-	tagmanifest_text(&t->tagmanifest, t->sha);
+	hash_of(t->info.p, t->info.n, t->sums.of[TAG_INFO]);
+	tagmanifest_text(&t->tagmanifest, &t->sums);
 	return rc;
 }
 
@@ -179,8 +181,8 @@ static enum status tag_manifest(struct tags *t, struct err *err)
 static enum status tags_write(struct tags *t, uint64_t *len, struct err *err)
 {
 	struct open_segment *g = t->w->seg;
-	uint64_t raw = tar_room(t->info.n) + tar_room(t->csv_n) + tar_room(t->manifest_n) +
-		tar_room(t->tagmanifest.n) + TAR_END;
+	uint64_t raw = tar_room(t->info.n) + tar_room(t->csv_n) +
+		tar_room(t->manifest_n) + tar_room(t->tagmanifest.n) + TAR_END;
 	enum status rc;
 
 	packer_begin(&g->pack, t->w->policy.codec, g->part, raw);
@@ -223,7 +225,8 @@ static enum status write_tags(
 	return rc;
 }
 
-/* ---- the check ------------------------------------------------------------------------------- */
+/* ---- the check
+ * ------------------------------------------------------------------------------- */
 
 static void first_finding(void *ctx, const char *what)
 {
@@ -255,10 +258,12 @@ static enum status check_file(struct archive_writer *w, const char *name,
 	return rc;
 }
 
-/* ---- zip -------------------------------------------------------------------------------------- */
+/* ---- zip
+ * --------------------------------------------------------------------------------------
+ */
 
-static enum status copy_entry(struct tarw *zip, struct entries *s, const struct entry *e,
-	struct err *err)
+static enum status copy_entry(
+	struct tarw *zip, struct entries *s, const struct entry *e, struct err *err)
 {
 	enum status rc = tarw_entry(zip, e->path, e->size, err);
 	const char *p;
@@ -299,8 +304,8 @@ static enum status make_zip(
 {
 	size_t i;
 	int fd;
-	enum status rc =
-		writer_open_file(&fd, w->opendir, name, O_RDWR | O_CREAT | O_TRUNC, err);
+	enum status rc = writer_open_file(
+		&fd, w->opendir, name, O_RDWR | O_CREAT | O_TRUNC, err);
 
 	if (rc < 0)
 		return rc;
@@ -313,7 +318,9 @@ static enum status make_zip(
 	return rc == ST_OK ? check_file(w, name, ARCHIVE_ZIP, x, err) : rc;
 }
 
-/* ---- sealing ------------------------------------------------------------------------------------ */
+/* ---- sealing
+ * ------------------------------------------------------------------------------------
+ */
 
 static enum status note_sealing(struct archive_writer *w, struct err *err)
 {
@@ -348,8 +355,8 @@ static enum status last_member(
 	return rc;
 }
 
-static enum status complete(
-	struct archive_writer *w, struct open_state *o, const char *part, struct err *err)
+static enum status complete(struct archive_writer *w, struct open_state *o,
+	const char *part, struct err *err)
 {
 	enum archive_codec c = w->policy.codec;
 	enum status rc = last_member(w, o, err);
@@ -360,7 +367,8 @@ static enum status complete(
 		rc = err_sys(err, ST_FATAL, "sync %s", part);
 	fault_step("archive-seal-written");
 	if (rc == ST_OK)
-		rc = check_file(w, part, c == ARCHIVE_ZIP ? ARCHIVE_NONE : c, &o->idx, err);
+		rc = check_file(
+			w, part, c == ARCHIVE_ZIP ? ARCHIVE_NONE : c, &o->idx, err);
 	return rc;
 }
 

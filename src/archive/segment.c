@@ -12,13 +12,18 @@
 #include <string.h>
 #include <sys/stat.h>
 
-enum { TEXT_MAX = 64 * 1024, MANIFEST_LINE_MAX = 512, WHAT_MAX = 1024 };
+enum {
+	TEXT_MAX = 64 * 1024,
+	MANIFEST_LINE_MAX = 512,
+	WHAT_MAX = 1024,
+	ZIP_TRIES = 100, /* damaged messages after which the rest is given up */
+};
 
 const char *const tag_names[TAGS] = { "bag-info.txt", "metadata/messages.csv",
 	"manifest-sha256.txt", "tagmanifest-sha256.txt" };
 const char bagit_text[] = "BagIt-Version: 1.0\nTag-File-Character-Encoding: UTF-8\n";
 
-void tagmanifest_text(struct buf *b, unsigned char sha[TAGS][DIGEST])
+void tagmanifest_text(struct buf *b, const struct tag_sums *sums)
 {
 	unsigned char bagit[DIGEST];
 	char hex[2 * DIGEST + 1];
@@ -27,7 +32,8 @@ void tagmanifest_text(struct buf *b, unsigned char sha[TAGS][DIGEST])
 	hash_of(bagit_text, strlen(bagit_text), bagit);
 	buf_addf(b, "%s  bagit.txt\n", text_hex(hex, bagit, DIGEST));
 	for (i = 0; i < TAG_TAGMANIFEST; i++)
-		buf_addf(b, "%s  %s\n", text_hex(hex, sha[i], DIGEST), tag_names[i]);
+		buf_addf(b, "%s  %s\n", text_hex(hex, sums->of[i], DIGEST),
+			tag_names[i]);
 }
 
 void tally_bad(struct tally *t, const char *fmt, ...)
@@ -55,10 +61,9 @@ struct check {
 	size_t pos;
 	uint64_t from, to; /* bytes of the file that are looked at */
 	uint64_t *paths;   /* short hash of each message's path; 0: not seen */
-	unsigned char sha[TAGS][DIGEST];
+	struct tag_sums sums;
 	size_t row; /* of the table that is compared */
 	struct buf line;
-	uint64_t bytes;
 };
 
 static uint64_t path_hash(const char *path)
@@ -109,13 +114,13 @@ static enum status check_message(
 			"%s stands where message %" PRIu32 " should", e->path, r->seq);
 	if (e->size != r->size)
 		return err_set(ck->err, ST_DENIED, EX_DATAERR,
-			"message %" PRIu32 " says it has %" PRIu64 " bytes, its row says %" PRIu64,
+			"message %" PRIu32 " says it has %" PRIu64
+			" bytes, its row says %" PRIu64,
 			r->seq, e->size, r->size);
 	rc = read_entry(ck, s, sha, NULL);
 	if (rc < 0)
 		return rc;
 	ck->paths[ck->pos - 1] = path_hash(path);
-	ck->bytes += r->size;
 	if (memcmp(sha, r->sha, DIGEST) != 0) {
 		tally_bad(ck->t,
 			"%s: message %" PRIu32 " (%s, in bytes %" PRIu64 " to %" PRIu64
@@ -139,7 +144,8 @@ static void check_row(struct check *ck, const char *table, const char *path,
 
 	if (i >= ck->x->n) {
 		if (i == ck->x->n)
-			tally_bad(ck->t, "%s: %s has more lines than there are messages",
+			tally_bad(ck->t,
+				"%s: %s has more lines than there are messages",
 				ck->file, table);
 		return;
 	}
@@ -147,8 +153,8 @@ static void check_row(struct check *ck, const char *table, const char *path,
 	if (!text_unhex(sha, DIGEST, sha_hex) || memcmp(sha, r->sha, DIGEST) != 0 ||
 		(ck->paths[i] && ck->paths[i] != path_hash(path)) ||
 		(size && strtoull(size, NULL, 10) != r->size))
-		tally_bad(ck->t, "%s: %s does not describe message %" PRIu32, ck->file, table,
-			r->seq);
+		tally_bad(ck->t, "%s: %s does not describe message %" PRIu32, ck->file,
+			table, r->seq);
 }
 
 static void rows_end(struct check *ck, const char *table)
@@ -165,13 +171,14 @@ static enum status take_csv_row(void *ctx, char *const f[CSV_COLUMNS], struct er
 
 	(void)err;
 	if (i < ck->x->n && strtoull(f[CSV_SEQ], NULL, 10) != ck->x->rows[i].seq)
-		tally_bad(ck->t, "%s: row %zu of %s is of another message", ck->file, i + 1,
-			tag_names[TAG_CSV]);
+		tally_bad(ck->t, "%s: row %zu of %s is of another message", ck->file,
+			i + 1, tag_names[TAG_CSV]);
 	check_row(ck, tag_names[TAG_CSV], f[CSV_PATH], f[CSV_SHA256], f[CSV_SIZE]);
 	return ST_OK;
 }
 
-static enum status check_csv(struct check *ck, struct entries *s, unsigned char sha[DIGEST])
+static enum status check_csv(
+	struct check *ck, struct entries *s, unsigned char sha[DIGEST])
 {
 	struct hash *h;
 	struct csv csv;
@@ -206,7 +213,8 @@ static enum status take_manifest(struct check *ck, const char *p, size_t n)
 
 		if (p[i] != '\n') {
 			if (!buf_addc(&ck->line, p[i]))
-				return wrong(ck, "manifest-sha256.txt has an endless line");
+				return wrong(
+					ck, "manifest-sha256.txt has an endless line");
 			continue;
 		}
 		s = ck->line.p;
@@ -223,12 +231,16 @@ static enum status check_text(struct check *ck, struct entries *s, enum tag tag)
 {
 	struct buf got = BUF_INIT(TEXT_MAX), want = BUF_INIT(TEXT_MAX);
 	enum status rc = entries_text(s, &got, ck->err);
+	uint64_t bytes = 0;
+	size_t i;
 
-	hash_of(buf_str(&got), got.n, ck->sha[tag]);
+	for (i = 0; i < ck->x->n; i++)
+		bytes += ck->x->rows[i].size;
+	hash_of(buf_str(&got), got.n, ck->sums.of[tag]);
 	if (tag == TAG_INFO)
-		buf_addf(&want, "\nPayload-Oxum: %" PRIu64 ".%zu\n", ck->bytes, ck->x->n);
+		buf_addf(&want, "\nPayload-Oxum: %" PRIu64 ".%zu\n", bytes, ck->x->n);
 	else
-		tagmanifest_text(&want, ck->sha);
+		tagmanifest_text(&want, &ck->sums);
 	if (rc == ST_OK &&
 		(tag == TAG_INFO ? !strstr(buf_str(&got), buf_str(&want))
 				 : strcmp(buf_str(&got), buf_str(&want)) != 0))
@@ -245,14 +257,14 @@ static enum status check_tag(
 	enum status rc;
 
 	if (strcmp(path, tag_names[tag]) != 0)
-		return err_set(ck->err, ST_DENIED, EX_DATAERR, "%s stands where %s should",
-			path, tag_names[tag]);
+		return err_set(ck->err, ST_DENIED, EX_DATAERR,
+			"%s stands where %s should", path, tag_names[tag]);
 	ck->row = 0;
 	switch (tag) {
 	case TAG_CSV:
-		return check_csv(ck, s, ck->sha[tag]);
+		return check_csv(ck, s, ck->sums.of[tag]);
 	case TAG_MANIFEST:
-		rc = read_entry(ck, s, ck->sha[tag], take_manifest);
+		rc = read_entry(ck, s, ck->sums.of[tag], take_manifest);
 		if (rc == ST_OK)
 			rows_end(ck, tag_names[tag]);
 		return rc;
@@ -261,7 +273,8 @@ static enum status check_tag(
 	}
 }
 
-/* ---- entries -------------------------------------------------------------------------- */
+/* ---- entries
+ * -------------------------------------------------------------------------- */
 
 static enum status check_bagit(struct check *ck, struct entries *s, const char *path)
 {
@@ -269,21 +282,23 @@ static enum status check_bagit(struct check *ck, struct entries *s, const char *
 	enum status rc = entries_text(s, &b, ck->err);
 
 	if (rc == ST_OK &&
-		(strcmp(path, "bagit.txt") != 0 || strcmp(buf_str(&b), bagit_text) != 0))
+		(strcmp(path, "bagit.txt") != 0 ||
+			strcmp(buf_str(&b), bagit_text) != 0))
 		rc = wrong(ck, "it does not start with the bagit.txt it should");
 	buf_free(&b);
 	return rc;
 }
 
-static enum status check_entry(struct check *ck, struct entries *s, const struct entry *e)
+static enum status check_entry(
+	struct check *ck, struct entries *s, const struct entry *e)
 {
 	size_t n = strlen(ck->segment), pos = ck->pos;
 	const char *path;
 	enum status rc;
 
 	if (strncmp(e->path, ck->segment, n) != 0 || e->path[n] != '/')
-		return err_set(ck->err, ST_DENIED, EX_DATAERR, "%s does not belong here",
-			e->path);
+		return err_set(ck->err, ST_DENIED, EX_DATAERR,
+			"%s does not belong here", e->path);
 	path = e->path + n + 1;
 	if (pos == 0)
 		rc = check_bagit(ck, s, path);
@@ -305,13 +320,14 @@ static void lost(struct check *ck, size_t end, const char *why)
 		last = n;
 	if (first <= last)
 		tally_bad(ck->t,
-			"%s, bytes %" PRIu64 " to %" PRIu64 ": messages %" PRIu32 " to %" PRIu32
-			" cannot be read: %s",
+			"%s, bytes %" PRIu64 " to %" PRIu64 ": messages %" PRIu32
+			" to %" PRIu32 " cannot be read: %s",
 			ck->file, ck->from, ck->to, ck->x->rows[first - 1].seq,
 			ck->x->rows[last - 1].seq, why);
 	else
-		tally_bad(ck->t, "%s, bytes %" PRIu64 " to %" PRIu64 ": the tables cannot be "
-				 "read: %s",
+		tally_bad(ck->t,
+			"%s, bytes %" PRIu64 " to %" PRIu64 ": the tables cannot be "
+			"read: %s",
 			ck->file, ck->from, ck->to, why);
 }
 
@@ -325,44 +341,66 @@ static enum status drain(struct check *ck, struct unpacker *u)
 	while ((rc = unpacker_next(u, &p, &n, ck->err)) == ST_OK && n)
 		for (i = 0; i < n; i++)
 			if (p[i])
-				return wrong(ck, "something follows the end of the tar");
+				return wrong(
+					ck, "something follows the end of the tar");
 	return rc;
 }
 
-/* Entries of one member (or of a whole zip) up to position end. */
-static enum status check_group(struct check *ck, int fd, enum archive_codec c,
+/* Entries of one member, or of a zip from position ck->pos on, up to end. */
+static enum status run_group(struct check *ck, int fd, enum archive_codec c,
 	uint64_t off, uint64_t len, size_t end)
 {
+	size_t skip = c == ARCHIVE_ZIP ? ck->pos : 0;
 	struct unpacker *u = NULL;
 	struct entries *s = NULL;
-	struct err lost_err = ERR_INIT, *told = ck->err;
 	struct entry e;
 	enum status rc;
 
-	ck->err = &lost_err;
-	ck->from = off;
-	ck->to = off + len - (len > 0);
 	unpacker_open(&u, c, fd, off, len, false);
 	rc = c == ARCHIVE_ZIP ? entries_open_zip(&s, fd, ck->err)
 			      : entries_open(&s, u, ck->err);
-	while (rc == ST_OK && (rc = entries_next(s, &e, ck->err)) == ST_OK)
-		rc = ck->pos < end ? check_entry(ck, s, &e)
-				   : wrong(ck, "it has more entries than it should");
+	while (rc == ST_OK && (rc = entries_next(s, &e, ck->err)) == ST_OK) {
+		if (skip)
+			skip--;
+		else
+			rc = ck->pos < end
+				? check_entry(ck, s, &e)
+				: wrong(ck, "it has more entries than it should");
+	}
 	if (rc == ST_END && ck->pos < end)
 		rc = wrong(ck, "it ends too early");
 	if (rc == ST_END)
 		rc = c == ARCHIVE_ZIP ? ST_OK : drain(ck, u);
-	if (rc == ST_DENIED) {
-		lost(ck, end, lost_err.text);
-		rc = ST_OK;
-	}
-	ck->err = told;
-	if (rc < 0)
-		err_set(told, rc, lost_err.exit, "%s: %s", ck->file, lost_err.text);
-	ck->pos = end;
 	entries_close(&s);
 	unpacker_close(&u);
 	return rc;
+}
+
+/* The same, with damage told. A zip goes on behind a message that is bad. */
+static enum status check_group(struct check *ck, int fd, enum archive_codec c,
+	uint64_t off, uint64_t len, size_t end)
+{
+	struct err why = ERR_INIT, *told = ck->err;
+	unsigned tries = c == ARCHIVE_ZIP ? ZIP_TRIES : 1;
+	enum status rc;
+
+	ck->err = &why;
+	ck->from = off;
+	ck->to = off + len - (len > 0);
+	while ((rc = run_group(ck, fd, c, off, len, end)) == ST_DENIED) {
+		bool one = --tries && ck->pos >= 1 && ck->pos <= ck->x->n;
+		size_t next = one ? ck->pos + 1 : end;
+
+		lost(ck, next, why.text);
+		ck->pos = next;
+		if (!one)
+			break;
+	}
+	ck->err = told;
+	ck->pos = end;
+	if (rc < 0 && rc != ST_DENIED)
+		return err_set(told, rc, why.exit, "%s: %s", ck->file, why.text);
+	return ST_OK;
 }
 
 /* Rows [i, *end) share a member. */
@@ -370,7 +408,8 @@ static size_t group_end(const struct idx *x, size_t i)
 {
 	size_t k = i + 1;
 
-	while (k < x->n && x->rows[k].off == x->rows[i].off && x->rows[k].len == x->rows[i].len)
+	while (k < x->n && x->rows[k].off == x->rows[i].off &&
+		x->rows[k].len == x->rows[i].len)
 		k++;
 	return k;
 }
@@ -378,8 +417,9 @@ static size_t group_end(const struct idx *x, size_t i)
 static void check_gap(struct check *ck, uint64_t from, uint64_t to)
 {
 	if (from != to)
-		tally_bad(ck->t, "%s: the index leaves out or repeats bytes %" PRIu64
-				 " to %" PRIu64,
+		tally_bad(ck->t,
+			"%s: the index leaves out or repeats bytes %" PRIu64
+			" to %" PRIu64,
 			ck->file, from < to ? from : to, (from < to ? to : from) - 1);
 }
 
@@ -474,7 +514,7 @@ enum status segment_tag(struct entries **s, struct unpacker **u, int fd,
 			strcmp(e.path + n + 1, tag) == 0)
 			return ST_OK;
 	if (rc == ST_END)
-		rc = err_set(err, ST_DENIED, EX_DATAERR, "segments/%s%s has no %s", segment,
-			codec_suffix(c), tag);
+		rc = err_set(err, ST_DENIED, EX_DATAERR, "segments/%s%s has no %s",
+			segment, codec_suffix(c), tag);
 	return rc;
 }

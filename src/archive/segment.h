@@ -13,8 +13,12 @@ enum tag { TAG_INFO, TAG_CSV, TAG_MANIFEST, TAG_TAGMANIFEST, TAGS };
 extern const char *const tag_names[TAGS];
 extern const char bagit_text[];
 
-/* What tagmanifest-sha256.txt says; its own slot of sha is not looked at. */
-void tagmanifest_text(struct buf *b, unsigned char sha[TAGS][DIGEST]);
+struct tag_sums {
+	unsigned char of[TAGS][DIGEST];
+};
+
+/* What tagmanifest-sha256.txt says; its own sum is not looked at. */
+void tagmanifest_text(struct buf *b, const struct tag_sums *sums);
 
 /* Findings and counts. */
 struct tally {
@@ -22,7 +26,8 @@ struct tally {
 	void *ctx;
 	uint64_t messages, bytes, damaged;
 };
-void tally_bad(struct tally *t, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+void tally_bad(struct tally *t, const char *fmt, ...)
+	__attribute__((format(printf, 2, 3)));
 
 /*
  * Reads all of a sealed segment by its index and compares each entry with

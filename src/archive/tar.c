@@ -51,7 +51,8 @@ static enum status result(struct tarw *t, bool ok)
 	if (ok)
 		return ST_OK;
 	t->rc = err_set(t->err, ST_FATAL,
-		archive_errno(t->a) == ENOSPC ? EX_IOERR : EX_SOFTWARE, "libarchive: %s",
+		archive_errno(t->a) == ENOSPC ? EX_IOERR : EX_SOFTWARE,
+		"libarchive: %s",
 		archive_error_string(t->a) ? archive_error_string(t->a) : "failed");
 	return t->rc;
 }
@@ -97,8 +98,7 @@ enum status tarw_open_zip(struct tarw **out, int fd, struct err *err)
 	return rc;
 }
 
-enum status tarw_entry(
-	struct tarw *t, const char *path, uint64_t size, struct err *err)
+enum status tarw_entry(struct tarw *t, const char *path, uint64_t size, struct err *err)
 {
 	t->err = err;
 	archive_entry_clear(t->e);
@@ -142,8 +142,6 @@ void tarw_close(struct tarw **tp)
 
 	if (!t)
 		return;
-	if (!t->ended)
-		archive_write_fail(t->a);
 	t->ended = true;
 	archive_write_free(t->a);
 	archive_entry_free(t->e);
@@ -183,8 +181,9 @@ static enum status damaged(struct entries *s, const char *what)
 	/* The unpacker told the cause, and where. */
 	if (s->rc != ST_OK)
 		return s->rc;
-	return err_set(s->err, ST_DENIED, EX_DATAERR, "damaged %s near byte %" PRIu64 ": %s",
-		s->zip ? "zip" : "tar", (uint64_t)archive_read_header_position(s->a), what);
+	return err_set(s->err, ST_DENIED, EX_DATAERR,
+		"damaged %s near byte %" PRIu64 ": %s", s->zip ? "zip" : "tar",
+		(uint64_t)archive_read_header_position(s->a), what);
 }
 
 static struct entries *reader_new(void)
@@ -259,7 +258,8 @@ enum status entries_next(struct entries *s, struct entry *out, struct err *err)
 	if (rc != ARCHIVE_OK)
 		return damaged(s, archive_error_string(s->a));
 	if (!decent(e))
-		return damaged(s, "an entry that is not a plain file with a relative name");
+		return damaged(
+			s, "an entry that is not a plain file with a relative name");
 	out->path = archive_entry_pathname(e);
 	out->size = (uint64_t)archive_entry_size(e);
 	out->at = s->zip ? 0 : (uint64_t)archive_read_header_position(s->a);
@@ -280,7 +280,8 @@ enum status entries_data(struct entries *s, const char **p, size_t *n, struct er
 		rc = archive_read_data_block(s->a, &block, n, &off);
 		if (rc == ARCHIVE_EOF) {
 			*n = 0;
-			return s->got == s->size ? ST_OK : damaged(s, "an entry is too short");
+			return s->got == s->size ? ST_OK
+						 : damaged(s, "an entry is too short");
 		}
 		if (rc != ARCHIVE_OK)
 			return damaged(s, archive_error_string(s->a));

@@ -49,8 +49,7 @@ enum status entries_open_zip(struct entries **out, int fd, struct err *err);
 /* ST_END after the last; ST_DENIED, EX_DATAERR when damaged. */
 enum status entries_next(struct entries *s, struct entry *e, struct err *err);
 /* *n is 0 at the end of the entry, which then was whole. */
-enum status entries_data(
-	struct entries *s, const char **p, size_t *n, struct err *err);
+enum status entries_data(struct entries *s, const char **p, size_t *n, struct err *err);
 /* The whole of a small entry: at most b's ceiling. */
 enum status entries_text(struct entries *s, struct buf *b, struct err *err);
 void entries_close(struct entries **s);

@@ -38,7 +38,8 @@ static bool is_listed(const struct verify *v, const char *name, bool good)
 	return false;
 }
 
-/* ---- files -------------------------------------------------------------------------- */
+/* ---- files --------------------------------------------------------------------------
+ */
 
 static enum status check_line(
 	void *ctx, const char *name, const unsigned char want[DIGEST], struct err *err)
@@ -52,7 +53,8 @@ static enum status check_line(
 	if (hash_file(v->r->dir, name, sha, NULL, &why) < 0)
 		tally_bad(&v->t, "%s is missing or cannot be read: %s", name, why.text);
 	else if (memcmp(sha, want, DIGEST) != 0)
-		tally_bad(&v->t, "%s was changed: its SHA-256 is not that of manifest-sha256.txt",
+		tally_bad(&v->t,
+			"%s was changed: its SHA-256 is not that of manifest-sha256.txt",
 			name);
 	else
 		good = true;
@@ -74,7 +76,8 @@ static void check_manifest(struct verify *v)
 		tally_bad(&v->t, "%s", why.text);
 	for (i = 0; rc == ST_OK && i < N_ELEMENTS(always); i++)
 		if (!is_listed(v, always[i], false))
-			tally_bad(&v->t, "manifest-sha256.txt has no line for %s", always[i]);
+			tally_bad(&v->t, "manifest-sha256.txt has no line for %s",
+				always[i]);
 }
 
 /* Files that nobody vouches for, and numbers that are left out. */
@@ -109,19 +112,22 @@ static enum status check_extra(struct verify *v, struct err *err)
 	return ST_OK;
 }
 
-/* ---- segments ------------------------------------------------------------------------- */
+/* ---- segments
+ * ------------------------------------------------------------------------- */
 
 static void check_order(struct verify *v, const char *segment, const struct idx *x)
 {
 	uint64_t first = x->rows[0].seq;
 
 	if (first > v->next)
-		tally_bad(&v->t, "messages %" PRIu64 " to %" PRIu64
-				 " are missing before segment %s",
+		tally_bad(&v->t,
+			"messages %" PRIu64 " to %" PRIu64
+			" are missing before segment %s",
 			v->next, first - 1, segment);
 	else if (first < v->next)
-		tally_bad(&v->t, "segment %s begins with message %" PRIu64
-				 ", but %" PRIu64 " should come",
+		tally_bad(&v->t,
+			"segment %s begins with message %" PRIu64 ", but %" PRIu64
+			" should come",
 			segment, first, v->next);
 	v->next = first + x->n;
 }
@@ -188,7 +194,8 @@ static enum status check_segments(
 
 	for (i = 0; rc == ST_OK && i < r->sealed_n; i++) {
 		for (no++; no < r->sealed[i].no; no++)
-			tally_bad(&v->t, "segment %s-%06u is missing", r->policy.slug, no);
+			tally_bad(&v->t, "segment %s-%06u is missing", r->policy.slug,
+				no);
 		rc = check_sealed(v, &r->sealed[i], out, err);
 	}
 	if (rc == ST_OK && r->has_open) {
@@ -218,7 +225,8 @@ enum status archive_verify(struct archive_reader *r, struct archive_check *out,
 	free(v.list);
 	if (rc == ST_OK && out->damaged)
 		rc = err_set(err, ST_DENIED, EX_DATAERR,
-			"the archive is damaged in %" PRIu64 " places: put the files named back "
+			"the archive is damaged in %" PRIu64
+			" places: put the files named back "
 			"from a copy; the other messages are good",
 			out->damaged);
 	return rc;

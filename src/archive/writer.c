@@ -6,10 +6,7 @@
 #include <popferry/fault.h>
 #include <popferry/fs.h>
 #include <popferry/mem.h>
-#include <popferry/text.h>
 
-#include <dirent.h>
-#include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
 #include <stdlib.h>
@@ -19,27 +16,29 @@
 #include <zlib.h>
 
 enum {
-	HEADERS_MAX = 64 * 1024,     /* tar headers past the end of a full member */
-	LOG_FLUSH = 1024 * 1024,     /* records kept in memory */
+	HEADERS_MAX = 64 * 1024, /* tar headers past the end of a full member */
+	LOG_FLUSH = 1024 * 1024, /* records kept in memory */
 	LOG_MAX = LOG_FLUSH + 2 * CSV_ROW_MAX,
 	SCRATCH = 128 * 1024,
 	PATH_MAX_BYTES = 512,
 };
 
-enum status writer_open_file(int *fd, int dir, const char *name, int flags, struct err *err)
+enum status writer_open_file(
+	int *fd, int dir, const char *name, int flags, struct err *err)
 {
 	*fd = openat(dir, name, flags | O_CLOEXEC | O_NOFOLLOW, 0600);
 	return *fd < 0 ? err_sys(err, ST_FATAL, "open %s", name) : ST_OK;
 }
 
-static void close_fd(int *fd)
+void writer_close_fd(int *fd)
 {
 	if (*fd >= 0)
 		close(*fd);
 	*fd = -1;
 }
 
-/* ---- the open segment ---------------------------------------------------------------- */
+/* ---- the open segment
+ * ---------------------------------------------------------------- */
 
 /* Where tar bytes go. */
 static enum status take_tar(void *ctx, const void *p, size_t n, struct err *err)
@@ -77,9 +76,9 @@ void segment_free(struct archive_writer *w)
 		return;
 	tarw_close(&g->tar);
 	packer_drop(&g->pack);
-	close_fd(&g->log);
-	close_fd(&g->part);
-	close_fd(&g->rest);
+	writer_close_fd(&g->log);
+	writer_close_fd(&g->part);
+	writer_close_fd(&g->rest);
 	buf_free(&g->raw);
 	buf_free(&g->log_new);
 	free(g);
@@ -100,7 +99,8 @@ static enum status segment_start(struct archive_writer *w, struct err *err)
 	segment_new(w, w->last_no + 1, w->last_seq + 1);
 	g = w->seg;
 	file_name(name, g->name, ".log");
-	rc = writer_open_file(&g->log, w->opendir, name, O_RDWR | O_CREAT | O_EXCL, err);
+	rc = writer_open_file(
+		&g->log, w->opendir, name, O_RDWR | O_CREAT | O_EXCL, err);
 	g->names_new = true;
 	commit_begin(&g->log_new, &w->policy, g->no, g->first);
 	file_name(path, g->name, "/bagit.txt");
@@ -123,7 +123,8 @@ static enum status member_begin(
 
 	if (g->part < 0) {
 		file_name(name, g->name, codec_open_suffix(w->policy.codec));
-		rc = writer_open_file(&g->part, w->opendir, name, O_RDWR | O_CREAT | O_EXCL, err);
+		rc = writer_open_file(
+			&g->part, w->opendir, name, O_RDWR | O_CREAT | O_EXCL, err);
 		g->names_new = true;
 	}
 	if (rc < 0)
@@ -146,7 +147,7 @@ static enum status member_end(struct open_segment *g, uint64_t raw_len, struct e
 	g->members++;
 	buf_clear(&g->raw);
 	g->rest_len = 0;
-	close_fd(&g->rest);
+	writer_close_fd(&g->rest);
 	return ST_OK;
 }
 
@@ -158,7 +159,8 @@ enum status segment_member(struct archive_writer *w, struct err *err)
 	return rc == ST_OK && n ? member_end(w->seg, n, err) : rc;
 }
 
-/* ---- put ------------------------------------------------------------------------------- */
+/* ---- put
+ * ------------------------------------------------------------------------------- */
 
 static enum status copy_body(struct tarw *tar, const struct message *m, struct err *err)
 {
@@ -168,7 +170,8 @@ static enum status copy_body(struct tarw *tar, const struct message *m, struct e
 	size_t n;
 	enum status rc;
 
-	while ((rc = body_read(m->body, off, scratch, SCRATCH, &p, &n, err)) == ST_OK && n) {
+	while ((rc = body_read(m->body, off, scratch, SCRATCH, &p, &n, err)) == ST_OK &&
+		n) {
 		rc = tarw_data(tar, p, n, err);
 		if (rc < 0)
 			break;
@@ -176,7 +179,8 @@ static enum status copy_body(struct tarw *tar, const struct message *m, struct e
 	}
 	if (rc == ST_OK && off != m->facts.size)
 		rc = err_set(err, ST_FATAL, EX_SOFTWARE,
-			"a message of %" PRIu64 " bytes gave %" PRIu64, m->facts.size, off);
+			"a message of %" PRIu64 " bytes gave %" PRIu64, m->facts.size,
+			off);
 	free(scratch);
 	return rc;
 }
@@ -234,8 +238,9 @@ static bool segment_full(const struct archive_writer *w)
 {
 	const struct open_segment *g = w->seg;
 
-	return g && (g->part_len >= w->segment_bytes ||
-			    g->next - g->first >= w->segment_messages);
+	return g &&
+		(g->part_len >= w->segment_bytes ||
+			g->next - g->first >= w->segment_messages);
 }
 
 static enum status broken(struct err *err)
@@ -280,7 +285,8 @@ enum status archive_put(struct archive_writer *w, const struct message *m,
 		return broken(err);
 	if (w->seg ? w->seg->next > SEQ_MAX : w->last_seq >= SEQ_MAX)
 		return err_set(err, ST_DENIED, EX_CANTCREAT,
-			"the archive is full: it has %" PRIu64 " messages; begin a new one",
+			"the archive is full: it has %" PRIu64
+			" messages; begin a new one",
 			SEQ_MAX);
 	/* Borders must not depend on when somebody commits. */
 	if (segment_full(w))
@@ -291,7 +297,8 @@ enum status archive_put(struct archive_writer *w, const struct message *m,
 	return rc;
 }
 
-/* ---- commit ------------------------------------------------------------------------------ */
+/* ---- commit
+ * ------------------------------------------------------------------------------ */
 
 enum status writer_sync_file(int fd, const char *what, struct err *err)
 {
@@ -309,11 +316,13 @@ static enum status write_rest(struct archive_writer *w, struct err *err)
 		return ST_OK;
 	if (g->rest < 0) {
 		rest_name(name, g->name, g->members + 1);
-		rc = writer_open_file(&g->rest, w->opendir, name, O_RDWR | O_CREAT | O_EXCL, err);
+		rc = writer_open_file(
+			&g->rest, w->opendir, name, O_RDWR | O_CREAT | O_EXCL, err);
 		g->names_new = true;
 	}
 	if (rc == ST_OK)
-		rc = fs_write(g->rest, g->raw.p + g->rest_len, g->raw.n - g->rest_len, err);
+		rc = fs_write(
+			g->rest, g->raw.p + g->rest_len, g->raw.n - g->rest_len, err);
 	if (rc == ST_OK)
 		rc = writer_sync_file(g->rest, ".rest", err);
 	g->rest_len = g->raw.n;
@@ -354,7 +363,8 @@ enum status segment_commit(struct archive_writer *w, struct err *err)
 	fault_step("archive-rest");
 	if (rc < 0)
 		return rc;
-	crc = (uint32_t)crc32(0, (const unsigned char *)buf_str(&g->raw), (uInt)g->raw.n);
+	crc = (uint32_t)crc32(
+		0, (const unsigned char *)buf_str(&g->raw), (uInt)g->raw.n);
 	commit_done(&g->log_new, g->part_len, g->members, g->raw.n, crc, g->next);
 	rc = write_log(g, err);
 	fault_step("archive-log");
@@ -399,7 +409,8 @@ enum status archive_seal(struct archive_writer *w, struct err *err)
 	return rc;
 }
 
-/* ---- find -------------------------------------------------------------------------------- */
+/* ---- find
+ * -------------------------------------------------------------------------------- */
 
 static enum status load_find(struct archive_writer *w, struct err *err)
 {
@@ -456,159 +467,4 @@ enum status archive_find(struct archive_writer *w, const struct archive_entry *e
 void archive_claim(struct archive_writer *w, uint64_t seq)
 {
 	find_claim(w->find, seq);
-}
-
-/* ---- open and close -------------------------------------------------------------------------- */
-
-/* Calls it "no" when the directory holds a name that ours() does not know. */
-static bool only_ours(int dir, const char *name, bool (*ours)(const char *name))
-{
-	int fd = openat(dir, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	DIR *d = fd < 0 ? NULL : fdopendir(fd);
-	bool rc = true;
-	struct dirent *e;
-
-	if (!d) {
-		close_fd(&fd);
-		return errno == ENOENT;
-	}
-	while (rc && (e = readdir(d)))
-		rc = strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0 ||
-			ours(e->d_name);
-	closedir(d);
-	return rc;
-}
-
-static bool ours_top(const char *name)
-{
-	return strcmp(name, "open") == 0 || strcmp(name, "segments") == 0 ||
-		strcmp(name, "README.txt") == 0 || text_starts(name, ".README.txt.") ||
-		text_starts(name, ".archive.json.");
-}
-
-static bool ours_open(const char *name)
-{
-	return strcmp(name, "lock") == 0;
-}
-
-static bool ours_segments(const char *name)
-{
-	(void)name;
-	return false;
-}
-
-/* A directory without archive.json may hold only what making one begins with. */
-static enum status check_foreign(int dir, const char *path, struct err *err)
-{
-	if (!only_ours(dir, ".", ours_top))
-		return err_set(err, ST_DENIED, EX_DATAERR,
-			"%s is no archive (it has no archive.json, but other files): name an "
-			"empty or a new directory",
-			path);
-	if (!only_ours(dir, "open", ours_open) || !only_ours(dir, "segments", ours_segments))
-		return err_set(err, ST_DENIED, EX_DATAERR,
-			"archive.json is gone, but there are messages: put it back from a copy "
-			"of the archive");
-	return ST_OK;
-}
-
-static enum status open_sub(int *out, int dir, const char *name, struct err *err)
-{
-	if (mkdirat(dir, name, 0700) < 0 && errno != EEXIST)
-		return err_sys(err, ST_FATAL, "make directory %s", name);
-	*out = openat(dir, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-	return *out < 0 ? err_sys(err, ST_FATAL, "open directory %s", name) : ST_OK;
-}
-
-static enum status load_or_make(
-	struct archive_writer *w, const struct archive_config *cfg, struct err *err)
-{
-	enum status rc = policy_load(&w->policy, w->dir, err);
-
-	if (rc == ST_OK && cfg->codec_given && cfg->codec != w->policy.codec)
-		return err_set(err, ST_DENIED, EX_USAGE,
-			"the archive is of codec %s, not %s: leave --codec out, or begin a new "
-			"archive",
-			archive_codec_name(w->policy.codec), archive_codec_name(cfg->codec));
-	if (rc != ST_END)
-		return rc;
-	rc = policy_make(&w->policy, w->dir, cfg, err);
-	fault_step("archive-made");
-	return rc;
-}
-
-static enum status open_all(
-	struct archive_writer *w, const struct archive_config *cfg, struct err *err)
-{
-	enum status rc = fs_open_dir(&w->dir, cfg->path, err);
-
-	if (rc == ST_OK && faccessat(w->dir, "archive.json", F_OK, 0) < 0)
-		rc = check_foreign(w->dir, cfg->path, err);
-	if (rc == ST_OK)
-		rc = open_sub(&w->opendir, w->dir, "open", err);
-	if (rc == ST_OK)
-		rc = open_sub(&w->segdir, w->dir, "segments", err);
-	if (rc == ST_OK)
-		rc = fs_lock(&w->lock, w->opendir, "lock", err);
-	if (rc == ST_OK)
-		rc = load_or_make(w, cfg, err);
-	if (rc < 0)
-		return rc;
-	w->segment_bytes = cfg->segment_bytes ? cfg->segment_bytes
-					      : w->policy.segment_bytes;
-	w->segment_messages = cfg->segment_messages ? cfg->segment_messages
-						    : w->policy.segment_messages;
-	if (w->segment_messages > SEGMENT_MESSAGES_MAX)
-		w->segment_messages = SEGMENT_MESSAGES_MAX;
-	rc = writer_recover(w, err);
-	/* A sealed segment without it is a finding for verify. */
-	if (rc == ST_OK && w->last_no == 0 &&
-		faccessat(w->dir, "manifest-sha256.txt", F_OK, 0) < 0)
-		rc = manifest_update(w->dir, w->segdir, &w->policy, err);
-	return rc;
-}
-
-enum status archive_open(
-	struct archive_writer **out, const struct archive_config *cfg, struct err *err)
-{
-	struct archive_writer *w = xcalloc(1, sizeof(*w));
-	struct buf source = BUF_INIT(SOURCE_MAX);
-	enum status rc;
-
-	w->dir = w->opendir = w->segdir = w->lock = -1;
-	find_new(&w->find);
-	if (cfg->source) {
-		text_clean_add(&source, cfg->source, strlen(cfg->source));
-		w->source = buf_take(&source);
-	}
-	rc = open_all(w, cfg, err);
-	if (rc < 0) {
-		err_note(err, "archive %s", cfg->path);
-		archive_close(&w);
-	}
-	*out = w;
-	return rc;
-}
-
-const char *archive_id(const struct archive_writer *w)
-{
-	return w->policy.id;
-}
-
-void archive_close(struct archive_writer **wp)
-{
-	struct archive_writer *w = *wp;
-
-	if (!w)
-		return;
-	segment_free(w);
-	find_free(&w->find);
-	idx_free(&w->fresh);
-	free(w->source);
-	close_fd(&w->segdir);
-	close_fd(&w->opendir);
-	close_fd(&w->dir);
-	close_fd(&w->lock);
-	free(w);
-	*wp = NULL;
 }

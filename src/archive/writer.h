@@ -16,14 +16,14 @@ struct open_segment {
 	int log, part, rest;  /* -1 until there is such a file */
 	struct tarw *tar;
 	uint64_t part_len;
-	unsigned members;   /* whole ones */
-	uint64_t raw_at;    /* tar bytes in whole members */
-	struct buf raw;     /* tar bytes of the member under way */
+	unsigned members;    /* whole ones */
+	uint64_t raw_at;     /* tar bytes in whole members */
+	struct buf raw;      /* tar bytes of the member under way */
 	struct packer *pack; /* takes tar bytes instead of raw, to finish a member */
-	size_t rest_len;    /* how much of raw is in .rest */
-	unsigned rest_no;   /* the member .rest is of */
-	struct buf log_new; /* records not yet written */
-	uint64_t put;       /* messages since the last commit */
+	size_t rest_len;     /* how much of raw is in .rest */
+	unsigned rest_no;    /* the member .rest is of */
+	struct buf log_new;  /* records not yet written */
+	uint64_t put;        /* messages since the last commit */
 	bool part_new, names_new; /* something to sync */
 	bool sealing;             /* the log says so */
 };
@@ -49,8 +49,10 @@ void segment_free(struct archive_writer *w);
 /* Ends the member under way: raw goes to .part. */
 enum status segment_member(struct archive_writer *w, struct err *err);
 enum status segment_commit(struct archive_writer *w, struct err *err);
+void writer_close_fd(int *fd);
 enum status writer_sync_file(int fd, const char *what, struct err *err);
-enum status writer_open_file(int *fd, int dir, const char *name, int flags, struct err *err);
+enum status writer_open_file(
+	int *fd, int dir, const char *name, int flags, struct err *err);
 
 /* recover.c: brings open/ to the state of the last commit. */
 enum status writer_recover(struct archive_writer *w, struct err *err);

@@ -1,0 +1,170 @@
+/* open.c: an archive is made or opened, locked, recovered; and let go. */
+#include "writer.h"
+
+#include <popferry/fault.h>
+#include <popferry/fs.h>
+#include <popferry/mem.h>
+#include <popferry/text.h>
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+/* Calls it "no" when the directory holds a name that ours() does not know. */
+static bool only_ours(int dir, const char *name, bool (*ours)(const char *name))
+{
+	int fd = openat(dir, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	DIR *d = fd < 0 ? NULL : fdopendir(fd);
+	bool rc = true;
+	struct dirent *e;
+
+	if (!d) {
+		writer_close_fd(&fd);
+		return errno == ENOENT;
+	}
+	while (rc && (e = readdir(d)))
+		rc = strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0 ||
+			ours(e->d_name);
+	closedir(d);
+	return rc;
+}
+
+static bool ours_top(const char *name)
+{
+	return strcmp(name, "open") == 0 || strcmp(name, "segments") == 0 ||
+		strcmp(name, "README.txt") == 0 || text_starts(name, ".README.txt.") ||
+		text_starts(name, ".archive.json.");
+}
+
+static bool ours_open(const char *name)
+{
+	return strcmp(name, "lock") == 0;
+}
+
+static bool ours_segments(const char *name)
+{
+	(void)name;
+	return false;
+}
+
+/* A directory without archive.json may hold only what making one begins with. */
+static enum status check_foreign(int dir, const char *path, struct err *err)
+{
+	if (!only_ours(dir, ".", ours_top))
+		return err_set(err, ST_DENIED, EX_DATAERR,
+			"%s is no archive (it has no archive.json, but other files): name an "
+			"empty or a new directory",
+			path);
+	if (!only_ours(dir, "open", ours_open) ||
+		!only_ours(dir, "segments", ours_segments))
+		return err_set(err, ST_DENIED, EX_DATAERR,
+			"archive.json is gone, but there are messages: put it back from a copy "
+			"of the archive");
+	return ST_OK;
+}
+
+static enum status open_sub(int *out, int dir, const char *name, struct err *err)
+{
+	if (mkdirat(dir, name, 0700) < 0 && errno != EEXIST)
+		return err_sys(err, ST_FATAL, "make directory %s", name);
+	*out = openat(dir, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	return *out < 0 ? err_sys(err, ST_FATAL, "open directory %s", name) : ST_OK;
+}
+
+static enum status load_or_make(
+	struct archive_writer *w, const struct archive_config *cfg, struct err *err)
+{
+	enum status rc = policy_load(&w->policy, w->dir, err);
+
+	if (rc == ST_OK && cfg->codec_given && cfg->codec != w->policy.codec)
+		return err_set(err, ST_DENIED, EX_USAGE,
+			"the archive is of codec %s, not %s: leave --codec out, or begin a new "
+			"archive",
+			archive_codec_name(w->policy.codec),
+			archive_codec_name(cfg->codec));
+	if (rc != ST_END)
+		return rc;
+	rc = policy_make(&w->policy, w->dir, cfg, err);
+	fault_step("archive-made");
+	return rc;
+}
+
+static enum status open_all(
+	struct archive_writer *w, const struct archive_config *cfg, struct err *err)
+{
+	enum status rc = fs_open_dir(&w->dir, cfg->path, err);
+
+	if (rc == ST_OK && faccessat(w->dir, "archive.json", F_OK, 0) < 0)
+		rc = check_foreign(w->dir, cfg->path, err);
+	if (rc == ST_OK)
+		rc = open_sub(&w->opendir, w->dir, "open", err);
+	if (rc == ST_OK)
+		rc = open_sub(&w->segdir, w->dir, "segments", err);
+	if (rc == ST_OK)
+		rc = fs_lock(&w->lock, w->opendir, "lock", err);
+	if (rc == ST_OK)
+		rc = load_or_make(w, cfg, err);
+	if (rc < 0)
+		return rc;
+	w->segment_bytes = cfg->segment_bytes ? cfg->segment_bytes
+					      : w->policy.segment_bytes;
+	w->segment_messages = cfg->segment_messages ? cfg->segment_messages
+						    : w->policy.segment_messages;
+	if (w->segment_messages > SEGMENT_MESSAGES_MAX)
+		w->segment_messages = SEGMENT_MESSAGES_MAX;
+	rc = writer_recover(w, err);
+	/* A sealed segment without it is a finding for verify. */
+	if (rc == ST_OK && w->last_no == 0 &&
+		faccessat(w->dir, "manifest-sha256.txt", F_OK, 0) < 0)
+		rc = manifest_update(w->dir, w->segdir, &w->policy, err);
+	return rc;
+}
+
+enum status archive_open(
+	struct archive_writer **out, const struct archive_config *cfg, struct err *err)
+{
+	struct archive_writer *w = xcalloc(1, sizeof(*w));
+	struct buf source = BUF_INIT(SOURCE_MAX);
+	enum status rc;
+
+	w->dir = w->opendir = w->segdir = w->lock = -1;
+	find_new(&w->find);
+	if (cfg->source) {
+		text_clean_add(&source, cfg->source, strlen(cfg->source));
+		w->source = buf_take(&source);
+	}
+	rc = open_all(w, cfg, err);
+	if (rc < 0) {
+		err_note(err, "archive %s", cfg->path);
+		archive_close(&w);
+	}
+	*out = w;
+	return rc;
+}
+
+const char *archive_id(const struct archive_writer *w)
+{
+	return w->policy.id;
+}
+
+void archive_close(struct archive_writer **wp)
+{
+	struct archive_writer *w = *wp;
+
+	if (!w)
+		return;
+	segment_free(w);
+	find_free(&w->find);
+	idx_free(&w->fresh);
+	free(w->source);
+	writer_close_fd(&w->segdir);
+	writer_close_fd(&w->opendir);
+	writer_close_fd(&w->dir);
+	writer_close_fd(&w->lock);
+	free(w);
+	*wp = NULL;
+}
