@@ -49,6 +49,17 @@ struct engine;
 void engine_new(struct engine **out, const struct job *job, const struct log *log);
 void engine_free(struct engine **e);
 
+/*
+ * How patient it is, in milliseconds; 0: as usual. For tests, which have no
+ * time. Before engine_run() only.
+ */
+struct pace {
+	int backoff_ms; /* before the second try; then twice as long each time */
+	int settle_ms;  /* what a server gets to show what it took (quirk Q111) */
+	int grace_ms;   /* from a stop to cutting the destinations off */
+};
+void engine_pace(struct engine *e, const struct pace *pace);
+
 /* Runs the job to its end. The same as out->exit is returned. */
 int engine_run(struct engine *e, struct outcome *out);
 

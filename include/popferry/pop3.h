@@ -121,6 +121,9 @@ struct pop3_listing {
 };
 enum status pop3_list(struct pop3 *p, struct pop3_listing *out, struct err *err);
 
+/* Gives the memory of the last listing back; it is void then. */
+void pop3_forget(struct pop3 *p);
+
 /*
  * Announces that these messages are wanted next, in this order (numbers and
  * expected sizes); may be called again. RETR goes out when the window has room.

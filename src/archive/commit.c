@@ -397,7 +397,8 @@ enum status open_state_read(
 	}
 	if (rc == ST_OK && s.at < s.end && commits_after(&s) == 2)
 		rc = damaged(err, o->log_len);
-	place(&sr);
+	if (rc == ST_OK)
+		place(&sr);
 	if (rc == ST_OK && o->idx.n == 0)
 		rc = ST_END;
 	if (rc != ST_OK)

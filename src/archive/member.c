@@ -19,14 +19,14 @@ enum {
 	GZ_WRAP = 15 + 16, /* window 2^15, gzip header */
 	GZ_OS_UNKNOWN = 255,
 	ZST_LEVEL = 3,
-	ZST_WINDOW = 23,     /* written: 8 MiB, so that memory stays small */
+	ZST_WINDOW = 22, /* written: the size of a member, so that memory stays small */
 	ZST_READ_MAX = 27,   /* read: what plain tools accept */
 	MARKS_MAX = 1 << 20, /* more members than a segment can have */
 };
 
 uint64_t member_bytes(enum archive_codec c)
 {
-	return (c == ARCHIVE_ZST ? 16u : 1u) * 1024u * 1024u;
+	return (c == ARCHIVE_ZST ? 4u : 1u) * 1024u * 1024u;
 }
 
 /* ---- packing ---------------------------------------------------------------- */
@@ -63,7 +63,6 @@ static void begin_zst(struct packer *p, uint64_t raw)
 		abort();
 	bad |= ZSTD_CCtx_setParameter(p->zst, ZSTD_c_compressionLevel, ZST_LEVEL);
 	bad |= ZSTD_CCtx_setParameter(p->zst, ZSTD_c_windowLog, ZST_WINDOW);
-	bad |= ZSTD_CCtx_setParameter(p->zst, ZSTD_c_enableLongDistanceMatching, 1);
 	bad |= ZSTD_CCtx_setParameter(p->zst, ZSTD_c_checksumFlag, 1);
 	/* The size makes the window no larger than the member, and stands in the
 	 * frame for readers. */

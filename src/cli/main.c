@@ -4,6 +4,7 @@
 
 #include "cli.h"
 
+#include <malloc.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -156,6 +157,9 @@ int main(int argc, char **argv)
 	/* A core file would hold passwords and mail. */
 	setrlimit(RLIMIT_CORE, &none);
 	signal(SIGPIPE, SIG_IGN);
+	/* Freed buffers go back to the system: memory shall not grow with a mailbox. */
+	mallopt(M_ARENA_MAX, 1);
+	mallopt(M_MMAP_THRESHOLD, 128 * 1024);
 	umask(077);
 	if (argc < 2)
 		return usage("which command?", NULL);

@@ -19,8 +19,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { SETTLE_MS = 2000 };
-
 /* ---- slots: a sink and its session -------------------------------------------- */
 
 void slot_close(struct engine *e, struct slot *s)
@@ -131,9 +129,11 @@ static void fill_delivery(struct engine *e, struct parcel *p, size_t k)
 	};
 }
 
-static int64_t settle_ms(const struct slot *s)
+static int64_t settle_ms(const struct engine *e, const struct slot *s)
 {
-	return s->end->imap.settle ? (int64_t)s->end->imap.settle * 1000 : SETTLE_MS;
+	if (s->end->imap.settle)
+		return (int64_t)s->end->imap.settle * 1000;
+	return e->pace.settle_ms;
 }
 
 /* From where to look for it in slot k, or not at all. */
@@ -156,7 +156,7 @@ static enum status decide_look(struct engine *e, struct parcel *p, size_t k,
 			text_clean(p->run->verdict.folder,
 				sizeof(p->run->verdict.folder), folder, strlen(folder));
 		free(folder);
-		left = settle_ms(s) - (clock_utc() - since) * 1000;
+		left = settle_ms(e, s) - (clock_utc() - since) * 1000;
 		p->run->look[k] = rc == ST_OK;
 		p->run->from[k] = (struct sink_floor){ from.generation, from.number,
 			false };
@@ -440,7 +440,7 @@ static void doubt_all(struct engine *e, size_t k, struct parcel **v, size_t n)
 		}
 		if (d->outcome == DELIVERY_PENDING && v[i]->run->sent[k]) {
 			v[i]->run->look[k] = true;
-			v[i]->run->patience[k] = clock_ms() + settle_ms(s);
+			v[i]->run->patience[k] = clock_ms() + settle_ms(e, s);
 		}
 		v[i]->run->sent[k] = false;
 	}

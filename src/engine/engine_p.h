@@ -21,11 +21,14 @@ enum {
 	BATCH_COUNT = 200,    /* messages in one journal transaction */
 	LINGER_MS = 200,      /* a batch waits so long for company */
 	AHEAD = 4000,         /* messages announced to the source */
-	STOP_GRACE_MS = 8000, /* from a stop to cutting the sinks off */
+	/* Of struct pace. */
+	BACKOFF_MS = 500,
+	SETTLE_MS = 2000,
+	GRACE_MS = 8000,
 };
-#define BATCH_BYTES (16ULL * 1024 * 1024)
-#define QUEUE_BYTES (16ULL * 1024 * 1024)
-#define SPOOL_BYTES (8UL * 1024 * 1024)
+#define BATCH_BYTES (8ULL * 1024 * 1024)
+#define QUEUE_BYTES (3ULL * 1024 * 1024)
+#define SPOOL_BYTES (6UL * 1024 * 1024)
 
 /* ---- tasks: the run's account of every listed message (tasks.c) ------------ */
 
@@ -161,6 +164,7 @@ struct engine {
 	uint64_t stored_bytes, collisions;
 	bool source_cautious;
 	bool limited; /* --limit left messages out */
+	struct pace pace;
 
 	atomic_bool stop;
 	int stop_fd; /* an eventfd: engine_stop() writes to it */

@@ -35,7 +35,7 @@ struct pump {
 	struct err err;
 };
 
-enum { QUEUE_COUNT = 1000 };
+enum { QUEUE_COUNT = 400 };
 
 void parcel_free(struct parcel *p)
 {

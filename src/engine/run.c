@@ -23,6 +23,7 @@ void engine_new(struct engine **out, const struct job *job, const struct log *lo
 	e->job = job;
 	e->fields[0] = LOG_S("job", job->name);
 	e->log = (struct log){ log, e->fields, 1 };
+	e->pace = (struct pace){ BACKOFF_MS, SETTLE_MS, GRACE_MS };
 	e->dirfd = e->lockfd = -1;
 	e->stop_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	pthread_mutex_init(&e->lock, NULL);
@@ -52,6 +53,16 @@ void engine_free(struct engine **ep)
 	pthread_mutex_destroy(&e->lock);
 	free(e);
 	*ep = NULL;
+}
+
+void engine_pace(struct engine *e, const struct pace *pace)
+{
+	if (pace->backoff_ms)
+		e->pace.backoff_ms = pace->backoff_ms;
+	if (pace->settle_ms)
+		e->pace.settle_ms = pace->settle_ms;
+	if (pace->grace_ms)
+		e->pace.grace_ms = pace->grace_ms;
 }
 
 void engine_stop(struct engine *e)
@@ -90,7 +101,7 @@ void engine_sleep(struct engine *e, int64_t ms)
 void engine_backoff(struct engine *e, unsigned n, int asked_ms, const struct err *why,
 	const char *side)
 {
-	int64_t ms = asked_ms > 0 ? asked_ms : 500LL << (n > 1 ? n - 1 : 0);
+	int64_t ms = asked_ms > 0 ? asked_ms : (int64_t)e->pace.backoff_ms << (n > 1 ? n - 1 : 0);
 
 	log_warn(&e->log, "trying-again", LOG_S("side", side), LOG_U("try", n),
 		LOG_U("wait_ms", (uint64_t)ms), LOG_S("reason", why->text));
@@ -122,7 +133,7 @@ static void *watch(void *arg)
 	over = !e->watching;
 	pthread_mutex_unlock(&e->lock);
 	/* What is in flight may settle, but not for ever. */
-	for (until = clock_ms() + STOP_GRACE_MS; !over && clock_ms() < until;) {
+	for (until = clock_ms() + e->pace.grace_ms; !over && clock_ms() < until;) {
 		clock_sleep(50);
 		pthread_mutex_lock(&e->lock);
 		over = !e->watching;

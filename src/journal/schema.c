@@ -208,7 +208,7 @@ static enum status set_up(struct journal *j, struct err *err)
 	free(mode);
 	if (rc == ST_OK)
 		rc = tell(j, "PRAGMA synchronous = FULL", err);
-	return rc == ST_OK ? tell(j, "PRAGMA cache_size = -8192", err) : rc;
+	return rc == ST_OK ? tell(j, "PRAGMA cache_size = -2048", err) : rc;
 }
 
 /*

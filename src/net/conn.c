@@ -183,6 +183,7 @@ void conn_guard(struct conn *c, bool on)
 {
 	c->guard = on;
 	c->depth = 0;
+	c->announcing = false;
 }
 
 void conn_secret(struct conn *c, bool on)
@@ -197,25 +198,55 @@ void conn_quiet(struct conn *c, bool on)
 	c->quiet = on;
 }
 
+static bool nests_too_deep(struct conn *c, char ch)
+{
+	if (ch == '\n')
+		c->depth = 0;
+	else if (ch == ')' && c->depth)
+		c->depth--;
+	return ch == '(' && ++c->depth > GUARD_DEPTH;
+}
+
+/*
+ * At the end of "... {1234}": does it announce more than may still come?
+ * libetpan takes memory for all of it before a byte has come.
+ */
+static bool announces_too_much(struct conn *c, char ch)
+{
+	uint64_t left = c->budget == UINT64_MAX ? UINT64_MAX : c->budget + c->in_n;
+
+	if (ch == '{') {
+		c->announcing = true;
+		c->announced = 0;
+	} else if (ch >= '0' && ch <= '9') {
+		if (c->announced <= UINT32_MAX)
+			c->announced = c->announced * 10 + (uint64_t)(ch - '0');
+	} else if (ch == '\n' && c->announcing) {
+		c->announcing = false;
+		return c->announced > left;
+	} else if (!strchr("}\r", ch)) {
+		c->announcing = false;
+	}
+	return false;
+}
+
 bool conn_guarded(struct conn *c, const char *p, size_t n)
 {
 	size_t i;
 
-	if (!c->guard)
-		return true;
-	for (i = 0; i < n; i++) {
-		if (p[i] == '\n')
-			c->depth = 0;
-		else if (p[i] == ')' && c->depth)
-			c->depth--;
-		else if (p[i] == '(' && ++c->depth > GUARD_DEPTH)
-			break;
+	for (i = 0; c->guard && i < n; i++) {
+		if (nests_too_deep(c, p[i]))
+			conn_fail(c, ST_DENIED, EX_PROTOCOL,
+				"sent more than %d nested parentheses in one line",
+				GUARD_DEPTH);
+		else if (announces_too_much(c, p[i]))
+			conn_fail(c, ST_DENIED, EX_PROTOCOL,
+				"announced a longer answer than is accepted");
+		else
+			continue;
+		return false;
 	}
-	if (i == n)
-		return true;
-	conn_fail(c, ST_DENIED, EX_PROTOCOL,
-		"sent more than %d nested parentheses in one line", GUARD_DEPTH);
-	return false;
+	return true;
 }
 
 /* ---- waiting --------------------------------------------------------------- */
@@ -579,6 +610,7 @@ enum status conn_line(
 	if (!conn_guarded(c, p, len))
 		return conn_gone(c, err);
 	c->depth = 0;
+	c->announcing = false;
 	take(c, (size_t)(lf - p) + 1);
 	p[len] = '\0';
 	*line = p;

@@ -57,6 +57,8 @@ struct conn {
 	uint64_t budget;
 	bool guard;
 	unsigned depth;          /* of parentheses in this line */
+	bool announcing;         /* "{" and then digits were the last of it */
+	uint64_t announced;      /* their value: the size of a literal */
 	short want_in, want_out; /* poll events that let a read or a write go on */
 
 	char out[OUT_SIZE];

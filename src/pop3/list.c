@@ -96,6 +96,14 @@ static enum status read_both(struct pop3 *p, struct rows *list, struct rows *uid
 	return st == ST_OK ? read_uidl(p, &r, uidl, uidls, out, err) : st;
 }
 
+void pop3_forget(struct pop3 *p)
+{
+	free(p->items);
+	free(p->uidls);
+	p->items = NULL;
+	p->uidls = NULL;
+}
+
 enum status pop3_list(struct pop3 *p, struct pop3_listing *out, struct err *err)
 {
 	struct rows list = { .n = 0 }, uidl = { .n = 0 };
@@ -111,8 +119,7 @@ enum status pop3_list(struct pop3 *p, struct pop3_listing *out, struct err *err)
 	conn_budget(p->c, UINT64_MAX);
 	if (st != ST_OK)
 		goto out;
-	free(p->items);
-	free(p->uidls);
+	pop3_forget(p);
 	p->uidls = buf_take(&uidls);
 	p->items = rows_join(&list, &uidl, p->uidls, &l);
 	l.repeated = repeat_count(p->items, l.n);

@@ -465,8 +465,7 @@ void pop3_close(struct pop3 **pp)
 	free(p->capa);
 	free(p->stamp);
 	free(p->wants.p);
-	free(p->items);
-	free(p->uidls);
+	pop3_forget(p);
 	free(p);
 	*pp = NULL;
 }

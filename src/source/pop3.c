@@ -113,6 +113,7 @@ static enum status pop3_src_list(struct source *base,
 
 		each(ctx, &it);
 	}
+	pop3_forget(s->pop3); /* the caller has what it wants of it */
 	*out = (struct listing){ l.n, l.repeated, l.unreadable, !l.uidl };
 	return ST_OK;
 }
