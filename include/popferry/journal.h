@@ -75,7 +75,8 @@ void journal_close(struct journal **j); /* an open transaction is undone */
 
 const char *journal_account(const struct journal *j);
 
-/* The id (0..JOURNAL_SINKS-1) of the sink with this identity text, making it. */
+/* The id (0..JOURNAL_SINKS-1) of the sink with this identity text, making it;
+ * ST_END instead where the journal is only read. */
 enum status journal_sink(
 	struct journal *j, const char *identity, unsigned *sink, struct err *err);
 
@@ -169,6 +170,10 @@ enum status journal_not_stored(
  * is an error (EX_SOFTWARE, "two messages claim ..."). */
 enum status journal_stored(struct journal *j, int64_t id, unsigned sink,
 	const struct place *at, const unsigned char *wire, struct err *err);
+/* The message that has this place already, in the folder announced for id. ST_END:
+ * none has. */
+enum status journal_holder(struct journal *j, int64_t id, unsigned sink,
+	const struct place *at, int64_t *holder, struct err *err);
 /* Each place of this sink and folder that is STORED with a known number. */
 enum status journal_places(struct journal *j, unsigned sink, const char *folder,
 	void (*each)(void *ctx, const struct place *at), void *ctx, struct err *err);

@@ -53,7 +53,10 @@ struct source_ops {
 	/* The identity of what is read, for the journal: "pop3:user@host". Owned by the
 	 * caller. */
 	char *(*account)(const struct endpoint *end);
-	/* Connects and logs in. */
+	/*
+	 * Connects and logs in. After ST_RETRY *out may be set too, and is then good
+	 * for overreached(), wait_ms() and close() only.
+	 */
 	enum status (*open)(
 		struct source **out, const struct source_setup *setup, struct err *err);
 	/* Calls each() for every message, by number; *it lives for the call only. */

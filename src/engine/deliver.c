@@ -12,10 +12,10 @@
 #include <popferry/clock.h>
 #include <popferry/fault.h>
 #include <popferry/mem.h>
-#include <popferry/text.h>
 
 #include "engine_p.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -58,7 +58,7 @@ enum status slot_open(struct engine *e, struct slot *s, struct err *err)
 
 /*
  * After ST_RETRY: closes, waits and opens anew. ST_OK: go on. Otherwise the
- * reason why not, in err.
+ * reason why not, in err; never ST_RETRY, for to fetch the mail again is no cure.
  */
 static enum status slot_again(struct engine *e, struct slot *s, struct err *err)
 {
@@ -67,8 +67,10 @@ static enum status slot_again(struct engine *e, struct slot *s, struct err *err)
 
 	while (rc == ST_RETRY) {
 		slot_close(e, s);
-		if (atomic_load(&e->stop) || ++s->attempts > ATTEMPTS)
-			return ST_RETRY;
+		if (atomic_load(&e->stop))
+			return engine_stopped(err);
+		if (++s->attempts > ATTEMPTS)
+			return err->status = ST_DENIED;
 		engine_backoff(e, s->attempts, asked, err, s->end->scheme);
 		asked = 0;
 		rc = slot_open(e, s, err);
@@ -143,7 +145,7 @@ static enum status decide_look(struct engine *e, struct parcel *p, size_t k,
 	struct slot *s = &e->slots[k];
 	struct place from = { 0, 0 };
 	char *folder = NULL;
-	int64_t since = 0, left;
+	int64_t since = 0;
 	enum status rc;
 
 	if (doubtful) {
@@ -152,15 +154,15 @@ static enum status decide_look(struct engine *e, struct parcel *p, size_t k,
 		if (rc < 0)
 			return rc;
 		/* Rules may have changed since: it is looked for where it went. */
-		if (rc == ST_OK && folder)
-			text_clean(p->run->verdict.folder,
-				sizeof(p->run->verdict.folder), folder, strlen(folder));
+		if (rc == ST_OK)
+			snprintf(p->run->verdict.folder, sizeof(p->run->verdict.folder),
+				"%s", folder);
 		free(folder);
-		left = settle_ms(e, s) - (clock_utc() - since) * 1000;
 		p->run->look[k] = rc == ST_OK;
 		p->run->from[k] = (struct sink_floor){ from.generation, from.number,
 			false };
-		p->run->patience[k] = clock_ms() + (left > 0 ? left : 0);
+		/* Not from `since`: the run before may have put it and died just now. */
+		p->run->patience[k] = e->began_ms + settle_ms(e, s);
 		if (rc == ST_OK)
 			return s->ops->floor(
 				s->sink, p->run->verdict.folder, floor, err);
@@ -192,10 +194,24 @@ static enum status note_stored(
 	struct engine *e, struct parcel *p, size_t k, struct err *err)
 {
 	const struct delivery *d = &p->run->delivery[k];
-	const struct place at = { d->generation, d->place };
+	struct place at = { d->generation, d->place };
 	unsigned char wire[DIGEST];
-	enum status rc = ST_OK;
+	int64_t holder;
+	enum status rc = ST_END;
 
+	if (at.number)
+		rc = journal_holder(
+			e->journal, p->run->id, e->slots[k].id, &at, &holder, err);
+	if (rc < 0)
+		return rc;
+	/* A server that gives a UID twice must not end the job (quirk Q114). */
+	if (rc == ST_OK) {
+		log_warn(&e->log, "place-given-twice",
+			LOG_S("folder", p->run->verdict.folder),
+			LOG_U("place", at.number));
+		at.number = 0;
+	}
+	rc = ST_OK;
 	if (d->altered)
 		rc = wire_digest(p->message, wire, err);
 	if (rc == ST_OK)
@@ -232,6 +248,9 @@ static enum status place_one(
 	at = (struct place){ floor.generation, floor.next };
 	p->run->need[k] = rc == ST_END;
 	p->run->look[k] = false;
+	/* Should it be put and then be in doubt, it can only be from here on. */
+	if (!doubtful)
+		p->run->from[k] = floor;
 	rc = journal_storing(e->journal, p->run->id, s->id, p->run->verdict.folder, &at,
 		clock_utc(), err);
 	if (rc == ST_OK && !p->run->need[k])
@@ -387,64 +406,121 @@ static enum status prepare(
 /* ---- put and commit
  * ------------------------------------------------------------------ */
 
-static enum status put_all(
+/*
+ * Where a sink has what it stored without saying where. Only needed where equal
+ * messages are kept, for there one must not be taken for the other.
+ */
+static enum status learn_places(
 	struct engine *e, size_t k, struct parcel **v, size_t n, struct err *err)
 {
 	struct slot *s = &e->slots[k];
-	enum status rc = slot_open(e, s, err);
+	enum status rc = ST_OK;
 	size_t i;
 
-	for (i = 0; rc == ST_OK && i < n; i++) {
-		struct parcel *p = v[i];
+	if (e->job->dedup != DEDUP_NONE)
+		return ST_OK;
+	for (i = 0; i < n; i++) {
+		const struct delivery *d = &v[i]->run->delivery[k];
 
-		if (!p->run->need[k] || p->run->delivery[k].outcome != DELIVERY_PENDING)
+		if (!v[i]->run->need[k] || d->outcome != DELIVERY_STORED || d->place)
 			continue;
-		if (p->run->look[k]) {
-			rc = look_for(e, p, k, err);
-			if (rc == ST_OK)
-				continue;
-			if (rc != ST_END)
-				break;
-			p->run->look[k] = false;
+		rc = slot_open(e, s, err);
+		if (rc == ST_OK) {
+			v[i]->run->patience[k] = clock_ms() + 1;
+			rc = look_for(e, v[i], k, err);
 		}
-		p->run->sent[k] = true;
-		rc = s->ops->put(s->sink, &p->run->delivery[k], err);
-		if (rc == ST_SKIP) {
-			p->run->delivery[k].outcome = DELIVERY_REFUSED;
-			p->run->delivery[k].err = *err;
-			rc = ST_OK;
+		if (rc < 0)
+			return rc;
+	}
+	return ST_OK;
+}
+
+/* It is not there and has ended too many sessions: others must get through. */
+static void give_up(struct parcel *p, size_t k, const struct err *why)
+{
+	struct delivery *d = &p->run->delivery[k];
+
+	d->outcome = DELIVERY_REFUSED;
+	d->err = *why;
+	d->err.status = ST_SKIP;
+	err_note(&d->err, "left out after it ended %d sessions", POISON_TRIES);
+}
+
+static enum status put_one(
+	struct engine *e, struct parcel *p, size_t k, struct err *err)
+{
+	struct delivery *d = &p->run->delivery[k];
+	struct slot *s = &e->slots[k];
+	enum status rc;
+
+	if (p->run->look[k]) {
+		rc = look_for(e, p, k, err);
+		if (rc != ST_END)
+			return rc;
+		p->run->look[k] = false;
+		if (p->run->tries[k] >= POISON_TRIES) {
+			give_up(p, k, err);
+			return ST_OK;
 		}
+	}
+	p->run->sent[k] = true;
+	rc = s->ops->put(s->sink, d, err);
+	if (rc == ST_SKIP) {
+		d->outcome = DELIVERY_REFUSED;
+		d->err = *err;
+		rc = ST_OK;
 	}
 	return rc;
 }
 
-/* The session is lost: what is known of each message now? */
+static enum status put_all(
+	struct engine *e, size_t k, struct parcel **v, size_t n, struct err *err)
+{
+	enum status rc = slot_open(e, &e->slots[k], err);
+	size_t i;
+
+	if (rc == ST_OK)
+		rc = learn_places(e, k, v, n, err);
+	for (i = 0; rc == ST_OK && i < n; i++)
+		if (v[i]->run->need[k] &&
+			v[i]->run->delivery[k].outcome == DELIVERY_PENDING)
+			rc = put_one(e, v[i], k, err);
+	return rc;
+}
+
+/*
+ * The session is lost: what is known of each message now? When that happens
+ * twice in a batch, the rest goes one by one, so that a message that ends every
+ * session is known from the others.
+ */
 static void doubt_all(struct engine *e, size_t k, struct parcel **v, size_t n)
 {
 	struct slot *s = &e->slots[k];
-	bool singly = s->sink && s->ops->overreached(s->sink) && !s->cautious;
-	size_t i;
+	bool singly = s->sink && s->ops->overreached(s->sink);
+	struct parcel *last = NULL;
+	size_t i, stored = 0, flying = 0;
 
 	for (i = 0; i < n; i++) {
-		struct delivery *d = &v[i]->run->delivery[k];
+		const struct delivery *d = &v[i]->run->delivery[k];
 
 		if (!v[i]->run->need[k])
 			continue;
-		if (d->outcome == DELIVERY_STORED)
-			s->attempts = 0;
-		if (d->outcome == DELIVERY_REFUSED && singly && v[i]->run->sent[k]) {
-			/* Refused together with others: proof, but not its fault maybe.
-			 */
-			d->outcome = DELIVERY_PENDING;
-			v[i]->run->sent[k] = false;
-		}
+		stored += d->outcome == DELIVERY_STORED;
 		if (d->outcome == DELIVERY_PENDING && v[i]->run->sent[k]) {
 			v[i]->run->look[k] = true;
 			v[i]->run->patience[k] = clock_ms() + settle_ms(e, s);
+			last = v[i];
+			flying++;
 		}
 		v[i]->run->sent[k] = false;
 	}
-	if (singly)
+	if (flying == 1)
+		last->run->tries[k]++;
+	/* Progress earns new attempts. */
+	if (stored > s->stored)
+		s->attempts = 0;
+	s->stored = stored;
+	if (singly || ++s->losses > 1)
 		s->cautious = true;
 }
 
@@ -454,9 +530,13 @@ static enum status settle_slot(struct engine *e, size_t k, struct parcel **v, si
 {
 	struct slot *s = &e->slots[k];
 
+	s->losses = 0;
+	s->stored = 0;
 	for (;;) {
 		if (rc == ST_OK)
 			rc = s->ops->commit(s->sink, err);
+		if (rc == ST_OK)
+			rc = learn_places(e, k, v, n, err);
 		if (rc == ST_OK)
 			break;
 		if (rc != ST_RETRY)
@@ -547,26 +627,25 @@ static enum status prepare_all(struct engine *e, struct parcel **v, size_t n,
 	size_t i, now = 0, n_later = 0;
 	enum status rc = journal_begin(e->journal, err);
 
-	for (i = 0; rc == ST_OK && i < n; i++) {
-		bool deferred;
+	for (i = 0; i < n; i++) {
+		bool deferred = false;
 
-		rc = prepare(e, v[i], final, &deferred, err);
+		if (rc == ST_OK)
+			rc = prepare(e, v[i], final, &deferred, err);
 		if (deferred)
 			later[n_later++] = v[i];
 		else
 			v[now++] = v[i];
 	}
-	fault_step("intent");
-	if (rc == ST_OK) {
-		rc = journal_commit(e->journal, err);
-		memcpy(v + now, later, n_later * sizeof(struct parcel *));
-	} else if (journal_commit(e->journal, NULL) != ST_OK) {
-		/* What was decided so far is true in any case; but it could not be
-		 * kept. */
-		log_warn(&e->log, "journal-not-written", LOG_S("reason", err->text));
-	}
-	*live = now;
+	memcpy(v + now, later, n_later * sizeof(struct parcel *));
 	free(later);
+	*live = now;
+	fault_step("intent");
+	if (rc == ST_OK)
+		return journal_commit(e->journal, err);
+	/* What was decided so far is true in any case. */
+	if (journal_commit(e->journal, NULL) != ST_OK)
+		log_warn(&e->log, "journal-not-written", LOG_S("reason", err->text));
 	return rc;
 }
 
@@ -632,7 +711,8 @@ enum status deliver_batch(
 			break;
 		v += live;
 		left -= live;
-		final = true;
+		/* What they wait for is in no batch of ours: no use in waiting on. */
+		final = live == 0;
 	}
 	for (i = 0; i < n; i++) {
 		enum task_state st = (enum task_state)e->tasks.v[batch[i]->task].state;

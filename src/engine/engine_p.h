@@ -16,11 +16,12 @@
 
 enum {
 	SINKS_MAX = 2,
-	POISON_TRIES = 3,     /* sessions a message may end before it is left out */
-	ATTEMPTS = 5,         /* in a row without progress, then exit 75 */
-	BATCH_COUNT = 200,    /* messages in one journal transaction */
-	LINGER_MS = 200,      /* a batch waits so long for company */
-	AHEAD = 4000,         /* messages announced to the source */
+	POISON_TRIES = 3,  /* sessions a message may end before it is left out */
+	POISON_ROW = 3,    /* left out in a row: then it is the server */
+	ATTEMPTS = 5,      /* in a row without progress, then exit 75 */
+	BATCH_COUNT = 200, /* messages in one journal transaction */
+	LINGER_MS = 200,   /* a batch waits so long for company */
+	AHEAD = 4000,      /* messages announced to the source */
 	/* Of struct pace. */
 	BACKOFF_MS = 500,
 	SETTLE_MS = 2000,
@@ -53,6 +54,7 @@ struct task {
 	uint8_t state;
 	uint8_t tries;           /* sessions that ended on this message */
 	bool has_uidl, doubtful; /* doubtful: a sink may have it from before a crash */
+	bool failed;             /* in an earlier run */
 	bool missing;            /* not in the latest listing */
 };
 
@@ -111,6 +113,7 @@ struct errand {
 	bool sent[SINKS_MAX]; /* put in this session of the sink */
 	struct sink_floor from[SINKS_MAX];
 	int64_t patience[SINKS_MAX]; /* clock_ms() until which to look again */
+	unsigned tries[SINKS_MAX];   /* sessions that ended with it alone under way */
 };
 void parcel_free(struct parcel *p);
 
@@ -139,7 +142,9 @@ struct slot {
 	unsigned id; /* in the journal */
 	bool settled, cautious;
 	unsigned attempts;
-	char **claimed; /* folders whose known places were told to this session */
+	unsigned losses; /* of sessions in this batch */
+	size_t stored;   /* of this batch, when a session was last lost */
+	char **claimed;  /* folders whose known places were told to this session */
 	size_t n_claimed;
 };
 
@@ -162,9 +167,12 @@ struct engine {
 	size_t n_tally, cap_tally;
 	int64_t run;
 	uint64_t stored_bytes, collisions;
-	bool source_cautious;
-	bool limited; /* --limit left messages out */
+	bool source_cautious; /* for good */
+	bool careful;         /* for the next session of the source */
+	unsigned poisoned;    /* left out in a row */
+	bool limited;         /* --limit left messages out */
 	struct pace pace;
+	int64_t began_ms;
 
 	atomic_bool stop;
 	int stop_fd; /* an eventfd: engine_stop() writes to it */
@@ -205,6 +213,9 @@ enum status deliver_failed(
 /* Opens the sink of a slot when it is not open. */
 enum status slot_open(struct engine *e, struct slot *s, struct err *err);
 void slot_close(struct engine *e, struct slot *s);
+
+/* Sets err to what a stopped run says. */
+enum status engine_stopped(struct err *err);
 
 /* Sleeps that a stop ends. */
 void engine_sleep(struct engine *e, int64_t ms);

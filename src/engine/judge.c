@@ -270,22 +270,25 @@ static const char *default_folder(const struct job *job)
 	return "INBOX";
 }
 
-void judge(const struct job *job, const struct message *m, uint64_t listed_size,
-	int64_t now, struct judgement *out)
+/* "", "inbox" and "Inbox/x" name the same folders as "INBOX" and "INBOX/x". */
+static void spell_inbox(struct judgement *v)
 {
-	const struct rule *rule;
+	size_t n = strlen("INBOX");
+
+	if (!v->folder[0])
+		snprintf(v->folder, sizeof(v->folder), "INBOX");
+	else if (text_same_n(v->folder, "INBOX", n) &&
+		(v->folder[n] == '/' || !v->folder[n]))
+		memcpy(v->folder, "INBOX", n);
+}
+
+static void judge_folder(
+	const struct job *job, const struct message *m, struct judgement *out)
+{
+	const struct rule *rule = first_rule(job, m, out);
 	const char *template;
 	size_t i;
 
-	*out = (struct judgement){ 0 };
-	judge_date(job, m, now, out);
-	judge_flags(job, m, now, out);
-	out->rule = option_filter(job, m, listed_size, out);
-	if (out->rule) {
-		out->filtered = true;
-		return;
-	}
-	rule = first_rule(job, m, out);
 	if (rule) {
 		out->rule = rule->name;
 		out->filtered = rule->skip;
@@ -302,4 +305,18 @@ void judge(const struct job *job, const struct message *m, uint64_t listed_size,
 		if (job->dest[i].folder && job->dest[i].folder[0])
 			snprintf(out->folder, sizeof(out->folder), "%s",
 				job->dest[i].folder);
+}
+
+void judge(const struct job *job, const struct message *m, uint64_t listed_size,
+	int64_t now, struct judgement *out)
+{
+	*out = (struct judgement){ 0 };
+	judge_date(job, m, now, out);
+	judge_flags(job, m, now, out);
+	out->rule = option_filter(job, m, listed_size, out);
+	out->filtered = out->rule != NULL;
+	if (!out->filtered)
+		judge_folder(job, m, out);
+	if (!out->filtered)
+		spell_inbox(out);
 }

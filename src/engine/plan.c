@@ -47,6 +47,7 @@ static enum status judge_row(struct engine *e, struct task *t,
 	enum status rc = ST_OK;
 
 	t->doubtful = (row->storing & e->mask) != 0;
+	t->failed = row->state == J_FAILED;
 	if (size_changed(t, row))
 		return ST_OK; /* fetch and compare */
 	switch (row->state) {
@@ -85,39 +86,36 @@ static enum status look_up(struct engine *e, struct task *t, struct err *err)
 
 /*
  * Messages that may already be at a destination come first: until they are
- * settled nothing may be called a duplicate of them, or they of another.
+ * settled nothing may be called a duplicate of them, or they of another. Those that
+ * failed before come last, for one that ends every session is among them.
  */
 static size_t arrange(struct engine *e, uint32_t *order)
 {
 	size_t n = 0, i;
-	int pass;
+	int turn, pass;
 
-	for (pass = 0; pass < 2; pass++)
+	for (pass = 0; pass < 3; pass++)
 		for (i = 0; i < e->tasks.n; i++) {
 			const struct task *t = &e->tasks.v[i];
 
-			if (t->state == TASK_TODO && t->number &&
-				t->doubtful == (pass == 0))
+			turn = t->doubtful ? 0 : 1 + t->failed;
+			if (t->state == TASK_TODO && t->number && turn == pass)
 				order[n++] = (uint32_t)i;
 		}
 	return n;
 }
 
 /* --limit counts over the whole run, sessions and all. */
-static size_t apply_limit(struct engine *e, const uint32_t *order, size_t n)
+static size_t apply_limit(struct engine *e, size_t n)
 {
 	const uint64_t *count = e->tasks.count;
 	uint64_t used = count[TASK_STORED] + count[TASK_DUPLICATE] + count[TASK_FAILED],
 		 room;
-	size_t i;
 
 	if (!e->job->limit)
 		return n;
 	room = e->job->limit > used ? e->job->limit - used : 0;
-	for (i = room < n ? (size_t)room : n; i < n; i++) {
-		tasks_set(&e->tasks, &e->tasks.v[order[i]], TASK_FILTERED);
-		e->limited = true;
-	}
+	e->limited = room < n;
 	return room < n ? (size_t)room : n;
 }
 
@@ -150,7 +148,7 @@ enum status plan_make(struct engine *e, struct source *src, struct listing *l,
 	if (rc != ST_OK)
 		return rc;
 	*order = xcalloc(e->tasks.count[TASK_TODO] + 1, sizeof(uint32_t));
-	*n = apply_limit(e, *order, arrange(e, *order));
+	*n = apply_limit(e, arrange(e, *order));
 	for (i = 0; i < *n; i++)
 		if (e->tasks.v[(*order)[i]].size != UINT64_MAX)
 			bytes += e->tasks.v[(*order)[i]].size;

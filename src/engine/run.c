@@ -89,6 +89,12 @@ void engine_phase(struct engine *e, const char *phase)
 	pthread_mutex_unlock(&e->lock);
 }
 
+enum status engine_stopped(struct err *err)
+{
+	return err_set(err, ST_DENIED, EX_TEMPFAIL,
+		"stopped on request; run again to go on from here");
+}
+
 void engine_sleep(struct engine *e, int64_t ms)
 {
 	struct pollfd p = { e->stop_fd, POLLIN, 0 };
@@ -101,7 +107,8 @@ void engine_sleep(struct engine *e, int64_t ms)
 void engine_backoff(struct engine *e, unsigned n, int asked_ms, const struct err *why,
 	const char *side)
 {
-	int64_t ms = asked_ms > 0 ? asked_ms : (int64_t)e->pace.backoff_ms << (n > 1 ? n - 1 : 0);
+	int64_t ms = asked_ms > 0 ? asked_ms
+				  : (int64_t)e->pace.backoff_ms << (n > 1 ? n - 1 : 0);
 
 	log_warn(&e->log, "trying-again", LOG_S("side", side), LOG_U("try", n),
 		LOG_U("wait_ms", (uint64_t)ms), LOG_S("reason", why->text));
@@ -298,6 +305,27 @@ static enum status consume(
 	return rc;
 }
 
+/*
+ * A session ended in the middle of this message. One message must not keep
+ * all others from passing; nor must a server that is ill make all of them fail.
+ */
+static enum status suspect_one(struct engine *e, struct task *t, uint64_t *progress,
+	const struct err *why, struct err *err)
+{
+	if (*progress)
+		e->poisoned = 0;
+	/* Asking ahead may be to blame, so the last try is without (quirk Q60). */
+	e->careful = ++t->tries == POISON_TRIES - 1;
+	if (t->tries < POISON_TRIES)
+		return ST_OK;
+	if (e->poisoned++ == POISON_ROW) {
+		*err = *why;
+		return err->status = ST_DENIED;
+	}
+	++*progress;
+	return deliver_failed(e, t, why, err);
+}
+
 static enum status one_session(
 	struct engine *e, struct source *src, uint64_t *progress, struct err *err)
 {
@@ -328,18 +356,12 @@ static enum status one_session(
 	pump_start(&pump, e, src, order, n);
 	rc = consume(e, pump, progress, err);
 	fetched = pump_stop(&pump, &suspect, &from_source);
-	if (rc == ST_OK && suspect && ++suspect->tries >= POISON_TRIES) {
-		/* One message must not keep all others from passing. */
-		rc = deliver_failed(e, suspect, &from_source, err);
-		++*progress;
-	}
+	if (rc == ST_OK && atomic_load(&e->stop))
+		rc = engine_stopped(err);
+	if (rc == ST_OK && suspect)
+		rc = suspect_one(e, suspect, progress, &from_source, err);
 	if (rc != ST_OK)
 		goto out;
-	if (atomic_load(&e->stop)) {
-		rc = err_set(err, ST_DENIED, EX_TEMPFAIL,
-			"stopped on request; run again to go on from here");
-		goto out;
-	}
 	if (fetched != ST_END) {
 		*err = from_source;
 		rc = fetched;
@@ -360,7 +382,7 @@ out:
 static enum status open_source(struct engine *e, struct source **src, struct err *err)
 {
 	struct source_setup setup = { &e->job->source, e->source_password, e->trace,
-		&e->log, e->source_cautious };
+		&e->log, e->source_cautious || e->careful };
 	enum status rc;
 
 	engine_phase(e, "connecting");
@@ -401,8 +423,7 @@ static enum status all_sessions(struct engine *e, struct err *err)
 		engine_backoff(e, attempts, asked, err, e->job->source.scheme);
 	}
 	if (rc == ST_RETRY && atomic_load(&e->stop))
-		rc = err_set(err, ST_DENIED, EX_TEMPFAIL,
-			"stopped on request; run again to go on from here");
+		rc = engine_stopped(err);
 	return rc;
 }
 
@@ -467,9 +488,11 @@ static void decide_exit(const struct engine *e, struct outcome *out, enum status
 	const struct ledger *l = &out->ledger;
 
 	out->exit = rc == ST_OK ? 0 : out->err.exit;
+	if (rc != ST_OK && !out->exit)
+		out->exit = EX_SOFTWARE; /* whoever forgot the reason: not 0 */
 	if (rc != ST_OK)
 		return;
-	if (!ledger_balances(l) || l->left) {
+	if (!ledger_balances(l) || (l->left && !e->limited)) {
 		out->exit = EX_SOFTWARE;
 		err_set(&out->err, ST_FATAL, EX_SOFTWARE,
 			"the ledger does not balance: this is a bug, please report it");
@@ -534,11 +557,11 @@ static enum status plan_only(struct engine *e, struct outcome *out, struct err *
 
 		rc = journal_sink(e->journal, identity, &e->slots[k].id, err);
 		free(identity);
-		e->mask |= 1u << e->slots[k].id;
 		if (rc == ST_END) { /* not known to it: nothing is there yet */
-			e->mask |= 1u << (JOURNAL_SINKS + k);
+			e->slots[k].id = JOURNAL_SINKS + (unsigned)k;
 			rc = ST_OK;
 		}
+		e->mask |= 1u << e->slots[k].id;
 	}
 	if (rc == ST_OK)
 		rc = open_source(e, &src, err);
@@ -563,9 +586,9 @@ static enum status plan_only(struct engine *e, struct outcome *out, struct err *
 
 int engine_run(struct engine *e, struct outcome *out)
 {
-	int64_t began = clock_ms();
 	enum status rc;
 
+	e->began_ms = clock_ms();
 	*out = (struct outcome){ .started = clock_utc(), .err = ERR_INIT };
 	watch_start(e);
 	rc = find_kinds(e, &out->err);
@@ -577,7 +600,7 @@ int engine_run(struct engine *e, struct outcome *out)
 		rc = e->job->dry_run ? plan_only(e, out, &out->err)
 				     : move_all(e, out, &out->err);
 	out->finished = clock_utc();
-	out->elapsed_ms = clock_ms() - began;
+	out->elapsed_ms = clock_ms() - e->began_ms;
 	out->id_collisions = e->collisions;
 	if (e->job->dry_run && rc == ST_OK)
 		out->exit = 0;

@@ -129,6 +129,7 @@ enum status journal_open(struct journal **out, int dirfd, const char *account,
 	if (rc != ST_OK)
 		return rc;
 	j = xcalloc(1, sizeof(*j));
+	j->read_only = read_only;
 	rc = find_path(j, dirfd, err);
 	if (rc == ST_OK)
 		rc = connect_to(j, read_only, err);
@@ -182,7 +183,7 @@ enum status journal_begin(struct journal *j, struct err *err)
 	if (j->open && !j->broken)
 		return journal_misuse(j, err, "a transaction inside of another");
 	journal_undo(j);
-	rc = query_change(j, Q_BEGIN, NOTHING, NULL, err);
+	rc = query_change(j, j->read_only ? Q_BEGIN_READ : Q_BEGIN, NOTHING, NULL, err);
 	j->open = rc == ST_OK;
 	return rc;
 }
@@ -258,7 +259,7 @@ enum status journal_sink(
 	enum status rc = find_sink(j, identity, sink, err);
 	bool mine;
 
-	if (rc != ST_END)
+	if (rc != ST_END || j->read_only)
 		return rc;
 	rc = group_begin(j, &mine, err);
 	if (rc != ST_OK)

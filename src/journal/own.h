@@ -11,6 +11,7 @@
 /* Every statement the journal makes; query.c has the texts. */
 enum query {
 	Q_BEGIN,
+	Q_BEGIN_READ,
 	Q_COMMIT,
 	Q_ACCOUNT,
 	Q_SINK_COUNT,
@@ -59,8 +60,9 @@ struct journal {
 	char *path, *account;
 	char *reason; /* of journal_last_run() */
 	int64_t run;  /* begun here; 0: none */
-	bool open;    /* between journal_begin() and journal_commit() */
-	bool broken;  /* a change in it failed: it must not be committed */
+	bool read_only;
+	bool open;   /* between journal_begin() and journal_commit() */
+	bool broken; /* a change in it failed: it must not be committed */
 };
 
 /* One value for a statement's next parameter. */

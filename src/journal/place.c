@@ -48,6 +48,19 @@ enum status journal_not_stored(
 	return query_change(j, Q_NOT_STORED, WITH(INT(id), INT(sink)), NULL, err);
 }
 
+enum status journal_holder(struct journal *j, int64_t id, unsigned sink,
+	const struct place *at, int64_t *holder, struct err *err)
+{
+	enum status rc = query_row(j, Q_HOLDER,
+		WITH(INT(id), INT(sink), INT(at->generation), INT(at->number)), err);
+
+	if (rc != ST_OK)
+		return rc;
+	*holder = col_int(j, Q_HOLDER, 0);
+	query_done(j, Q_HOLDER);
+	return *holder && *holder != id ? ST_OK : ST_END;
+}
+
 /* Why a place could not become STORED. */
 static enum status refused(struct journal *j, int64_t id, unsigned sink,
 	const struct place *at, struct err *err)

@@ -5,6 +5,7 @@
 #include "sinks.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 struct archive_sink {
 	struct sink base;
@@ -18,11 +19,38 @@ static struct archive_sink *self(const struct sink *s)
 	return (struct archive_sink *)(uintptr_t)s;
 }
 
+/* Of a directory that is not there yet it is the one it will have. */
+static char *real_path(const char *path)
+{
+	char *full = realpath(path, NULL), *copy, *slash, *name, *parent;
+
+	if (full)
+		return full;
+	copy = xstrdup(path);
+	while ((slash = strrchr(copy, '/')) && slash > copy && !slash[1])
+		*slash = '\0';
+	name = slash ? slash + 1 : copy;
+	if (slash)
+		*slash = '\0';
+	parent = real_path(!slash ? "." : *copy ? copy : "/");
+	if (strcmp(name, ".") == 0) {
+		full = xstrdup(parent);
+	} else if (strcmp(name, "..") == 0) {
+		full = xstrdup(parent);
+		slash = strrchr(full, '/');
+		slash[slash == full] = '\0';
+	} else {
+		full = xasprintf("%s/%s", parent[1] ? parent : "", name);
+	}
+	free(parent);
+	free(copy);
+	return full;
+}
+
 static char *archive_identity(const struct endpoint *end)
 {
-	char *full = realpath(end->path, NULL), *out;
+	char *full = real_path(end->path), *out = xasprintf("archive:%s", full);
 
-	out = xasprintf("archive:%s", full ? full : end->path);
 	free(full);
 	return out;
 }

@@ -27,26 +27,30 @@ struct entry {
 
 struct finder {
 	struct finder *next;
-	char *folder;
+	const struct imap_mailbox *mailbox;
+	int64_t viewed; /* clock_ms() of the last fresh look */
 	uint32_t uidvalidity;
 	uint32_t from, upto; /* UIDs read: from <= uid < upto */
 	struct entry *entries;
 	size_t n, cap;
 	uint32_t *ident_heads, *msgid_heads; /* index + 1; mask + 1 of them */
 	size_t mask;
-	uint32_t *claims; /* UIDs of known messages, as they came */
+	struct claim {
+		uint32_t uidvalidity, uid;
+	} * claims; /* known messages, as they came */
 	size_t n_claims, cap_claims;
 };
 
-static struct finder *finder_of(struct imap_sink *s, const char *folder)
+/* Two folder names may mean one mailbox, so the session's mailbox counts. */
+static struct finder *finder_of(struct imap_sink *s, const struct imap_mailbox *mb)
 {
 	struct finder *f;
 
 	for (f = s->finders; f; f = f->next)
-		if (strcmp(f->folder, folder) == 0)
+		if (f->mailbox == mb)
 			return f;
 	f = xcalloc(1, sizeof(*f));
-	f->folder = xstrdup(folder);
+	f->mailbox = mb;
 	f->next = s->finders;
 	s->finders = f;
 	return f;
@@ -71,7 +75,6 @@ void imap_finder_free(struct imap_sink *s)
 		forget(f);
 		free(f->entries);
 		free(f->claims);
-		free(f->folder);
 		free(f);
 	}
 }
@@ -102,22 +105,24 @@ static struct entry *entry_of(struct finder *f, uint32_t uid)
 	return lo < f->n && f->entries[lo].uid == uid ? &f->entries[lo] : NULL;
 }
 
-void imap_finder_claim(
-	struct imap_sink *s, const char *folder, uint64_t generation, uint64_t uid)
+static void add_claim(struct finder *f, uint32_t uidvalidity, uint32_t uid)
 {
-	struct finder *f = finder_of(s, folder);
-	struct entry *e;
-
-	if (f->uidvalidity && generation != f->uidvalidity)
-		return;
-	if (!f->uidvalidity)
-		f->uidvalidity = (uint32_t)generation;
 	if (f->n_claims == f->cap_claims) {
 		f->cap_claims = f->cap_claims ? 2 * f->cap_claims : 256;
 		f->claims = xreallocarray(f->claims, f->cap_claims, sizeof(*f->claims));
 	}
-	f->claims[f->n_claims++] = (uint32_t)uid;
-	e = entry_of(f, (uint32_t)uid);
+	f->claims[f->n_claims++] = (struct claim){ uidvalidity, uid };
+}
+
+void imap_finder_claim(struct imap_sink *s, const struct imap_mailbox *mb,
+	uint64_t generation, uint64_t uid)
+{
+	struct finder *f = finder_of(s, mb);
+	struct entry *e;
+
+	/* Which generation is now we may not know yet: link_in() sorts it out. */
+	add_claim(f, (uint32_t)generation, (uint32_t)uid);
+	e = f->uidvalidity == generation ? entry_of(f, (uint32_t)uid) : NULL;
 	if (e)
 		e->claimed = true;
 }
@@ -174,9 +179,10 @@ static void link_in(struct finder *f)
 		*head = (uint32_t)i + 1;
 	}
 	for (i = 0; i < f->n_claims; i++) {
-		struct entry *e = entry_of(f, f->claims[i]);
+		const struct claim *c = &f->claims[i];
+		struct entry *e = entry_of(f, c->uid);
 
-		if (e)
+		if (e && c->uidvalidity == f->uidvalidity)
 			e->claimed = true;
 	}
 }
@@ -189,7 +195,6 @@ static enum status read_on(struct imap_sink *s, struct finder *f,
 
 	if (f->uidvalidity != mb->uidvalidity) {
 		forget(f);
-		f->n_claims = 0;
 		f->uidvalidity = mb->uidvalidity;
 	}
 	if (f->upto && first < f->from)
@@ -276,6 +281,7 @@ static enum status try_chain(struct imap_sink *s, struct finder *f, struct deliv
 		if (!is_same)
 			continue;
 		e->claimed = true;
+		add_claim(f, f->uidvalidity, e->uid); /* for when it is read again */
 		d->outcome = DELIVERY_STORED;
 		d->generation = f->uidvalidity;
 		d->place = e->uid;
@@ -299,13 +305,29 @@ static enum status look(struct imap_sink *s, struct finder *f, struct delivery *
 	return rc;
 }
 
+/* A fresh look at the mailbox, and what is new in it. */
+static enum status look_again(struct imap_sink *s, struct finder *f,
+	const struct imap_mailbox *mb, uint32_t first, struct err *err)
+{
+	int64_t now = clock_ms();
+	enum status rc = imap_reselect(s->imap, mb, err);
+
+	if (rc != ST_OK)
+		return rc;
+	f->viewed = now;
+	/* Unless it is another mailbox now, only what came is read. */
+	if (f->uidvalidity == mb->uidvalidity && f->upto)
+		first = f->upto;
+	return read_on(s, f, mb, first, err);
+}
+
 enum status imap_finder_find(struct imap_sink *s, struct delivery *d,
 	const struct sink_floor *from, int64_t patience_ms, struct err *err)
 {
-	struct finder *f = finder_of(s, d->folder);
-	int64_t until = clock_ms() + patience_ms;
+	int64_t until = patience_ms > 0 ? clock_ms() + patience_ms : 0, left;
 	const struct imap_mailbox *mb;
-	uint32_t first, before;
+	struct finder *f;
+	uint32_t first;
 	enum status rc;
 
 	rc = imap_folder(s->imap, d->folder, &mb, err);
@@ -313,25 +335,28 @@ enum status imap_finder_find(struct imap_sink *s, struct delivery *d,
 		rc = imap_select(s->imap, mb, err);
 	if (rc != ST_OK)
 		return rc;
-	first = from->generation == mb->uidvalidity && from->next ? (uint32_t)from->next
-								  : 1;
-	if (!f->upto || first < f->from || f->uidvalidity != mb->uidvalidity)
-		rc = read_on(s, f, mb, first, err);
+	f = finder_of(s, mb);
 	for (;;) {
+		/* Another generation: the whole mailbox is the window. */
+		first = from->generation == mb->uidvalidity && from->next
+			? (uint32_t)from->next
+			: 1;
+		if (!f->upto || first < f->from || f->uidvalidity != mb->uidvalidity)
+			rc = read_on(s, f, mb, first, err);
 		if (rc == ST_OK)
 			rc = look(s, f, d, first, err);
-		if (rc != ST_END || clock_ms() >= until)
+		/* What was looked at must be as young as the patience is long. */
+		if (rc != ST_END || f->viewed >= until)
 			return rc;
 		/* The server may still be storing what an earlier connection sent
 		 * (Q111). */
+		left = until - clock_ms();
 		log_debug(s->log, "settling", LOG_S("folder", d->folder),
-			LOG_U("left_ms", (uint64_t)(until - clock_ms())));
-		clock_sleep(LOOK_AGAIN_MS);
-		before = mb->uidnext;
-		rc = imap_reselect(s->imap, mb, err);
-		if (rc == ST_OK && mb->uidnext == before && clock_ms() >= until)
-			return ST_END;
-		if (rc == ST_OK)
-			rc = read_on(s, f, mb, f->upto, err);
+			LOG_U("left_ms", (uint64_t)(left > 0 ? left : 0)));
+		if (left > 0)
+			clock_sleep(left < LOOK_AGAIN_MS ? left : LOOK_AGAIN_MS);
+		rc = look_again(s, f, mb, first, err);
+		if (rc != ST_OK)
+			return rc;
 	}
 }

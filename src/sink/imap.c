@@ -73,7 +73,6 @@ static enum status imap_sink_open(
 	s->base.ops = &imap_sink;
 	s->log = setup->log;
 	s->dedup = setup->job->dedup;
-	s->cautious = setup->cautious;
 	fill_config(&cfg, setup);
 	rc = imap_connect(&s->imap, &cfg, err);
 	if (rc == ST_OK)
@@ -89,19 +88,20 @@ static enum status imap_sink_open(
 	return ST_OK;
 }
 
-static enum status imap_sink_floor(
-	struct sink *base, const char *folder, struct sink_floor *out, struct err *err)
+/*
+ * A receipt is a hint (quirk Q114): it is believed when it is for this mailbox
+ * and newer than all there was.
+ */
+static bool believable(struct imap_sink *s, const struct imap_append *a)
 {
-	struct imap_sink *s = self(base);
-	const struct imap_mailbox *mb;
-	enum status rc = imap_folder(s->imap, folder, &mb, err);
+	uint32_t last = a->mailbox == s->last_mailbox ? s->last_uid : 0;
 
-	if (rc == ST_OK)
-		rc = imap_select(s->imap, mb, err);
-	if (rc == ST_OK)
-		*out = (struct sink_floor){ mb->uidvalidity, mb->uidnext,
-			mb->exists == 0 };
-	return rc;
+	if (!a->uid || a->uidvalidity != a->mailbox->uidvalidity ||
+		a->uid < a->mailbox->uidnext || a->uid <= last)
+		return false;
+	s->last_mailbox = a->mailbox;
+	s->last_uid = a->uid;
+	return true;
 }
 
 /* IMAP forces line ends at the end and on bare LF, and forbids NUL. */
@@ -119,18 +119,17 @@ static void settle(struct imap_sink *s)
 		struct imap_append *a = s->jobs[i];
 		struct delivery *d = s->deliveries[i];
 
-		d->generation = a->uidvalidity;
-		d->place = a->uid;
 		d->altered = altered(a->message);
 		if (a->outcome == IMAP_STORED) {
 			d->outcome = DELIVERY_STORED;
-			if (a->uid)
-				imap_finder_claim(s, d->folder, a->uidvalidity, a->uid);
+			d->generation = a->mailbox->uidvalidity;
+			d->place = believable(s, a) ? a->uid : 0;
+			if (d->place)
+				imap_finder_claim(
+					s, a->mailbox, d->generation, d->place);
 		} else if (a->outcome == IMAP_REFUSED) {
 			d->outcome = DELIVERY_REFUSED;
 			d->err = a->err;
-			/* If it went together with others: next time singly. */
-			s->overreached = !s->cautious;
 		}
 		free(a);
 	}
@@ -144,8 +143,10 @@ static enum status imap_sink_put(struct sink *base, struct delivery *d, struct e
 	struct imap_append *a;
 	enum status rc = imap_folder(s->imap, d->folder, &mb, err);
 
-	if (rc != ST_OK)
+	if (rc != ST_OK) {
+		settle(s); /* it may have waited for what went before */
 		return rc;
+	}
 	a = xcalloc(1, sizeof(*a));
 	*a = (struct imap_append){
 		.message = d->message,
@@ -180,28 +181,56 @@ static enum status imap_sink_commit(struct sink *base, struct err *err)
 	return rc;
 }
 
+static enum status imap_sink_floor(
+	struct sink *base, const char *folder, struct sink_floor *out, struct err *err)
+{
+	struct imap_sink *s = self(base);
+	const struct imap_mailbox *mb;
+	enum status rc = imap_sink_commit(base, err);
+
+	if (rc == ST_OK)
+		rc = imap_folder(s->imap, folder, &mb, err);
+	if (rc == ST_OK)
+		rc = imap_select(s->imap, mb, err);
+	if (rc == ST_OK)
+		*out = (struct sink_floor){ mb->uidvalidity, mb->uidnext,
+			mb->exists == 0 };
+	return rc;
+}
+
 static void imap_sink_claim(
 	struct sink *base, const char *folder, uint64_t generation, uint64_t place)
 {
-	imap_finder_claim(self(base), folder, generation, place);
+	struct imap_sink *s = self(base);
+	const struct imap_mailbox *mb;
+	struct err ignored;
+
+	/* A folder that cannot be had has nothing to find in it either. */
+	if (imap_folder(s->imap, folder, &mb, &ignored) == ST_OK)
+		imap_finder_claim(s, mb, generation, place);
 }
 
 static enum status imap_sink_find(struct sink *base, struct delivery *d,
 	const struct sink_floor *from, int64_t patience_ms, struct err *err)
 {
-	return imap_finder_find(self(base), d, from, patience_ms, err);
+	/* Receipts are judged by what the mailbox was before a fresh look. */
+	enum status rc = imap_sink_commit(base, err);
+
+	return rc == ST_OK ? imap_finder_find(self(base), d, from, patience_ms, err)
+			   : rc;
 }
 
+/* LOGOUT is said by close(), when nobody can cancel() any more. */
 static enum status imap_sink_finish(struct sink *base, struct err *err)
 {
+	(void)base;
 	(void)err;
-	imap_close(&self(base)->imap);
 	return ST_OK;
 }
 
 static bool imap_sink_overreached(const struct sink *base)
 {
-	return self(base)->overreached;
+	return imap_refused(self(base)->imap);
 }
 
 static int imap_sink_wait(const struct sink *base)

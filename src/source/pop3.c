@@ -84,11 +84,12 @@ static enum status pop3_src_open(
 		if (rc == ST_DENIED && err->exit == EX_NOPERM && setup->end->pop3.notes)
 			log_warn(s->log, "provider-notes",
 				LOG_S("notes", setup->end->pop3.notes));
-		pop3_src_close(&base);
-		return rc;
+		/* It may be the canary that died (quirk Q60). */
+		if (rc != ST_RETRY)
+			pop3_src_close(&base);
 	}
 	*out = base;
-	return ST_OK;
+	return rc;
 }
 
 static enum status pop3_src_list(struct source *base,
@@ -145,7 +146,9 @@ static enum status pop3_src_finish(struct source *base, struct err *err)
 
 static bool pop3_src_overreached(const struct source *base)
 {
-	return pop3_pipelining_failed(self(base)->pop3);
+	const struct pop3_src *s = self(base);
+
+	return s->pop3 && pop3_pipelining_failed(s->pop3);
 }
 
 static int pop3_src_wait(const struct source *base)

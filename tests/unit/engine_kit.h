@@ -12,6 +12,7 @@
 #ifndef ENGINE_KIT_H
 #define ENGINE_KIT_H
 
+#include <popferry/archive.h>
 #include <popferry/buf.h>
 #include <popferry/clock.h>
 #include <popferry/engine.h>
@@ -79,7 +80,8 @@ static inline void kit_open(struct rig **out)
 	struct rig *r = xcalloc(1, sizeof(*r));
 	const char *tmp = getenv("TMPDIR");
 
-	log_setup(LOG_TEXT, LV_ERROR, getenv("KIT_LOG") ? 2 : open("/dev/null", O_WRONLY));
+	log_setup(LOG_TEXT, LV_ERROR,
+		getenv("KIT_LOG") ? 2 : open("/dev/null", O_WRONLY));
 	if (getenv("KIT_LOG"))
 		log_setup(LOG_TEXT, LV_DEBUG, 2);
 	snprintf(r->dir, sizeof(r->dir), "%s/engine.XXXXXX", tmp ? tmp : "/tmp");
@@ -133,8 +135,8 @@ static inline void kit_set(struct job *j, const char *key, const char *value)
 }
 
 /* options: "dedup=none limit=3"; "archive" adds one, "only-archive" is without IMAP. */
-static inline struct job *kit_job_at(const char *dir, unsigned pop, unsigned imap,
-	const char *options)
+static inline struct job *kit_job_at(
+	const char *dir, unsigned pop, unsigned imap, const char *options)
 {
 	char url[400], *copy = xstrdup(options ? options : ""), *p = copy, *next, *eq;
 	struct err err = ERR_INIT;
@@ -176,7 +178,8 @@ static inline struct job *kit_job_at(const char *dir, unsigned pop, unsigned ima
 
 static inline struct job *kit_job(struct rig *r, const char *options)
 {
-	return kit_job_at(r->dir, fakepop_port(r->pop), fakeimap_port(r->imap), options);
+	return kit_job_at(
+		r->dir, fakepop_port(r->pop), fakeimap_port(r->imap), options);
 }
 
 static const struct pace kit_pace = { 5, 60, 300 };
@@ -242,6 +245,71 @@ static inline void kit_expect(struct rig *r, const char *name, const char *mail)
 		fail_msg("%s: %u messages, not %zu", name, i, strlen(mail));
 	if (fakeimap_has(r->imap, "pwned"))
 		fail_msg("%s: mail was carried out as commands", name);
+}
+
+/* ---- the archive ------------------------------------------------------------ */
+
+enum { KIT_SEQS = 200 };
+
+struct kit_seqs {
+	uint64_t seq[KIT_SEQS];
+	size_t n;
+};
+
+static inline enum status kit_seq(
+	void *ctx, const struct archive_row *row, struct err *err)
+{
+	struct kit_seqs *s = ctx;
+
+	(void)err;
+	assert_true(s->n < KIT_SEQS);
+	s->seq[s->n++] = row->seq;
+	return ST_OK;
+}
+
+static inline void kit_take(void *ctx, const char *p, size_t n)
+{
+	buf_add(ctx, p, n);
+}
+
+static inline void kit_bad(void *ctx, const char *what)
+{
+	fail_msg("%s: %s", (const char *)ctx, what);
+}
+
+/* The same of the archive, which must also be sound. */
+static inline void kit_expect_archive(struct rig *r, const char *name, const char *mail)
+{
+	struct buf b = BUF_INIT(64 * 1024);
+	struct kit_seqs seqs = { .n = 0 };
+	char *left = xstrdup(mail), *p;
+	struct archive_check check;
+	struct archive_reader *a;
+	struct err err = ERR_INIT;
+	size_t i;
+
+	assert_int_equal(archive_read(&a, r->archive, &err), ST_OK);
+	assert_int_equal(
+		archive_verify(a, &check, kit_bad, (void *)(uintptr_t)name, &err),
+		ST_OK);
+	assert_int_equal(archive_each(a, kit_seq, &seqs, &err), ST_OK);
+	for (i = 0; i < seqs.n; i++) {
+		buf_clear(&b);
+		assert_int_equal(
+			archive_get(a, seqs.seq[i], kit_take, &b, &err), ST_OK);
+		for (p = left; *p; p++)
+			if (*p != ' ' && strcmp(kit_text(r, *p), buf_str(&b)) == 0)
+				break;
+		if (!*p)
+			fail_msg("%s: one too many in the archive: %.*s", name, 240,
+				buf_str(&b));
+		*p = ' ';
+	}
+	if (strspn(left, " ") != strlen(left))
+		fail_msg("%s: not in the archive: %s", name, left);
+	archive_done(&a);
+	buf_free(&b);
+	free(left);
 }
 
 #endif

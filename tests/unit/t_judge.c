@@ -60,6 +60,12 @@ static const struct {
 } rows[] = {
 	{ "default folder is INBOX", { 0 }, DATED "\nx\n", 0, false, NULL, "INBOX",
 		"received", 1672736400, "" },
+	{ "INBOX in other letters is INBOX", { "folder", "inbox" }, DATED "\nx\n", 0,
+		false, NULL, "INBOX", NULL, 0, NULL },
+	{ "and above another folder", { "folder", "Inbox/inbox" }, DATED "\nx\n", 0,
+		false, NULL, "INBOX/inbox", NULL, 0, NULL },
+	{ "but not where a name only begins so", { "folder", "inbox2" }, DATED "\nx\n",
+		0, false, NULL, "inbox2", NULL, 0, NULL },
 	{ "date header first when asked", { "date-source", "header,received" },
 		DATED "\nx\n", 0, false, NULL, NULL, "header", 1672650000, NULL },
 	{ "no date when asked for none", { "date-source", "none" }, DATED "\nx\n", 0,

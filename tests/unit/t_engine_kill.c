@@ -1,0 +1,419 @@
+/*
+ * t_engine_kill.c: runs that are killed at every step, stopped at any moment, or
+ * not alone. The engine that is killed runs in a process of its own: this program
+ * with arguments.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "engine_kit.h"
+
+#include <pthread.h>
+#include <signal.h>
+
+enum { STEPS_MAX = 400, STOPS = 12, LIMIT_SECONDS = 120 };
+
+/* ---- killed ------------------------------------------------------------------- */
+
+struct sweep {
+	const char *name, *mail, *options;
+	struct fakepop_ways pop;
+	struct fakeimap_ways imap;
+	const char *ends; /* at both, if there are two */
+	bool archive;
+};
+
+static const struct sweep sweeps[] = {
+	{ .name = "killed: all that IMAP has", .mail = "abcaA0", .ends = "abcA0" },
+	{ .name = "killed: no UIDPLUS",
+		.mail = "abcaA0",
+		.imap.capabilities = "LITERAL+ MULTIAPPEND",
+		.ends = "abcA0" },
+	{ .name = "killed: no MULTIAPPEND, copies kept",
+		.mail = "aab00",
+		.options = "dedup=none",
+		.imap.capabilities = "UIDPLUS LITERAL+",
+		.ends = "aab00" },
+	{ .name = "killed: nothing offered, copies kept",
+		.mail = "aaba",
+		.options = "dedup=none",
+		.imap.capabilities = "NOTHING",
+		.ends = "aaba" },
+	{ .name = "killed: no UIDLs",
+		.mail = "abab0",
+		.options = "dedup=none",
+		.pop.no_uidl = true,
+		.ends = "abab0" },
+	{ .name = "killed: an archive beside",
+		.mail = "abcaA0",
+		.options = "archive",
+		.ends = "abcA0",
+		.archive = true },
+	{ .name = "killed: an archive beside, copies kept",
+		.mail = "aab",
+		.options = "archive dedup=none",
+		.imap.capabilities = "LITERAL+ MULTIAPPEND",
+		.ends = "aab",
+		.archive = true },
+};
+
+/* The arguments of the process that is killed: "run", the rig's directory, ports, options. */
+static int run_here(char **argv)
+{
+	struct job *j = kit_job_at(argv[2], (unsigned)strtoul(argv[3], NULL, 10),
+		(unsigned)strtoul(argv[4], NULL, 10), argv[5]);
+	struct outcome out;
+	struct engine *e;
+
+	log_setup(LOG_TEXT, LV_ERROR, open("/dev/null", O_WRONLY));
+	engine_new(&e, j, NULL);
+	engine_pace(e, &kit_pace);
+	engine_run(e, &out);
+	engine_free(&e);
+	job_free(&j);
+	return out.exit;
+}
+
+/* True when it was killed at step n; false when it got through before. */
+static bool killed_at(struct rig *r, const struct sweep *s, int n)
+{
+	char step[16], pop[16], imap[16];
+	pid_t pid;
+	int st;
+
+	snprintf(step, sizeof(step), "%d", n);
+	snprintf(pop, sizeof(pop), "%u", fakepop_port(r->pop));
+	snprintf(imap, sizeof(imap), "%u", fakeimap_port(r->imap));
+	pid = fork();
+	if (pid == 0) {
+		setenv("POPFERRY_CRASH_AT", step, 1);
+		execl("/proc/self/exe", "t_engine_kill", "run", r->dir, pop, imap,
+			s->options ? s->options : "", (char *)NULL);
+		_exit(127);
+	}
+	assert_int_equal(waitpid(pid, &st, 0), pid);
+	if (WIFSIGNALED(st) && WTERMSIG(st) == SIGKILL)
+		return true;
+	if (!WIFEXITED(st) || WEXITSTATUS(st) != 0)
+		fail_msg("%s, step %d: the process ended with %x", s->name, n, st);
+	return false;
+}
+
+static void check_after(struct rig *r, const struct sweep *s, int n)
+{
+	char name[120];
+	int code = kit_run(r, s->options);
+
+	snprintf(name, sizeof(name), "%s, step %d", s->name, n);
+	if (code != 0)
+		fail_msg(
+			"%s: exit %d (%s), %s", name, code, r->out.err.text, r->ledger);
+	kit_expect(r, name, s->ends);
+	if (s->archive)
+		kit_expect_archive(r, name, s->ends);
+	code = kit_run(r, s->options);
+	if (code != 0 || r->out.ledger.stored)
+		fail_msg("%s: then exit %d, %s", name, code, r->ledger);
+	kit_expect(r, name, s->ends);
+}
+
+static void test_killed(void **state)
+{
+	const struct sweep *s = *state;
+	bool killed = true;
+	struct rig *r;
+	int n;
+
+	alarm(LIMIT_SECONDS);
+	for (n = 1; killed; n++) {
+		assert_true(n < STEPS_MAX);
+		kit_open(&r);
+		kit_mail(r, s->mail);
+		fakepop_behave(r->pop, &s->pop);
+		fakeimap_behave(r->imap, &s->imap);
+		killed = killed_at(r, s, n);
+		check_after(r, s, n);
+		kit_close(&r);
+	}
+	assert_true(n > 12);
+	alarm(0);
+}
+
+/* What is in doubt is looked for where it went, though the rules are others now. */
+static void test_killed_and_refiled(void **state)
+{
+	static const struct sweep s = {
+		.name = "refiled",
+		.mail = "abc",
+		.options = "folder=Old/\303\244",
+		.ends = "abc",
+	};
+	bool killed = true;
+	struct rig *r;
+	int n;
+
+	(void)state;
+	for (n = 1; killed; n++) {
+		kit_open(&r);
+		kit_mail(r, s.mail);
+		killed = killed_at(r, &s, n);
+		assert_int_equal(kit_run(r, "folder=New"), 0);
+		kit_expect(r, s.name, s.mail);
+		kit_close(&r);
+	}
+}
+
+/* ---- stopped ---------------------------------------------------------------------- */
+
+struct stopper {
+	struct engine *e;
+	int64_t after_us;
+};
+
+static void *stop_later(void *arg)
+{
+	const struct stopper *s = arg;
+
+	usleep((useconds_t)s->after_us);
+	engine_stop(s->e);
+	return NULL;
+}
+
+/* Milliseconds from the stop to the end. */
+static int64_t stopped_run(
+	struct rig *r, const char *options, int64_t after_us, int *code)
+{
+	struct job *j = kit_job(r, options);
+	struct stopper s = { NULL, after_us };
+	int64_t began = clock_ms();
+	pthread_t t;
+
+	engine_new(&s.e, j, NULL);
+	engine_pace(s.e, &kit_pace);
+	assert_int_equal(pthread_create(&t, NULL, stop_later, &s), 0);
+	*code = engine_run(s.e, &r->out);
+	pthread_join(t, NULL);
+	kit_ledger(&r->out.ledger, r->ledger, sizeof(r->ledger));
+	engine_free(&s.e);
+	job_free(&j);
+	return clock_ms() - began - after_us / 1000;
+}
+
+static void test_stopped_anywhere(void **state)
+{
+	static const char mail[] = "abcdefghijklmnopqrstuvwxyz";
+	const struct fakepop_ways pop = { .drop_after = 4 };
+	const struct fakeimap_ways imap = { .capabilities = "UIDPLUS LITERAL+",
+		.drop = "(k)",
+		.drop_times = 3,
+		.commit = COMMIT_YES };
+	int i, code, early = 0;
+	struct rig *r;
+
+	(void)state;
+	alarm(LIMIT_SECONDS);
+	for (i = 0; i < STOPS; i++) {
+		kit_open(&r);
+		kit_mail(r, mail);
+		fakepop_behave(r->pop, &pop);
+		fakeimap_behave(r->imap, &imap);
+		assert_true(stopped_run(r, "archive", i * i * 1500, &code) < 3000);
+		if (code != 0 && code != 75)
+			fail_msg("stop %d: exit %d (%s), %s", i, code, r->out.err.text,
+				r->ledger);
+		early += code == 75;
+		if (kit_run(r, "archive") != 0)
+			fail_msg(
+				"after stop %d: %s, %s", i, r->out.err.text, r->ledger);
+		kit_expect(r, "stopped", mail);
+		kit_expect_archive(r, "stopped", mail);
+		kit_close(&r);
+	}
+	assert_true(early > STOPS / 3);
+	alarm(0);
+}
+
+/* Where nothing comes any more, a stop ends the wait. */
+static void test_stopped_in_silence(void **state)
+{
+	static const struct {
+		const char *name;
+		struct fakepop_ways pop;
+		struct fakeimap_ways imap;
+		const char *ledger;
+	} rows[] = {
+		{ "the source is silent", { .hang = "(c)" }, { 0 },
+			"4 listed, 2 stored, 2 left" },
+		{ "the destination is silent", { 0 },
+			{ .hang = "(c)", .capabilities = "UIDPLUS" },
+			"4 listed, 2 stored, 2 left" },
+		{ "the destination is down", { 0 }, { .down = true }, NULL },
+	};
+	struct rig *r;
+	int64_t took;
+	size_t i;
+	int code;
+
+	(void)state;
+	alarm(LIMIT_SECONDS);
+	for (i = 0; i < N_ELEMENTS(rows); i++) {
+		const struct fakeimap_ways well = { .capabilities = NULL };
+		const struct fakepop_ways awake = { .hang = NULL };
+
+		kit_open(&r);
+		kit_mail(r, "abcd");
+		fakepop_behave(r->pop, &rows[i].pop);
+		fakeimap_behave(r->imap, &rows[i].imap);
+		took = stopped_run(r, NULL, rows[i].imap.down ? 60000 : 500000, &code);
+		if (took > 2000 || code != 75 ||
+			(rows[i].ledger && strcmp(r->ledger, rows[i].ledger) != 0))
+			fail_msg("%s: exit %d (%s), %s", rows[i].name, code,
+				r->out.err.text, r->ledger);
+		fakepop_behave(r->pop, &awake);
+		fakeimap_behave(r->imap, &well);
+		assert_int_equal(kit_run(r, NULL), 0);
+		kit_expect(r, rows[i].name, "abcd");
+		kit_close(&r);
+	}
+	alarm(0);
+}
+
+/* ---- not alone, and dry -------------------------------------------------------------- */
+
+struct whole {
+	struct rig *r;
+	struct job *j;
+};
+
+static void *run_whole(void *arg)
+{
+	const struct whole *w = arg;
+
+	kit_run_job(w->r, w->j);
+	return NULL;
+}
+
+static void test_second_run_beside(void **state)
+{
+	const struct fakepop_ways pop = { .hang = "(c)" };
+	struct rig *r, other;
+	struct whole first;
+	struct job *second;
+	pthread_t t;
+
+	(void)state;
+	kit_open(&r);
+	kit_mail(r, "abc");
+	fakepop_behave(r->pop, &pop);
+	other = *r;
+	first = (struct whole){ r, kit_job(r, NULL) };
+	second = kit_job(&other, NULL);
+	assert_int_equal(pthread_create(&t, NULL, run_whole, &first), 0);
+	usleep(300000);
+	assert_int_equal(kit_run_job(&other, second), 75);
+	assert_int_equal(other.out.run, 0);
+	fakepop_close(&r->pop); /* ends the first one's wait */
+	pthread_join(t, NULL);
+	assert_int_not_equal(r->out.exit, 0);
+	kit_expect(r, "beside", "ab");
+	job_free(&first.j);
+	job_free(&second);
+	kit_close(&r);
+}
+
+static void test_dry_run(void **state)
+{
+	struct stat st;
+	struct rig *r;
+
+	(void)state;
+	kit_open(&r);
+	kit_mail(r, "abca");
+	assert_int_equal(kit_run(r, "dry-run folder=New archive"), 0);
+	assert_string_equal(r->ledger, "4 listed, 4 left");
+	assert_int_equal(r->out.plan.todo, 4);
+	assert_int_equal(fakepop_count(r->pop, "RETR"), 0);
+	assert_int_equal(fakeimap_changes(r->imap), 0);
+	assert_true(stat(r->state, &st) < 0 && stat(r->archive, &st) < 0);
+	/* Beside a journal, with a destination that it does not know. */
+	assert_int_equal(kit_run(r, NULL), 0);
+	kit_mail(r, "abcade");
+	assert_int_equal(kit_run(r, "dry-run"), 0);
+	assert_string_equal(r->ledger, "6 listed, 4 known, 2 left");
+	assert_int_equal(kit_run(r, "dry-run archive"), 0);
+	assert_string_equal(r->ledger, "6 listed, 6 left");
+	assert_int_equal(fakepop_count(r->pop, "RETR"), 4);
+	assert_true(stat(r->archive, &st) < 0);
+	kit_expect(r, "dry", "abc");
+	kit_close(&r);
+}
+
+/* A path that is written otherwise, or was not there before, is the same archive. */
+static void test_archive_by_another_path(void **state)
+{
+	char there[200], url[400];
+	struct err err = ERR_INIT;
+	struct rig *r;
+	size_t i;
+
+	(void)state;
+	assert_non_null(getcwd(there, sizeof(there)));
+	kit_open(&r);
+	kit_mail(r, "abc");
+	assert_int_equal(chdir(r->dir), 0);
+	for (i = 0; i < 3; i++) {
+		static const char *const paths[] = { "deep/archive",
+			"./deep//archive" };
+		struct job *j;
+
+		job_new(&j);
+		snprintf(url, sizeof(url), "pop3://u@127.0.0.1:%u",
+			fakepop_port(r->pop));
+		kit_set(j, "source", url);
+		kit_set(j, "source-tls", "none");
+		setenv("KIT_SOURCE", "secret", 1);
+		kit_set(j, "source-password-env", "KIT_SOURCE");
+		if (i == 2)
+			snprintf(url, sizeof(url), "archive:%s/deep/archive", r->dir);
+		else
+			snprintf(url, sizeof(url), "archive:%s", paths[i]);
+		kit_set(j, "dest", url);
+		kit_set(j, "state", r->state);
+		assert_int_equal(job_check(j, &err), ST_OK);
+		assert_int_equal(kit_run_job(r, j), 0);
+		assert_string_equal(
+			r->ledger, i ? "3 listed, 3 known" : "3 listed, 3 stored");
+		job_free(&j);
+	}
+	assert_int_equal(chdir(there), 0);
+	kit_close(&r);
+}
+
+int main(int argc, char **argv)
+{
+	static const struct CMUnitTest others[] = {
+		cmocka_unit_test(test_killed_and_refiled),
+		cmocka_unit_test(test_stopped_anywhere),
+		cmocka_unit_test(test_stopped_in_silence),
+		cmocka_unit_test(test_second_run_beside),
+		cmocka_unit_test(test_dry_run),
+		cmocka_unit_test(test_archive_by_another_path),
+	};
+	struct CMUnitTest tests[N_ELEMENTS(sweeps) + N_ELEMENTS(others)];
+	size_t i, n = 0;
+
+	if (argc > 5 && strcmp(argv[1], "run") == 0)
+		return run_here(argv);
+	if (argc > 1)
+		cmocka_set_test_filter(argv[1]);
+	for (i = 0; i < N_ELEMENTS(sweeps); i++)
+		tests[n++] = (struct CMUnitTest){ sweeps[i].name, test_killed, NULL,
+			NULL, (void *)(uintptr_t)&sweeps[i] };
+	for (i = 0; i < N_ELEMENTS(others); i++)
+		tests[n++] = others[i];
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
