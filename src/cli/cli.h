@@ -20,16 +20,18 @@ struct cli {
 	enum log_format format;
 	int verbosity; /* -q: -1; -v: 1; -v -v: 2 */
 	enum progress_mode progress;
-	bool set_any;    /* a setting was given */
 	char **settings; /* "name", "value" pairs as given, for further jobs */
 	size_t n_settings;
 };
 
+/* Which settings are options of a command. */
+enum takes { TAKES_NOTHING, TAKES_SERVER, TAKES_JOB, TAKES_ALL };
+
 struct command {
 	const char *name, *arguments, *summary;
-	const char *text; /* for `popferry help NAME` */
+	const char *text; /* for `popferry NAME --help` */
 	int (*run)(struct cli *c, struct err *err);
-	bool settings; /* takes the options that are settings */
+	enum takes takes;
 };
 
 int cmd_copy(struct cli *c, struct err *err);
@@ -39,20 +41,29 @@ int cmd_status(struct cli *c, struct err *err);
 int cmd_list(struct cli *c, struct err *err);
 int cmd_verify(struct cli *c, struct err *err);
 
+/* What --log-format asks for, known before anything can be complained about. */
+enum log_format cli_format(int argc, char **argv);
 /* Takes argv apart; sets c->job. ST_DENIED with EX_USAGE. */
 enum status cli_parse(struct cli *c, const struct command *cmd, int argc, char **argv,
 	struct err *err);
 void cli_release(struct cli *c);
+/* The setting that --name is for this command; NULL when it takes none such. */
+const struct setting_help *cli_setting(const struct command *cmd, const char *name);
 /* Applies the settings given on the command line to another job. */
 enum status cli_apply(const struct cli *c, struct job *job, struct err *err);
 /* "popferry: text" on standard error, or an event when logging as JSON. */
 void cli_complain(const struct cli *c, const struct err *err);
+/* Which of two exit codes is to be returned for both. */
+int cli_worse(int a, int b);
+/* A header's text for people: decoded (RFC 2047), clean, clipped. Returns out. */
+const char *cli_show(char *out, size_t cap, const char *header);
 /* Opens the state directory of a JOB argument: a directory or a profile. */
 enum status cli_job_dir(const char *arg, int *dirfd, char **path, struct err *err);
 
 /* A line on the terminal, or plain lines now and then. */
 struct progress_line;
-void progress_begin(struct progress_line **out, const struct cli *c, struct engine *e);
+void progress_begin(struct progress_line **out, const struct cli *c, const char *job,
+	struct engine *e);
 void progress_end(struct progress_line **p);
 
 /* SIGINT, SIGTERM and SIGHUP stop this engine; a second one ends the process. */

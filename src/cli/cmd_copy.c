@@ -55,11 +55,24 @@ static void tell_plan(const struct job *job, const struct outcome *o)
 		o->plan.todo, text_bytes(bytes, o->plan.todo_bytes));
 }
 
+static void tell_pace(const struct job *job, const struct outcome *o)
+{
+	uint64_t n = o->ledger.stored + o->ledger.duplicate;
+	double seconds = (double)o->elapsed_ms / 1000;
+	const char *end = o->exit == 0 ? "; all are safe" : "";
+	char bytes[16];
+
+	if (n)
+		printf("%s: %s in %.1f s, %.0f messages/s%s\n", job->name,
+			text_bytes(bytes, o->ledger.bytes), seconds,
+			seconds > 0 ? (double)n / seconds : 0, end);
+	else if (o->exit == 0)
+		printf("%s: nothing new%s\n", job->name, end);
+}
+
 static void tell(const struct job *job, const struct outcome *o)
 {
 	const struct ledger *l = &o->ledger;
-	double seconds = (double)o->elapsed_ms / 1000;
-	char bytes[16];
 
 	printf("%s: %" PRIu64 " listed = %" PRIu64 " known + %" PRIu64
 	       " stored + %" PRIu64 " duplicate + %" PRIu64 " filtered + %" PRIu64
@@ -68,14 +81,26 @@ static void tell(const struct job *job, const struct outcome *o)
 		l->failed, l->vanished);
 	if (l->left)
 		printf(" + %" PRIu64 " left", l->left);
-	printf("\n%s: %s in %.1f s, %.0f messages/s%s\n", job->name,
-		text_bytes(bytes, l->bytes), seconds,
-		seconds > 0 ? (double)(l->stored + l->duplicate) / seconds : 0,
-		o->exit == 0 ? "; all are safe" : "");
+	printf("\n");
+	tell_pace(job, o);
 	if (o->id_collisions)
 		printf("%s: %" PRIu64
 		       " messages share a Message-ID with a different one; all were kept\n",
 			job->name, o->id_collisions);
+}
+
+/* With --report - standard output is the report's. */
+static void summarise(
+	const struct cli *c, const struct job *job, const struct outcome *o)
+{
+	if (c->verbosity < 0 || c->format == LOG_JSON ||
+		(job->report && strcmp(job->report, "-") == 0))
+		return;
+	if (job->dry_run && o->exit == 0)
+		tell_plan(job, o);
+	else if (o->run && (o->exit == 0 || o->ledger.listed))
+		tell(job, o); /* what never got to a listing is told by its error */
+	fflush(stdout);
 }
 
 static void warn_plain(const struct endpoint *end, const struct log *log)
@@ -99,7 +124,7 @@ static int move(const struct cli *c, struct job *job)
 		warn_plain(&job->dest[i], NULL);
 	engine_new(&e, job, NULL);
 	stop_on_signals(e);
-	progress_begin(&line, c, e);
+	progress_begin(&line, c, job->name, e);
 	engine_run(e, &o);
 	progress_end(&line);
 	running = NULL;
@@ -119,14 +144,7 @@ static int move(const struct cli *c, struct job *job)
 		LOG_U("filtered", o.ledger.filtered), LOG_U("failed", o.ledger.failed),
 		LOG_U("vanished", o.ledger.vanished), LOG_U("left", o.ledger.left),
 		LOG_U("bytes", o.ledger.bytes), LOG_U("ms", (uint64_t)o.elapsed_ms));
-	/* With --report - standard output is the report's. */
-	if (c->verbosity >= 0 && c->format == LOG_TEXT &&
-		!(job->report && strcmp(job->report, "-") == 0)) {
-		if (job->dry_run && o.exit == 0)
-			tell_plan(job, &o);
-		else if (o.run)
-			tell(job, &o);
-	}
+	summarise(c, job, &o);
 	engine_free(&e);
 	return o.exit;
 }
@@ -153,21 +171,29 @@ out:
 	return err->exit;
 }
 
-/* Which of two exit codes a scheduler must see: what a person must fix first. */
-static int worse(int a, int b)
+static int run_profile(struct cli *c, const char *profile, struct err *err)
 {
-	static const int order[] = { 0, EX_PARTIAL, EX_TEMPFAIL, EX_UNAVAILABLE,
-		EX_NOHOST, EX_PROTOCOL, EX_DATAERR, EX_NOPERM, EX_USAGE, EX_CANTCREAT,
-		EX_IOERR, EX_CONFIG, EX_SOFTWARE };
-	size_t i, ra = N_ELEMENTS(order), rb = ra;
+	struct job *job = NULL;
+	enum status rc;
+	int code;
 
-	for (i = 0; i < N_ELEMENTS(order); i++) {
-		if (order[i] == a)
-			ra = i;
-		if (order[i] == b)
-			rb = i;
+	job_new(&job);
+	rc = job_load(job, profile, err);
+	if (rc == ST_OK)
+		rc = cli_apply(c, job, err);
+	if (rc == ST_OK) {
+		rc = job_check(job, err);
+		if (rc != ST_OK) /* it names no place in a file */
+			err_note(err, "%s", profile);
 	}
-	return ra >= rb ? a : b;
+	if (rc == ST_OK) {
+		code = move(c, job);
+	} else {
+		cli_complain(c, err);
+		code = err->exit;
+	}
+	job_free(&job);
+	return code;
 }
 
 int cmd_run(struct cli *c, struct err *err)
@@ -176,24 +202,12 @@ int cmd_run(struct cli *c, struct err *err)
 	size_t i;
 
 	if (c->n_args == 0) {
-		err_set(err, ST_DENIED, EX_USAGE, "run needs at least one PROFILE");
+		err_set(err, ST_DENIED, EX_USAGE,
+			"run needs at least one PROFILE; try `popferry run --help`");
 		cli_complain(c, err);
 		return err->exit;
 	}
-	for (i = 0; i < c->n_args && !asked; i++) {
-		struct job *job = NULL;
-		enum status rc;
-
-		job_new(&job);
-		rc = job_load(job, c->args[i], err);
-		if (rc == ST_OK)
-			rc = cli_apply(c, job, err);
-		if (rc == ST_OK)
-			rc = job_check(job, err);
-		if (rc != ST_OK)
-			cli_complain(c, err);
-		code = worse(code, rc == ST_OK ? move(c, job) : err->exit);
-		job_free(&job);
-	}
-	return asked ? worse(code, EX_TEMPFAIL) : code;
+	for (i = 0; i < c->n_args && !asked; i++)
+		code = cli_worse(code, run_profile(c, c->args[i], err));
+	return asked ? cli_worse(code, EX_TEMPFAIL) : code;
 }

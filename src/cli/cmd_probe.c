@@ -2,7 +2,8 @@
  * cmd_probe.c: what a server offers, and what is wrong when it does not answer.
  *
  * The most common trouble is a port and a TLS mode that do not fit, so when
- * connecting fails the same port is tried the other way and the finding said.
+ * connecting fails the same port is tried the other way, and what was found is
+ * the error.
  */
 #include <popferry/buf.h>
 #include <popferry/imap.h>
@@ -14,14 +15,23 @@
 #include "cli.h"
 
 #include <inttypes.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum { PROBE_MS = 8000, FIRST_LINE_MAX = 1024 };
+enum {
+	PROBE_MS = 10000, /* for what was asked for */
+	LOOK_MS = 5000,   /* for each look at what is wrong */
+	FIRST_LINE_MAX = 1024,
+	TEXT_MAX = 16 * 1024,
+	INDENT = 11,
+	COLUMNS = 79,
+};
 
 struct probe {
 	const struct endpoint *end;
+	const char *url;  /* as given */
 	const char *side; /* "source" or "dest": names the options */
 	struct net_config net;
 	char *password; /* NULL: none configured */
@@ -29,7 +39,115 @@ struct probe {
 	struct trace *trace;
 };
 
+static bool wants_pop3(const struct probe *p)
+{
+	return text_starts(p->end->scheme, "pop3");
+}
+
+/* ---- rows of what is found ---------------------------------------------------- */
+
+static void row(const char *name, const char *fmt, ...)
+	__attribute__((format(printf, 2, 3)));
+
+/* "  name:    text", wrapped at blanks. */
+static void row(const char *name, const char *fmt, ...)
+{
+	char text[TEXT_MAX];
+	const char *p = text;
+	size_t column, n;
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(text, sizeof(text), fmt, ap);
+	va_end(ap);
+	column = (size_t)printf("  %s:%*s", name, INDENT - 3 - (int)strlen(name), "");
+	while (*p) {
+		n = strcspn(p, " ");
+		if (column > INDENT && column + 1 + n > COLUMNS)
+			column = (size_t)printf("\n%*s", INDENT, "") - 1;
+		else if (column > INDENT)
+			column += (size_t)printf(" ");
+		column += (size_t)printf("%.*s", (int)n, p);
+		p += n + (p[n] == ' ');
+	}
+	printf("\n");
+}
+
+static void row_words(const char *name, const char *const *words, size_t n)
+{
+	struct buf b = BUF_INIT(TEXT_MAX - 1);
+	size_t i;
+
+	for (i = 0; i < n; i++)
+		buf_addf(&b, "%s%s", i ? ", " : "", words[i]);
+	row(name, "%s", n ? buf_str(&b) : "nothing is told");
+	buf_free(&b);
+}
+
+static void show_tls(const struct tls_info *t)
+{
+	if (!t) {
+		row("TLS", "none: password and mail cross the network in the clear");
+		return;
+	}
+	row("TLS", "%s, %s", t->version, t->cipher);
+	row("subject", "%s", t->subject);
+	row("issuer", "%s", t->issuer);
+	row("expires", "%s", t->not_after);
+	row("pin", "%s", t->pin);
+}
+
+/* Without "* OK" and "[CAPABILITY ...]", which are for programs. */
+static const char *bare_greeting(const char *s)
+{
+	const char *close;
+
+	if (text_starts(s, "* OK "))
+		s += strlen("* OK ");
+	close = *s == '[' ? strchr(s, ']') : NULL;
+	return close ? close + 1 + (close[1] == ' ') : s;
+}
+
+static void show_server(const char *peer, const char *greeting,
+	const struct tls_info *tls, const char *const *offers, size_t n)
+{
+	char clean[FIRST_LINE_MAX];
+	const char *says = bare_greeting(greeting ? greeting : "");
+
+	row("peer", "%s", peer);
+	if (*says)
+		row("says", "%s", text_clean(clean, sizeof(clean), says, strlen(says)));
+	show_tls(tls);
+	row_words("offers", offers, n);
+}
+
+static void show_notes(const char *notes)
+{
+	if (notes && *notes)
+		row("notes", "%s", notes);
+}
+
+/* True when there is a password to try. */
+static bool may_log_in(const struct probe *p)
+{
+	if (p->password)
+		return true;
+	if (p->anonymous)
+		row("login", "not tried, because the URL names no user");
+	else
+		row("login", "not tried; give --%s-password-file to try it", p->side);
+	return false;
+}
+
 /* ---- diagnosis ---------------------------------------------------------------- */
+
+/* What one look at the port found. */
+struct look {
+	enum tls_mode mode;
+	const char *who; /* NULL: nobody said anything; err has the reason */
+	char said[80];
+	struct err err;
+};
 
 /* What a first line says of who is talking. */
 static const char *speaker(const char *line, size_t n)
@@ -43,6 +161,7 @@ static const char *speaker(const char *line, size_t n)
 		{ "* PREAUTH", "an IMAP server" },
 		{ "* BYE", "an IMAP server" },
 		{ "220", "an SMTP or FTP server" },
+		{ "554", "an SMTP server" },
 		{ "HTTP/", "a web server" },
 		{ "SSH-", "an SSH server" },
 	};
@@ -52,122 +171,121 @@ static const char *speaker(const char *line, size_t n)
 		if (n >= strlen(kinds[i].start) &&
 			text_same_n(line, kinds[i].start, strlen(kinds[i].start)))
 			return kinds[i].who;
-	return "something that is no mail server";
+	return "no mail server";
 }
 
-/* Connects in this mode and reads the first line; who speaks, or NULL. */
-static const char *who_speaks(
-	const struct probe *p, enum tls_mode mode, struct err *why)
+/* Connects in this mode and reads the first line. */
+static void look_at(const struct probe *p, enum tls_mode mode, struct look *l)
 {
 	struct net_config net = p->net;
-	const char *line, *who = NULL;
 	struct conn *c = NULL;
+	const char *line;
 	size_t n;
 
+	*l = (struct look){ .mode = mode, .err = ERR_INIT };
 	net.tls = mode;
-	net.connect_ms = PROBE_MS;
-	if (conn_dial(&c, &net, why) == ST_OK) {
-		conn_patience(c, PROBE_MS);
-		if (conn_line(c, FIRST_LINE_MAX, &line, &n, why) == ST_OK)
-			who = speaker(line, n);
+	net.connect_ms = LOOK_MS;
+	if (conn_dial(&c, &net, &l->err) == ST_OK) {
+		conn_patience(c, LOOK_MS);
+		if (conn_line(c, FIRST_LINE_MAX, &line, &n, &l->err) == ST_OK) {
+			l->who = speaker(line, n);
+			text_clean(l->said, sizeof(l->said), line, n);
+		}
 	}
 	conn_close(&c);
-	return who;
 }
 
-static bool wants_pop3(const struct probe *p)
+/* The URL as given, with another scheme and the port spelt out. */
+static char *respell(const struct probe *p, const char *scheme)
 {
-	return text_starts(p->end->scheme, "pop3");
+	const char *rest = strstr(p->url, "://") + 3;
+	size_t n = strcspn(rest, "/"), user = n;
+	bool six = strchr(p->net.host, ':') != NULL;
+
+	while (user && rest[user - 1] != '@')
+		user--;
+	return xasprintf("%s://%.*s%s%s%s:%u%s", scheme, (int)user, rest,
+		six ? "[" : "", p->net.host, six ? "]" : "", p->net.port, rest + n);
 }
 
-static void advise_mode(const struct probe *p, const char *who, enum tls_mode mode)
+static const char *scheme_for(const struct probe *p, enum tls_mode mode)
 {
-	const char *mine = wants_pop3(p) ? "a POP3 server" : "an IMAP server";
-	const char *scheme = wants_pop3(p) ? (mode == TLS_IMPLICIT ? "pop3s" : "pop3")
-		: mode == TLS_IMPLICIT     ? "imaps"
-					   : "imap";
+	if (mode == TLS_IMPLICIT)
+		return wants_pop3(p) ? "pop3s" : "imaps";
+	return wants_pop3(p) ? "pop3" : "imap";
+}
 
-	if (strcmp(who, mine) != 0) {
-		printf("  finding: port %u of %s is %s, not %s; the usual ports are %s\n",
-			p->net.port, p->net.host, who, mine,
-			wants_pop3(p) ? "995 (TLS) and 110 (STLS)"
-				      : "993 (TLS) and 143 (STARTTLS)");
-		return;
-	}
-	if (mode == p->net.tls || (mode == TLS_NONE && p->net.tls == TLS_STARTTLS))
-		return;
-	printf("  finding: port %u of %s speaks %s\n", p->net.port, p->net.host,
+/* The port has the right server, but TLS comes at another moment. */
+static void other_mode(const struct probe *p, enum tls_mode mode, struct err *err)
+{
+	const char *scheme = scheme_for(p, mode);
+	char *url = respell(p, scheme);
+	/* An option that overrides the scheme would do so again. */
+	bool overridden = text_same(scheme, p->end->scheme);
+
+	err_set(err, ST_DENIED, EX_UNAVAILABLE,
 		mode == TLS_IMPLICIT
-			? "TLS from the first byte"
-			: "plain text first (TLS comes by STLS/STARTTLS, if at all)");
-	printf("  change:  use %s://%s@%s:%u, or --%s-tls %s\n", scheme, p->end->user,
-		p->net.host, p->net.port, p->side,
-		mode == TLS_IMPLICIT ? "implicit" : "starttls");
+			? "port %u of %s speaks TLS from the first byte; use %s%s%s"
+			: "port %u of %s speaks plain text first, and TLS comes by STARTTLS "
+			  "if at all; use %s%s%s",
+		p->net.port, p->net.host, url, overridden ? " without --" : "",
+		overridden ? (wants_pop3(p) ? "source-tls" : "dest-tls") : "");
+	free(url);
 }
 
-/* Tries the port in both modes and says what it finds. */
-static void diagnose(const struct probe *p, const struct err *why)
+static void other_server(const struct probe *p, const struct look *l, struct err *err)
 {
-	static const enum tls_mode modes[] = { TLS_IMPLICIT, TLS_NONE };
-	struct err tls = ERR_INIT, other = ERR_INIT;
-	const char *who;
-	size_t i;
+	err_set(err, ST_DENIED, EX_PROTOCOL,
+		"port %u of %s is %s, not %s (it said \"%s\"); the usual ports are %s",
+		p->net.port, p->net.host, l->who,
+		wants_pop3(p) ? "a POP3 server" : "an IMAP server", l->said,
+		wants_pop3(p) ? "995 (pop3s) and 110 (pop3)"
+			      : "993 (imaps) and 143 (imap)");
+}
 
-	if (why->exit == EX_NOHOST || why->exit == EX_UNAVAILABLE)
-		if (who_speaks(p, TLS_NONE, &other) == NULL && other.exit == why->exit)
-			return; /* nothing listens: the error says it all */
-	for (i = 0; i < N_ELEMENTS(modes); i++) {
-		who = who_speaks(p, modes[i], modes[i] == TLS_IMPLICIT ? &tls : &other);
-		if (who) {
-			advise_mode(p, who, modes[i]);
-			return;
-		}
+/* True, and err says so, when this look explains the trouble. */
+static bool explains(const struct probe *p, const struct look *l, struct err *err)
+{
+	bool as_asked = (l->mode == TLS_IMPLICIT) == (p->net.tls == TLS_IMPLICIT);
+	char more[ERR_TEXT];
+
+	if (l->who &&
+		!text_same(l->who, wants_pop3(p) ? "a POP3 server" : "an IMAP server"))
+		other_server(p, l, err);
+	else if (as_asked)
+		return false;
+	else if (l->who)
+		other_mode(p, l->mode, err);
+	else if (l->mode == TLS_IMPLICIT && l->err.exit == EX_NOPERM) {
 		/* A refused certificate proves TLS, and is its own finding. */
-		if (modes[i] == TLS_IMPLICIT && tls.exit == EX_NOPERM) {
-			if (p->net.tls != TLS_IMPLICIT) {
-				advise_mode(p,
-					wants_pop3(p) ? "a POP3 server"
-						      : "an IMAP server",
-					TLS_IMPLICIT);
-				printf("  finding: %s\n", tls.text);
-			}
-			return;
-		}
+		other_mode(p, l->mode, err);
+		snprintf(more, sizeof(more), "%s", err->text);
+		err_set(err, ST_DENIED, EX_NOPERM, "%s; and %s", more, l->err.text);
+	} else {
+		return false;
 	}
-	printf("  finding: something accepts connections on port %u of %s and says nothing "
-	       "that popferry knows\n",
-		p->net.port, p->net.host);
+	return true;
 }
 
-/* ---- what is found ----------------------------------------------------------------
- */
-
-static void show_tls(const struct tls_info *t)
+/* Looks at the port both ways; err becomes what is found, or stays. */
+static void diagnose(const struct probe *p, struct err *err)
 {
-	if (!t) {
-		printf("  tls:     none: passwords and mail would cross the network in the clear\n");
+	enum tls_mode asked = p->net.tls == TLS_IMPLICIT ? TLS_IMPLICIT : TLS_NONE;
+	enum tls_mode other = asked == TLS_IMPLICIT ? TLS_NONE : TLS_IMPLICIT;
+	/* A server that answered in a wrong way will do so again, at once. */
+	bool answered = err->exit == EX_PROTOCOL;
+	struct look l;
+
+	if (err->exit == EX_NOHOST)
 		return;
-	}
-	printf("  tls:     %s, %s\n  subject: %s\n  issuer:  %s\n  expires: %s\n"
-	       "  pin:     %s\n",
-		t->version, t->cipher, t->subject, t->issuer, t->not_after, t->pin);
+	look_at(p, answered ? asked : other, &l);
+	if (explains(p, &l, err))
+		return;
+	look_at(p, answered ? other : asked, &l);
+	explains(p, &l, err);
 }
 
-static void show_words(const char *name, const char *const *words, size_t n)
-{
-	size_t i;
-
-	printf("  %s", name);
-	for (i = 0; i < n; i++)
-		printf("%s%s", i ? ", " : "", words[i]);
-	printf("%s\n", n ? "" : "none told");
-}
-
-static void show_notes(const char *notes)
-{
-	if (notes && *notes)
-		printf("  notes:   %s\n", notes);
-}
+/* ---- the dialogues -------------------------------------------------------------- */
 
 static enum status probe_pop3(const struct probe *p, struct err *err)
 {
@@ -189,32 +307,30 @@ static enum status probe_pop3(const struct probe *p, struct err *err)
 	if (rc != ST_OK)
 		return rc;
 	s = pop3_server(pop3);
-	printf("  peer:    %s\n  says:    %s\n", s->peer, s->greeting);
-	show_tls(s->tls);
-	show_words("offers:  ", s->capa, s->n_capa);
+	show_server(s->peer, s->greeting, s->tls, s->capa, s->n_capa);
 	show_notes(p->end->pop3.notes);
-	if (!p->password) {
-		printf("  login:   not tried, because no password is configured\n");
+	if (!may_log_in(p))
 		goto out;
-	}
 	rc = pop3_login(pop3, err);
 	if (rc != ST_OK)
 		goto out;
 	s = pop3_server(pop3);
-	printf("  login:   accepted for %s\n", p->end->user);
-	show_words("offers:  ", s->capa, s->n_capa);
+	row("login", "accepted for %s", p->end->user);
+	row_words("offers", s->capa, s->n_capa);
 	rc = pop3_list(pop3, &l, err);
 	if (rc != ST_OK)
 		goto out;
-	printf("  maildrop: %zu messages, %s; UIDL %s, pipelining %s\n", l.n,
-		text_bytes(bytes, l.octets), l.uidl ? "works" : "does not work",
+	row("maildrop", "%zu message%s, %s; UIDL %s, pipelining %s", l.n,
+		l.n == 1 ? "" : "s", text_bytes(bytes, l.octets),
+		l.uidl ? "works" : "does not work",
 		s->pipelining ? "works" : "is not used");
 	if (l.repeated || l.unreadable)
-		printf("  oddities: %zu messages with a repeated UIDL, %zu rows that make no "
-		       "sense\n",
+		row("oddities",
+			"%zu messages with a repeated UIDL, %zu rows that make no sense",
 			l.repeated, l.unreadable);
-	printf("  hint:    POP3 shows one folder, mostly the INBOX; if the host offers IMAP "
-	       "too, the other folders are there\n");
+	row("hint",
+		"POP3 shows one folder, mostly the INBOX; if the host offers IMAP too, "
+		"the other folders are there");
 	rc = pop3_quit(pop3, err);
 out:
 	pop3_close(&pop3);
@@ -232,56 +348,58 @@ static enum status probe_imap(const struct probe *p, struct err *err)
 	};
 	const struct imap_server *s;
 	struct imap *imap = NULL;
-	char bytes[16];
+	char bytes[16], limit[48];
 	enum status rc = imap_connect(&imap, &cfg, err);
 
 	if (rc != ST_OK)
 		return rc;
 	s = imap_server(imap);
-	printf("  peer:    %s\n  says:    %s\n", s->peer, s->greeting);
-	show_tls(s->tls);
-	show_words("offers:  ", s->capability, s->n_capability);
+	show_server(s->peer, s->greeting, s->tls, s->capability, s->n_capability);
 	show_notes(p->end->imap.notes);
-	if (!p->password) {
-		printf("  login:   not tried, because no password is configured\n");
+	if (!may_log_in(p))
 		goto out;
-	}
 	rc = imap_login(imap, err);
 	if (rc != ST_OK)
 		goto out;
 	s = imap_server(imap);
-	printf("  login:   accepted for %s\n", p->end->user);
-	show_words("offers:  ", s->capability, s->n_capability);
-	printf("  folders: prefix \"%s\", delimiter \"%.1s\"\n", s->prefix,
-		s->delimiter ? (const char[]){ s->delimiter, '\0' } : "");
-	printf("  upload:  %s%s",
+	row("login", "accepted for %s", p->end->user);
+	row_words("offers", s->capability, s->n_capability);
+	if (s->delimiter)
+		row("folders", "prefix \"%s\", delimiter \"%c\"", s->prefix,
+			s->delimiter);
+	else
+		row("folders",
+			"prefix \"%s\", no delimiter: it has no folders in folders",
+			s->prefix);
+	snprintf(limit, sizeof(limit), ", messages up to %s",
+		text_bytes(bytes, s->append_limit));
+	row("upload", "%s%s%s%s",
 		s->multiappend ? "MULTIAPPEND" : "one APPEND a message",
 		s->literal_plus            ? ", LITERAL+"
 			: s->literal_minus ? ", LITERAL-"
-					   : ", waiting for each");
-	if (s->append_limit)
-		printf(", messages up to %s", text_bytes(bytes, s->append_limit));
-	printf("%s\n", s->uidplus ? ", receipts by UIDPLUS" : "");
+					   : ", waiting for each",
+		s->append_limit ? limit : "",
+		s->uidplus ? ", receipts by UIDPLUS" : "");
 out:
 	imap_close(&imap);
 	return rc;
 }
 
-/* ---- the command --------------------------------------------------------------------
- */
+/* ---- the command ---------------------------------------------------------------- */
 
 /* Settings for the one end: the URL's user may be left out here. */
 static enum status make_end(struct cli *c, struct probe *p, struct err *err)
 {
-	const char *url = c->args[0], *rest = strstr(url, "://");
+	const char *rest = strstr(p->url, "://");
 	char *full;
 	enum status rc;
 
-	p->side = text_starts(url, "imap") ? "dest" : "source";
-	p->anonymous = rest && !strchr(rest, '@');
-	full = p->anonymous
-		? xasprintf("%.*s://anonymous@%s", (int)(rest - url), url, rest + 3)
-		: xstrdup(url);
+	p->side = text_starts(p->url, "imap") ? "dest" : "source";
+	p->anonymous = rest && !memchr(rest + 3, '@', strcspn(rest + 3, "/"));
+	/* A user that suits every profile, and is never sent. */
+	full = p->anonymous ? xasprintf("%.*s://anonymous@host.invalid@%s",
+				      (int)(rest - p->url), p->url, rest + 3)
+			    : xstrdup(p->url);
 	rc = job_set(c->job, p->side, full, "URL", err);
 	free(full);
 	if (rc == ST_OK)
@@ -292,13 +410,20 @@ static enum status make_end(struct cli *c, struct probe *p, struct err *err)
 	if (!p->end->host)
 		return err_set(err, ST_DENIED, EX_USAGE,
 			"%s: only servers can be probed; for an archive use `popferry verify`",
-			url);
+			p->url);
 	return ST_OK;
 }
 
 static bool has_secret(const struct secret *s)
 {
 	return s->file || s->command || s->env;
+}
+
+static const char *mode_text(enum tls_mode m)
+{
+	return m == TLS_IMPLICIT    ? "TLS from the first byte"
+		: m == TLS_STARTTLS ? "TLS by STARTTLS"
+				    : "no TLS";
 }
 
 static enum status run_probe(struct cli *c, struct probe *p, struct err *err)
@@ -321,7 +446,7 @@ static enum status run_probe(struct cli *c, struct probe *p, struct err *err)
 		.connect_ms = PROBE_MS,
 		.trace = p->trace,
 	};
-	printf("%s, TLS %s\n", p->end->url, tls_mode_name(p->end->tls));
+	printf("%s (port %u, %s)\n", p->url, p->net.port, mode_text(p->net.tls));
 	fflush(stdout);
 	rc = wants_pop3(p) ? probe_pop3(p, err) : probe_imap(p, err);
 	if (rc != ST_OK && !(rc == ST_DENIED && err->exit == EX_NOPERM))
@@ -335,10 +460,13 @@ int cmd_probe(struct cli *c, struct err *err)
 	struct probe p = { 0 };
 	enum status rc;
 
-	if (c->n_args != 1)
-		rc = err_set(err, ST_DENIED, EX_USAGE, "probe needs one URL");
-	else
+	if (c->n_args == 1) {
+		p.url = c->args[0];
 		rc = run_probe(c, &p, err);
+	} else {
+		rc = err_set(err, ST_DENIED, EX_USAGE,
+			"probe needs one URL; try `popferry probe --help`");
+	}
 	if (p.password)
 		explicit_bzero(p.password, strlen(p.password));
 	free(p.password);

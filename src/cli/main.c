@@ -4,8 +4,10 @@
 
 #include "cli.h"
 
+#include <fcntl.h>
 #include <malloc.h>
 #include <signal.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,59 +15,102 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-static const struct command commands[] = {
-	{ "copy", "SOURCE DEST [DEST]",
-		"copy what is not there yet; the first run and every later one",
-		"SOURCE  pop3s://user@host[:port]    TLS from the first byte\n"
-		"        pop3://user@host[:port]     STLS, required\n"
-		"DEST    imaps://user@host[:port]/Folder\n"
-		"        imap://user@host[:port]/Folder   STARTTLS, required\n"
-		"        archive:DIR\n"
-		"Two DESTs, one IMAP and one archive, are fed in one pass. Nothing is\n"
-		"deleted at the source. Stop it at any time and run it again.\n",
-		cmd_copy, true },
-	{ "run", "PROFILE...", "the same, described by profile files",
-		"A PROFILE is a file (see popferry-profile(5)). Options given here win.\n"
-		"Several profiles are run one after the other; the exit code is the worst.\n",
-		cmd_run, true },
-	{ "probe", "URL",
-		"what the server offers; what is wrong with host, port, TLS or login",
-		"Connects, shows TLS, capabilities and, when a password is configured,\n"
-		"logs in and counts. Changes nothing on the server.\n",
-		cmd_probe, true },
-	{ "status", "JOB...", "where a job stands: ledger, failures and their reasons",
-		"A JOB is its state directory or its profile. Works beside a running job.\n",
-		cmd_status, false },
-	{ "verify", "ARCHIVE", "read an archive back and compare it with its ledger",
-		"Reads every byte. Exit 0: all good; 65: damaged, and each finding is named.\n",
-		cmd_verify, false },
-	{ "list", "ARCHIVE", "the messages in an archive",
-		"One line a message: number, date, size, folder, sender, subject.\n"
-		"With --log-format json one JSON object a line.\n",
-		cmd_list, false },
+enum { OPTION_COLUMN = 28 };
+
+struct option_help {
+	const char *option, *text;
 };
 
-static const char general_options[] =
-	"  --log-format text|json      how events are written to standard error\n"
-	"  --progress auto|always|never  the progress line\n"
-	"  -q, -v                      fewer, more events (-v -v: all)\n"
-	"  -h, --help                  this text\n"
-	"  --version                   the version\n";
+static const struct command commands[] = {
+	{ "copy", "SOURCE DEST [DEST]",
+		"Copy what is not there yet; run it again at any time",
+		"SOURCE  pop3s://user@host[:port]           TLS from the first byte\n"
+		"        pop3://user@host[:port]            STLS, required\n"
+		"DEST    imaps://user@host[:port]/Folder    TLS from the first byte\n"
+		"        imap://user@host[:port]/Folder     STARTTLS, required\n"
+		"        archive:DIR                        a compressed archive\n"
+		"\n"
+		"Two DESTs, one IMAP account and one archive, are filled in one pass.\n"
+		"Everything stays on the POP3 server. Stop it whenever you like: the same\n"
+		"command again goes on, and later copies what has come since.\n",
+		cmd_copy, TAKES_JOB },
+	{ "run", "PROFILE...", "The same, described by profile files",
+		"A PROFILE is a file (see popferry-profile(5)); options given here win over it.\n"
+		"Several are run one after the other, and the worst exit code is returned.\n",
+		cmd_run, TAKES_ALL },
+	{ "probe", "URL", "Try a server: TLS, login, what it offers, what is wrong",
+		"Connects, shows TLS and what the server offers and, when it is given a\n"
+		"password, logs in and counts. The URL is one of copy's and may lack the user.\n"
+		"Nothing is changed on the server.\n",
+		cmd_probe, TAKES_SERVER },
+	{ "status", "JOB...", "Where a job stands, and why messages failed",
+		"A JOB is a state directory or a profile. Works beside a running job.\n",
+		cmd_status, TAKES_NOTHING },
+	{ "verify", "ARCHIVE", "Read an archive back and check every byte",
+		"Exit code 0: all is good; 65: something is damaged, and each finding is named.\n",
+		cmd_verify, TAKES_NOTHING },
+	{ "list", "ARCHIVE", "The messages in an archive",
+		"One line a message: number, date, size, folder, sender, subject; a \"*\" after\n"
+		"the number says that it is not sealed yet. With --log-format json: one JSON\n"
+		"object a line.\n",
+		cmd_list, TAKES_NOTHING },
+};
 
-static void print_settings(void)
+static const struct option_help general_options[] = {
+	{ "--log-format text|json", "how events are written to standard error" },
+	{ "--progress auto|always|never", "the progress line" },
+	{ "-q, -v", "fewer or more events; -v -v for all" },
+	{ "-h, --help", "this text" },
+	{ "--version", "the version" },
+};
+
+static const char example[] =
+	"A first run:\n\n"
+	"  popferry probe pop3s://ann@pop.example.org --source-password-file old.pw\n"
+	"  popferry copy pop3s://ann@pop.example.org imaps://ann@imap.example.net/ \\\n"
+	"      --source-password-file old.pw --dest-password-file new.pw\n\n"
+	"popferry COMMAND --help shows its options, popferry(1) explains them, and\n"
+	"popferry-profile(5) tells of profiles and rules.\n";
+
+static void print_option(const char *left, const char *text)
+{
+	if (strlen(left) > OPTION_COLUMN)
+		printf("  %s\n  %-*s %s\n", left, OPTION_COLUMN, "", text);
+	else
+		printf("  %-*s %s\n", OPTION_COLUMN, left, text);
+}
+
+/* --dest-X after --source-X would say the same again: both in one. */
+static const char *twin(const struct command *cmd, const char *name)
+{
+	const struct setting_help *s;
+	char dest[64];
+
+	if (!text_starts(name, "source-"))
+		return NULL;
+	snprintf(dest, sizeof(dest), "dest-%s", name + strlen("source-"));
+	s = cli_setting(cmd, dest);
+	return s ? s->name : NULL;
+}
+
+static void print_settings(const struct command *cmd)
 {
 	size_t n, i;
 	const struct setting_help *s = job_settings(&n);
 
-	printf("\nOptions (each is also a key in a profile):\n");
+	printf("\nOptions (each is also a key of a profile):\n");
 	for (i = 0; i < n; i++) {
-		char left[64];
+		const char *other = twin(cmd, s[i].name);
+		char left[128];
 
-		if (!s[i].option)
+		if (!cli_setting(cmd, s[i].name))
 			continue;
-		snprintf(left, sizeof(left), "--%s%s%s", s[i].name,
+		if (text_starts(s[i].name, "dest-"))
+			continue;
+		snprintf(left, sizeof(left), "--%s%s%s%s%s", s[i].name,
+			other ? ", --" : "", other ? other : "",
 			s[i].argument ? " " : "", s[i].argument ? s[i].argument : "");
-		printf("  %-27s %s\n", left, s[i].help);
+		print_option(left, s[i].help);
 	}
 }
 
@@ -74,21 +119,23 @@ static void help(const struct command *cmd)
 	size_t i;
 
 	if (cmd) {
-		printf("popferry %s %s\n%s.\n\n%s", cmd->name, cmd->arguments,
-			cmd->summary, cmd->text);
-		if (cmd->settings)
-			print_settings();
-		printf("\nGeneral options:\n%s", general_options);
-		return;
+		printf("Usage: popferry %s %s%s\n%s.\n\n%s", cmd->name,
+			cmd->takes == TAKES_NOTHING ? "" : "[OPTION...] ",
+			cmd->arguments, cmd->summary, cmd->text);
+		if (cmd->takes != TAKES_NOTHING)
+			print_settings(cmd);
+	} else {
+		printf("popferry moves all mail out of a POP3 mailbox: to IMAP folders, to a\n"
+		       "compressed archive, or both. Nothing lost, nothing twice.\n\n");
+		for (i = 0; i < N_ELEMENTS(commands); i++)
+			printf("  popferry %-6s %-19s %s\n", commands[i].name,
+				commands[i].arguments, commands[i].summary);
 	}
-	printf("popferry moves all mail out of a POP3 mailbox: to IMAP folders, to a\n"
-	       "compressed archive, or both. Nothing lost, nothing twice.\n\n");
-	for (i = 0; i < N_ELEMENTS(commands); i++)
-		printf("  popferry %-6s %-20s %s\n", commands[i].name,
-			commands[i].arguments, commands[i].summary);
-	printf("\nGeneral options:\n%s\n"
-	       "popferry COMMAND --help tells more; so do popferry(1) and popferry-profile(5).\n",
-		general_options);
+	printf("\nGeneral options:\n");
+	for (i = 0; i < N_ELEMENTS(general_options); i++)
+		print_option(general_options[i].option, general_options[i].text);
+	if (!cmd)
+		printf("\n%s", example);
 }
 
 static const struct command *find(const char *name)
@@ -101,14 +148,21 @@ static const struct command *find(const char *name)
 	return NULL;
 }
 
-static int usage(const char *what, const char *word)
-{
-	char clean[128];
+static int usage(const struct cli *c, const char *fmt, ...)
+	__attribute__((format(printf, 2, 3)));
 
-	fprintf(stderr, "popferry: %s%s%s; try `popferry --help`\n", what,
-		word ? " " : "",
-		word ? text_clean(clean, sizeof(clean), word, strlen(word)) : "");
-	return EX_USAGE;
+static int usage(const struct cli *c, const char *fmt, ...)
+{
+	struct err err = ERR_INIT;
+	char text[256];
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(text, sizeof(text), fmt, ap);
+	va_end(ap);
+	err_set(&err, ST_DENIED, EX_USAGE, "%s; try `popferry --help`", text);
+	cli_complain(c, &err);
+	return err.exit;
 }
 
 static bool asks_help(const char *arg)
@@ -116,71 +170,104 @@ static bool asks_help(const char *arg)
 	return strcmp(arg, "--help") == 0 || strcmp(arg, "-h") == 0;
 }
 
-static int flush(int code)
+/* A full disk behind a pipe or file must not pass as success. */
+static int flush(const struct cli *c, int code)
 {
-	/* A full disk behind a pipe or file must not pass as success. */
-	if (fflush(stdout) != 0 || ferror(stdout)) {
-		fprintf(stderr, "popferry: standard output cannot be written\n");
-		return code ? code : EX_IOERR;
+	struct err err = ERR_INIT;
+
+	if (fflush(stdout) == 0 && !ferror(stdout))
+		return code;
+	err_sys(&err, ST_FATAL, "standard output cannot be written");
+	cli_complain(c, &err);
+	return code ? code : EX_IOERR;
+}
+
+static void set_up_log(const struct cli *c)
+{
+	log_setup(c->format,
+		c->verbosity < 0                                    ? LV_ERROR
+			: c->verbosity > 1                          ? LV_DEBUG
+			: c->verbosity > 0 || c->format == LOG_JSON ? LV_INFO
+								    : LV_WARN,
+		STDERR_FILENO);
+}
+
+static int run(struct cli *c, const struct command *cmd, int argc, char **argv)
+{
+	struct err err = ERR_INIT;
+	enum status rc = cli_parse(c, cmd, argc, argv, &err);
+	int code;
+
+	set_up_log(c);
+	if (rc == ST_OK) {
+		code = cmd->run(c, &err);
+	} else {
+		cli_complain(c, &err);
+		code = err.exit;
 	}
+	cli_release(c);
 	return code;
 }
 
-static int run(const struct command *cmd, int argc, char **argv)
+/* A file opened as descriptor 1 or 2 would get what is meant for people. */
+static void fill_descriptors(void)
 {
-	struct err err = ERR_INIT;
-	struct cli c;
-	int code;
+	int fd;
 
-	if (cli_parse(&c, cmd, argc, argv, &err) != ST_OK) {
-		cli_complain(&c, &err);
-		code = err.exit;
-	} else {
-		log_setup(c.format,
-			c.verbosity > 1                                   ? LV_DEBUG
-				: c.verbosity > 0 || c.format == LOG_JSON ? LV_INFO
-				: c.verbosity < 0                         ? LV_ERROR
-									  : LV_WARN,
-			STDERR_FILENO);
-		code = cmd->run(&c, &err);
+	for (fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++)
+		/* On a closed standard output to write is to fail, as before. */
+		if (fcntl(fd, F_GETFD) < 0 &&
+			open("/dev/null", fd == STDERR_FILENO ? O_WRONLY : O_RDONLY) !=
+				fd)
+			_exit(EX_OSERR);
+}
+
+static int command_line(struct cli *c, int argc, char **argv)
+{
+	const struct command *cmd;
+	int i;
+
+	if (argc < 2)
+		return usage(c, "a command is needed");
+	if (asks_help(argv[1]) || strcmp(argv[1], "help") == 0) {
+		cmd = argc > 2 ? find(argv[2]) : NULL;
+		if (argc > 2 && !cmd)
+			return usage(c, "there is no command %.100s", argv[2]);
+		help(cmd);
+		return 0;
 	}
-	cli_release(&c);
-	return code;
+	if (strcmp(argv[1], "--version") == 0) {
+		printf("popferry " VERSION "\n");
+		return 0;
+	}
+	if (argv[1][0] == '-')
+		return usage(
+			c, "%.100s: a command comes first, options after it", argv[1]);
+	cmd = find(argv[1]);
+	if (!cmd)
+		return usage(c, "there is no command %.100s", argv[1]);
+	for (i = 2; i < argc && strcmp(argv[i], "--") != 0; i++)
+		if (asks_help(argv[i])) {
+			help(cmd);
+			return 0;
+		}
+	return run(c, cmd, argc - 2, argv + 2);
 }
 
 int main(int argc, char **argv)
 {
 	const struct rlimit none = { 0, 0 };
-	const struct command *cmd;
-	int i;
+	struct cli c = { 0 };
 
 	/* A core file would hold passwords and mail. */
 	setrlimit(RLIMIT_CORE, &none);
+	fill_descriptors();
 	signal(SIGPIPE, SIG_IGN);
 	/* Freed buffers go back to the system: memory shall not grow with a mailbox. */
 	mallopt(M_ARENA_MAX, 1);
 	mallopt(M_MMAP_THRESHOLD, 128 * 1024);
 	umask(077);
-	if (argc < 2)
-		return usage("which command?", NULL);
-	if (asks_help(argv[1]) || strcmp(argv[1], "help") == 0) {
-		cmd = argc > 2 ? find(argv[2]) : NULL;
-		if (argc > 2 && !cmd)
-			return usage("no such command:", argv[2]);
-		help(cmd);
-		return flush(0);
-	}
-	if (strcmp(argv[1], "--version") == 0) {
-		printf("popferry " VERSION "\n");
-		return flush(0);
-	}
-	cmd = find(argv[1]);
-	if (!cmd)
-		return usage("no such command:", argv[1]);
-	for (i = 2; i < argc && strcmp(argv[i], "--") != 0; i++)
-		if (asks_help(argv[i])) {
-			help(cmd);
-			return flush(0);
-		}
-	return flush(run(cmd, argc - 2, argv + 2));
+	c.format = cli_format(argc, argv);
+	set_up_log(&c);
+	return flush(&c, command_line(&c, argc, argv));
 }

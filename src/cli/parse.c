@@ -1,6 +1,8 @@
 /* parse.c: the command line. Settings come from the table in config. */
-#include <popferry/fs.h>
+#include <popferry/buf.h>
+#include <popferry/mail.h>
 #include <popferry/mem.h>
+#include <popferry/text.h>
 
 #include "cli.h"
 
@@ -10,6 +12,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+
+enum { SHOWN_MAX = 64 * 1024 };
 
 static enum status bad(struct err *err, const char *option, const char *expected)
 {
@@ -48,14 +52,32 @@ static const struct {
 	{ "progress", set_progress },
 };
 
-static const struct setting_help *setting(const char *name)
+static bool takes(const struct command *cmd, const char *name)
+{
+	bool end = strcmp(name, "source") == 0 || strcmp(name, "dest") == 0;
+
+	switch (cmd->takes) {
+	case TAKES_ALL:
+		return true;
+	case TAKES_JOB: /* source and destinations are its arguments */
+		return !end;
+	case TAKES_SERVER:
+		return text_starts(name, "source-") || text_starts(name, "dest-") ||
+			strcmp(name, "ca-file") == 0 || strcmp(name, "trace") == 0;
+	case TAKES_NOTHING:
+		break;
+	}
+	return false;
+}
+
+const struct setting_help *cli_setting(const struct command *cmd, const char *name)
 {
 	size_t n, i;
 	const struct setting_help *s = job_settings(&n);
 
 	for (i = 0; i < n; i++)
 		if (s[i].option && strcmp(s[i].name, name) == 0)
-			return &s[i];
+			return takes(cmd, name) ? &s[i] : NULL;
 	return NULL;
 }
 
@@ -77,7 +99,7 @@ static enum status long_option(struct cli *c, const struct command *cmd,
 {
 	const char *eq = strchr(word, '='), *value;
 	char *name = eq ? xmemdup0(word, (size_t)(eq - word)) : xstrdup(word);
-	const struct setting_help *s = cmd->settings ? setting(name) : NULL;
+	const struct setting_help *s = cli_setting(cmd, name);
 	enum status rc = ST_OK;
 	size_t i;
 
@@ -103,7 +125,8 @@ static enum status long_option(struct cli *c, const struct command *cmd,
 	return rc;
 }
 
-static enum status short_options(struct cli *c, const char *word, struct err *err)
+static enum status short_options(
+	struct cli *c, const struct command *cmd, const char *word, struct err *err)
 {
 	for (; *word; word++) {
 		if (*word == 'v')
@@ -111,10 +134,24 @@ static enum status short_options(struct cli *c, const char *word, struct err *er
 		else if (*word == 'q')
 			c->verbosity = -1;
 		else
-			return err_set(
-				err, ST_DENIED, EX_USAGE, "-%c is no option", *word);
+			return err_set(err, ST_DENIED, EX_USAGE,
+				"-%s is no option of %s; try `popferry %s --help`",
+				word, cmd->name, cmd->name);
 	}
 	return ST_OK;
+}
+
+/* Only what says so for certain: the parser comes after, and may complain. */
+enum log_format cli_format(int argc, char **argv)
+{
+	int i;
+
+	for (i = 2; i < argc && strcmp(argv[i], "--") != 0; i++)
+		if (strcmp(argv[i], "--log-format=json") == 0 ||
+			(strcmp(argv[i], "--log-format") == 0 && argv[i + 1] &&
+				strcmp(argv[i + 1], "json") == 0))
+			return LOG_JSON;
+	return LOG_TEXT;
 }
 
 enum status cli_parse(struct cli *c, const struct command *cmd, int argc, char **argv,
@@ -124,7 +161,6 @@ enum status cli_parse(struct cli *c, const struct command *cmd, int argc, char *
 	enum status rc = ST_OK;
 	int i;
 
-	*c = (struct cli){ 0 };
 	job_new(&c->job);
 	c->args = xcalloc((size_t)argc + 1, sizeof(char *));
 	for (i = 0; rc == ST_OK && i < argc; i++) {
@@ -139,7 +175,7 @@ enum status cli_parse(struct cli *c, const struct command *cmd, int argc, char *
 				i + 1 < argc ? argv[i + 1] : NULL, &used, err);
 			i += used;
 		} else {
-			rc = short_options(c, w + 1, err);
+			rc = short_options(c, cmd, w + 1, err);
 		}
 	}
 	return rc;
@@ -169,6 +205,19 @@ void cli_release(struct cli *c)
 	job_free(&c->job);
 }
 
+/* A long reply is kept clipped, so its end is no part of the text. */
+static bool told(const struct err *err)
+{
+	char start[ERR_REPLY];
+	size_t n;
+
+	snprintf(start, sizeof(start), "%s", err->reply);
+	n = strlen(start);
+	if (n > 3 && strcmp(start + n - 3, "...") == 0)
+		start[n - 3] = '\0';
+	return strstr(err->text, start) != NULL;
+}
+
 void cli_complain(const struct cli *c, const struct err *err)
 {
 	if (c->format == LOG_JSON) {
@@ -177,37 +226,90 @@ void cli_complain(const struct cli *c, const struct err *err)
 		return;
 	}
 	fprintf(stderr, "popferry: %s\n", err->text);
-	if (err->reply[0] && !strstr(err->text, err->reply))
+	if (!told(err))
 		fprintf(stderr, "popferry: the server said: %s\n", err->reply);
 }
 
-enum status cli_job_dir(const char *arg, int *dirfd, char **path, struct err *err)
+/* Which of two exit codes a scheduler must see: what a person must fix first. */
+int cli_worse(int a, int b)
+{
+	static const int order[] = { 0, EX_PARTIAL, EX_TEMPFAIL, EX_UNAVAILABLE,
+		EX_NOHOST, EX_PROTOCOL, EX_DATAERR, EX_NOPERM, EX_USAGE, EX_CANTCREAT,
+		EX_IOERR, EX_CONFIG, EX_SOFTWARE };
+	size_t i, ra = N_ELEMENTS(order), rb = ra;
+
+	for (i = 0; i < N_ELEMENTS(order); i++) {
+		if (order[i] == a)
+			ra = i;
+		if (order[i] == b)
+			rb = i;
+	}
+	return ra >= rb ? a : b;
+}
+
+const char *cli_show(char *out, size_t cap, const char *header)
+{
+	struct buf b = BUF_INIT(SHOWN_MAX);
+
+	if (mime_decode(header, strlen(header), &b))
+		text_clean(out, cap, buf_str(&b), b.n);
+	else
+		text_clean(out, cap, header, strlen(header));
+	buf_free(&b);
+	return out;
+}
+
+/* A word that is no file may be meant as a directory or as a profile's name. */
+static bool plain_name(const char *arg)
+{
+	size_t n = strlen(arg);
+
+	return !strchr(arg, '/') && (n < 5 || strcmp(arg + n - 5, ".conf") != 0);
+}
+
+static enum status profile_state(const char *arg, char **path, struct err *err)
 {
 	struct job *job = NULL;
 	enum status rc;
 
-	*path = xstrdup(arg);
-	*dirfd = open(arg, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (*dirfd >= 0)
-		return ST_OK;
 	job_new(&job);
 	rc = job_load(job, arg, err);
-	if (rc == ST_OK)
-		rc = job_check(job, err);
+	if (rc != ST_OK && plain_name(arg) && access(arg, F_OK) < 0)
+		err_note(err, "%s is no directory here, and no profile", arg);
 	if (rc == ST_OK) {
-		free(*path);
+		rc = job_check(job, err);
+		if (rc != ST_OK)
+			err_note(err, "%s", arg);
+	}
+	if (rc == ST_OK)
 		*path = xstrdup(job->state);
-		*dirfd = open(job->state, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-		if (*dirfd < 0 && errno == ENOENT)
-			rc = err_set(err, ST_DENIED, EX_USAGE,
-				"%s has not run yet (no %s)", arg, job->state);
-		else if (*dirfd < 0)
-			rc = err_sys(err, ST_DENIED, "%s", job->state);
-	}
 	job_free(&job);
-	if (rc != ST_OK) {
-		free(*path);
-		*path = NULL;
+	return rc;
+}
+
+enum status cli_job_dir(const char *arg, int *dirfd, char **path, struct err *err)
+{
+	enum status rc;
+
+	*path = NULL;
+	*dirfd = open(arg, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (*dirfd >= 0) {
+		*path = xstrdup(arg);
+		return ST_OK;
 	}
+	rc = profile_state(arg, path, err);
+	if (rc != ST_OK)
+		return rc;
+	*dirfd = open(*path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (*dirfd >= 0)
+		return ST_OK;
+	if (errno == ENOENT)
+		rc = err_set(err, ST_DENIED, EX_USAGE,
+			"%s has not run yet: there is no state directory %s", arg,
+			*path);
+	else
+		rc = err_sys(err, ST_DENIED, "state directory %s", *path);
+	free(*path);
+	*path = NULL;
 	return rc;
 }

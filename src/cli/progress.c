@@ -18,12 +18,12 @@ enum { DRAW_MS = 200, PLAIN_MS = 10000, WIDTH_MAX = 200 };
 
 struct progress_line {
 	struct engine *engine;
+	const char *job;
 	pthread_t thread;
 	pthread_mutex_t lock;
 	pthread_cond_t changed;
 	bool over, terminal;
 	int64_t began, last_plain;
-	uint64_t first_bytes;
 };
 
 /* The hook of the log knows no context; one line is drawn at a time. */
@@ -50,11 +50,12 @@ static void around_log(bool before)
 	}
 }
 
+/* The last column stays free: a full line would wrap on some terminals. */
 static int width(void)
 {
 	struct winsize ws;
 
-	if (ioctl(STDERR_FILENO, TIOCGWINSZ, &ws) < 0 || ws.ws_col < 20)
+	if (ioctl(STDERR_FILENO, TIOCGWINSZ, &ws) < 0 || ws.ws_col == 0)
 		return 79;
 	return ws.ws_col < WIDTH_MAX ? ws.ws_col - 1 : WIDTH_MAX - 1;
 }
@@ -101,7 +102,7 @@ static void compose(
 
 static void draw(struct progress_line *l)
 {
-	char text[WIDTH_MAX], out[WIDTH_MAX + 8];
+	char text[WIDTH_MAX], out[WIDTH_MAX + 96];
 	struct progress p;
 	int n;
 
@@ -113,7 +114,7 @@ static void draw(struct progress_line *l)
 		if (clock_ms() - l->last_plain < PLAIN_MS)
 			return;
 		l->last_plain = clock_ms();
-		n = snprintf(out, sizeof(out), "%s\n", text);
+		n = snprintf(out, sizeof(out), "popferry: %.70s: %s\n", l->job, text);
 	}
 	pthread_mutex_lock(&screen);
 	drawn = l->terminal && write(STDERR_FILENO, out, (size_t)n) == n;
@@ -143,9 +144,17 @@ static void *keep_drawing(void *arg)
 	return NULL;
 }
 
-void progress_begin(struct progress_line **out, const struct cli *c, struct engine *e)
+/* A terminal that can erase a line. */
+static bool can_erase(void)
 {
-	bool tty = isatty(STDERR_FILENO);
+	const char *term = getenv("TERM");
+
+	return isatty(STDERR_FILENO) && term && *term && strcmp(term, "dumb") != 0;
+}
+
+void progress_begin(struct progress_line **out, const struct cli *c, const char *job,
+	struct engine *e)
+{
 	struct progress_line *l;
 	pthread_condattr_t attr;
 
@@ -154,7 +163,8 @@ void progress_begin(struct progress_line **out, const struct cli *c, struct engi
 		return;
 	l = xcalloc(1, sizeof(*l));
 	l->engine = e;
-	l->terminal = tty || c->progress == PROGRESS_ALWAYS;
+	l->job = job;
+	l->terminal = c->progress == PROGRESS_ALWAYS || can_erase();
 	l->began = l->last_plain = clock_ms();
 	pthread_mutex_init(&l->lock, NULL);
 	pthread_condattr_init(&attr);

@@ -29,13 +29,14 @@ kit_begin() {
 kit_run() {
 	W=$RIG/tmp/$1 src=$1-src dst=$1-dst
 	mkdir -p "$W"
+	began=$(date +%s)
 	(
 		cd "$W" || exit 1
 		set -e
 		"test_$1"
 	) >"$W/log" 2>&1
 	rc=$?
-	title=$(echo "$1" | tr _ ' ')
+	title="$(echo "$1" | tr _ ' '), $(($(date +%s) - began)) s"
 	case $rc in
 	0)
 		echo "ok $number - $title"
@@ -49,9 +50,9 @@ kit_run() {
 	esac
 	echo "not ok $number - $title"
 	{
-		cat "$W/log"
+		tail -n 30 "$W/log"
 		echo "--- the last standard error:"
-		tail -n 15 "$W/err"
+		tail -n 5 "$W/err"
 	} 2>/dev/null | sed 's/^/#   /'
 	return 1
 }
@@ -60,7 +61,7 @@ pf() {
 	want=$1
 	shift
 	got=0
-	"$POPFERRY" "$@" >"$W/out" 2>"$W/err" </dev/null || got=$?
+	timeout -k 5 "${PATIENCE:-120}" "$POPFERRY" "$@" >"$W/out" 2>"$W/err" </dev/null || got=$?
 	[ "$got" -eq "$want" ] && return
 	echo "popferry $*: exit $got, not $want"
 	cat "$W/out" "$W/err"

@@ -170,11 +170,12 @@ rig_port() {
 }
 
 rig_slow() {
-	SLOW=$(rig_port)
-	python3 "$E2E/mailtool.py" proxy "$SLOW" "$1" "$2" "$RIG_PID" &
+	: >"$RIG/slow"
+	python3 "$E2E/mailtool.py" proxy "$1" "$2" "$RIG_PID" >"$RIG/slow" &
 	rig_n=0
-	until python3 "$E2E/mailtool.py" greets "$SLOW" 2>/dev/null || [ $rig_n -ge 50 ]; do
+	until SLOW=$(cat "$RIG/slow") && [ -n "$SLOW" ]; do
 		rig_n=$((rig_n + 1))
+		[ $rig_n -lt 100 ] || return 1
 		sleep 0.1
 	done
 }

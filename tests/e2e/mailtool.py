@@ -3,19 +3,20 @@
 
     mailtool.py ports N                    N free TCP ports of the loopback interface
     mailtool.py greets PORT...             exit 0 when a server greets on each
-    mailtool.py proxy PORT TARGET KBYTES PID
-                                           passes connections on, so many kB a second, while PID lives
+    mailtool.py proxy TARGET KBYTES PID    prints its port and passes connections on to TARGET, so many
+                                           kB a second, while process PID lives
     mailtool.py load MAILDIR FILE...       .eml files (or folders of them) into a Maildir; the
                                            server numbers them in this order. Prints how many
     mailtool.py served MAILDIR             what RETR gives:   sha256 size
     mailtool.py stored MAILDIR             what IMAP shows:   uid internaldate flags sha256 size
     mailtool.py digest FILE                the digest `stored` shows for this message
     mailtool.py archived DIR               what an archive holds, read without popferry: sha256 size path
-    mailtool.py same-bytes A B             the first two columns of both are equal, in any order
     mailtool.py uploaded SERVED-MAILDIR STORED-MAILDIR...
                                            each served message is in the second, once, and nothing else
     mailtool.py archive-has SERVED-MAILDIR DIR
                                            the same of an archive, byte for byte
+    mailtool.py everything SERVED-MAILDIR STORED-MAILDIR DIR
+                                           both; an empty name is passed over
     mailtool.py report FILE NAME=VALUE...  the report balances and says so
 
 A digest of `stored` and `uploaded` does not tell line ends, NUL from 0x80 and line ends at the end apart:
@@ -210,11 +211,9 @@ def archive_has(source, folder):
     return differ("archive", collections.Counter(map(sha, want)), collections.Counter(map(sha, have)), names)
 
 
-def same_bytes(a, b):
-    def rows(path):
-        with open(path, encoding="utf-8") as handle:
-            return collections.Counter(" ".join(line.split()[:2]) for line in handle)
-    return differ("bytes", rows(a), rows(b), {})
+def everything(source, maildir, folder):
+    there = not maildir or uploaded(source, maildir)
+    return (not folder or archive_has(source, folder)) and there
 
 
 # ---- the report -----------------------------------------------------------------------------
@@ -283,7 +282,7 @@ def greets(*numbers):
     return True
 
 
-def proxy(port, target, kbytes, pid):
+def proxy(target, kbytes, pid):
     """Thin, so that a test can stop a transfer in its middle."""
     async def pump(reader, writer):
         piece = int(kbytes) * 1024 // 50
@@ -301,7 +300,8 @@ def proxy(port, target, kbytes, pid):
         await asyncio.gather(pump(reader, back), pump(there, writer))
 
     async def serve():
-        server = await asyncio.start_server(accept, "127.0.0.1", int(port))
+        server = await asyncio.start_server(accept, "127.0.0.1", 0)
+        print(server.sockets[0].getsockname()[1], flush=True)
         async with server:
             while os.path.exists("/proc/%s" % pid):
                 await asyncio.sleep(0.3)
@@ -322,9 +322,9 @@ COMMANDS = {
     "digest": lambda path: print(sha(loose(read(path)))),
     "stored": lambda maildir: show(stored(maildir)),
     "archived": lambda folder: show("%s %d %s" % (sha(data), len(data), name) for name, data in archived(folder)),
-    "same-bytes": same_bytes,
     "uploaded": uploaded,
     "archive-has": archive_has,
+    "everything": everything,
     "report": report,
 }
 

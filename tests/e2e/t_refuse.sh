@@ -8,9 +8,9 @@ refused_certificate() {
 	copy 77 "$(url_pop3 "$src" "$1")" archive:arc
 	says "$2"
 	rig_load "$src" "$DATA/odd/plain.eml"
-	copy 77 "$(url_pop3s "$src")" "$(url_imaps "$dst" "$1")"
+	copy 77 "$(url_pop3s "$src")" "$(url_imaps "$dst" "$1")" --state "$W/state2"
 	says "$2"
-	copy 77 "$(url_pop3s "$src")" "$(url_imap "$dst" "$1")"
+	copy 77 "$(url_pop3s "$src")" "$(url_imap "$dst" "$1")" --state "$W/state2"
 	says "$2"
 	check 'no password was sent' sh -c "! grep -E 'Login: .*lip=$1,' $RIG/dovecot.log"
 }
@@ -40,7 +40,8 @@ test_a_pin_stands_for_a_ca_and_a_wrong_one_refuses() {
 			openssl dgst -sha256 -binary | openssl base64 -A
 	}
 	copy 77 "$(url_pop3s "$src")" archive:arc --source-pin "sha256//$(pin stranger)"
-	copy 0 "$(url_pop3s "$src" 127.0.0.4)" archive:arc --source-pin "sha256//$(pin unknown)"
+	copy 0 "$(url_pop3s "$src" 127.0.0.4)" archive:arc --source-pin "sha256//$(pin unknown)" \
+		--state "$W/state2"
 	counts stored=1
 }
 
@@ -58,16 +59,18 @@ test_an_unknown_host() {
 try: socket.getaddrinfo("mail.invalid", 1)
 except socket.gaierror as e: raise SystemExit(e.errno != socket.EAI_NONAME)' ||
 		skip 'the resolver does not say that mail.invalid does not exist'
+	rig_load "$src" "$DATA/odd/plain.eml"
 	copy 68 pop3s://anna@mail.invalid archive:arc
 	says 'mail\.invalid'
-	copy 68 "$(url_pop3s "$src")" imaps://anna@mail.invalid
+	copy 68 "$(url_pop3s "$src")" imaps://anna@mail.invalid --state "$W/state2"
 }
 
 test_a_closed_port() {
+	rig_load "$src" "$DATA/odd/plain.eml"
 	port=$(rig_port)
 	copy 69 "pop3s://anna@127.0.0.1:$port" archive:arc
 	says "$port"
-	copy 69 "$(url_pop3s "$src")" "imaps://anna@127.0.0.1:$port"
+	copy 69 "$(url_pop3s "$src")" "imaps://anna@127.0.0.1:$port" --state "$W/state2"
 	says "$port"
 }
 

@@ -993,6 +993,53 @@ static void etpan_guard(void **state)
 	finish(c, s);
 }
 
+/* libetpan takes memory for a literal before a byte of it has come. */
+static void etpan_literal(void **state)
+{
+	static const struct {
+		const char *name, *said;
+		bool fits;
+	} rows[] = {
+		{ "small", "S: * LIST () NIL {3}\nS: abc\nS: 1 OK done", true },
+		{ "all that may come", "S: * LIST () NIL {900}\nEOF", true },
+		{ "too much", "S: * LIST () NIL {1100}\n", false },
+		{ "4 GiB", "S: * LIST () NIL {4294967295}\n", false },
+		{ "no number of ours", "S: * LIST () NIL {99999999999999999999}\n",
+			false },
+		{ "bare LF", "S- * LIST () NIL {4294967295}\\n\n", false },
+		{ "in a text", "S: * OK {4294967295} x\nS: 1 OK done", true },
+	};
+	size_t k, step;
+
+	(void)state;
+	for (k = 0; k < N_ELEMENTS(rows); k++)
+		for (step = 0; step < 60; step++) {
+			char *text = xasprintf(
+				"S: * PREAUTH hello\nC~ 1 LIST\n%s", rows[k].said);
+			struct script *s;
+			struct conn *c = on_script(&s, text, step);
+			mailimap *i = mailimap_new(0, NULL);
+			struct err err = ERR_INIT;
+			clist *list = NULL;
+			bool told;
+
+			mailimap_connect(i, conn_stream(c));
+			conn_guard(c, true);
+			conn_budget(c, KIB);
+			if (mailimap_list(i, "", "*", &list) == MAILIMAP_NO_ERROR)
+				mailimap_list_result_free(list);
+			conn_last(c, &err);
+			told = strstr(err.text, "announced") != NULL;
+			if (told == rows[k].fits)
+				fail_msg("%s, step %zu: %s", rows[k].name, step,
+					err.text);
+			conn_kill(c);
+			mailimap_free(i);
+			finish(c, s);
+			free(text);
+		}
+}
+
 static void guard_counts_per_line(void **state)
 {
 	char text[1200] = "", *p = text;
@@ -1067,6 +1114,7 @@ int main(void)
 		cmocka_unit_test(etpan_imap_literal),
 		cmocka_unit_test(etpan_eof),
 		cmocka_unit_test(etpan_guard),
+		cmocka_unit_test(etpan_literal),
 		cmocka_unit_test(guard_counts_per_line),
 	};
 
