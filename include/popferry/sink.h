@@ -47,8 +47,8 @@ struct delivery {
 	enum delivery_outcome outcome;
 	uint64_t generation; /* IMAP: UIDVALIDITY; archive: 0 */
 	uint64_t place;      /* IMAP: UID; archive: number; 0: it did not say */
-	bool altered; /* it went in the wire form, which differs from the record */
-	struct err err;      /* for DELIVERY_REFUSED */
+	bool altered;   /* it went in the wire form, which differs from the record */
+	struct err err; /* for DELIVERY_REFUSED */
 };
 
 /* Where new messages of a folder will come to stand: what find() starts from. */

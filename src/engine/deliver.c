@@ -435,6 +435,20 @@ static enum status learn_places(
 	return ST_OK;
 }
 
+/* In a new session: what this batch has stored must not be found for another. */
+static void claim_stored(struct engine *e, size_t k, struct parcel **v, size_t n)
+{
+	struct slot *s = &e->slots[k];
+	size_t i;
+
+	for (i = 0; i < n; i++) {
+		const struct delivery *d = &v[i]->run->delivery[k];
+
+		if (v[i]->run->need[k] && d->outcome == DELIVERY_STORED && d->place)
+			s->ops->claim(s->sink, d->folder, d->generation, d->place);
+	}
+}
+
 /* It is not there and has ended too many sessions: others must get through. */
 static void give_up(struct parcel *p, size_t k, const struct err *why)
 {
@@ -479,6 +493,8 @@ static enum status put_all(
 	enum status rc = slot_open(e, &e->slots[k], err);
 	size_t i;
 
+	if (rc == ST_OK && e->slots[k].losses)
+		claim_stored(e, k, v, n);
 	if (rc == ST_OK)
 		rc = learn_places(e, k, v, n, err);
 	for (i = 0; rc == ST_OK && i < n; i++)
@@ -520,7 +536,8 @@ static void doubt_all(struct engine *e, size_t k, struct parcel **v, size_t n)
 	if (stored > s->stored)
 		s->attempts = 0;
 	s->stored = stored;
-	if (singly || ++s->losses > 1)
+	s->losses++;
+	if (singly || s->losses > 1)
 		s->cautious = true;
 }
 
@@ -530,8 +547,6 @@ static enum status settle_slot(struct engine *e, size_t k, struct parcel **v, si
 {
 	struct slot *s = &e->slots[k];
 
-	s->losses = 0;
-	s->stored = 0;
 	for (;;) {
 		if (rc == ST_OK)
 			rc = s->ops->commit(s->sink, err);
@@ -547,7 +562,8 @@ static enum status settle_slot(struct engine *e, size_t k, struct parcel **v, si
 			return rc;
 		rc = put_all(e, k, v, n, err);
 	}
-	s->attempts = 0;
+	s->attempts = s->losses = 0;
+	s->stored = 0;
 	if (s->cautious) { /* that batch is through: full speed again */
 		s->cautious = false;
 		slot_close(e, s);

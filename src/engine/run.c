@@ -220,12 +220,14 @@ static enum status open_state(struct engine *e, struct err *err)
 	enum status rc = fs_open_dir(&e->dirfd, e->job->state, err);
 	size_t i;
 
-	if (rc == ST_OK)
-		rc = fs_lock(&e->lockfd, e->dirfd, "lock", err);
-	if (rc == ST_OK)
-		rc = journal_open(&e->journal, e->dirfd, e->account, false, err);
+	if (rc != ST_OK)
+		return rc;
+	rc = fs_lock(&e->lockfd, e->dirfd, "lock", err);
 	if (rc != ST_OK)
 		return err_note(err, "%s", e->job->state);
+	rc = journal_open(&e->journal, e->dirfd, e->account, false, err);
+	if (rc != ST_OK)
+		return rc;
 	spool_open(&e->spool, e->dirfd, SPOOL_BYTES);
 	for (i = 0; i < e->n_slots; i++) {
 		char *identity;
@@ -279,6 +281,7 @@ static enum status consume(
 	struct parcel **batch = xcalloc(BATCH_COUNT, sizeof(struct parcel *));
 	enum status rc = ST_OK;
 	bool ended = false;
+	uint64_t todo;
 
 	while (rc == ST_OK && !ended && !atomic_load(&e->stop)) {
 		uint64_t bytes = 0;
@@ -298,8 +301,10 @@ static enum status consume(
 		if (n == 0)
 			continue;
 		fault_step("fetched");
+		todo = e->tasks.count[TASK_TODO];
 		rc = deliver_batch(e, batch, n, err);
-		*progress += n;
+		/* What a lost destination left to do is no progress. */
+		*progress += todo - e->tasks.count[TASK_TODO];
 	}
 	free(batch);
 	return rc;
@@ -499,12 +504,13 @@ static void decide_exit(const struct engine *e, struct outcome *out, enum status
 	} else if (l->failed) {
 		out->exit = EX_PARTIAL;
 		err_set(&out->err, ST_SKIP, EX_PARTIAL,
-			"%llu messages failed; see the failures in the report or `popferry status`",
-			(unsigned long long)l->failed);
+			"%llu message%s failed; the report and `popferry status` say why",
+			(unsigned long long)l->failed, l->failed == 1 ? "" : "s");
 	} else if (e->limited) {
 		out->exit = EX_PARTIAL;
 		err_set(&out->err, ST_SKIP, EX_PARTIAL,
-			"--limit left messages for another run");
+			"--limit left %llu messages for another run",
+			(unsigned long long)l->left);
 	}
 }
 

@@ -183,7 +183,7 @@ enum status journal_begin(struct journal *j, struct err *err)
 	if (j->open && !j->broken)
 		return journal_misuse(j, err, "a transaction inside of another");
 	journal_undo(j);
-	rc = query_change(j, j->read_only ? Q_BEGIN_READ : Q_BEGIN, NOTHING, NULL, err);
+	rc = query_change(j, Q_BEGIN, NOTHING, NULL, err);
 	j->open = rc == ST_OK;
 	return rc;
 }

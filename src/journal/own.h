@@ -11,7 +11,6 @@
 /* Every statement the journal makes; query.c has the texts. */
 enum query {
 	Q_BEGIN,
-	Q_BEGIN_READ,
 	Q_COMMIT,
 	Q_ACCOUNT,
 	Q_SINK_COUNT,

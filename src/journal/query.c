@@ -32,7 +32,6 @@ static const struct {
 	const char *what, *sql;
 } queries[QUERIES] = {
 	[Q_BEGIN] = { "begin", "BEGIN IMMEDIATE" },
-	[Q_BEGIN_READ] = { "begin", "BEGIN" },
 	[Q_COMMIT] = { "commit", "COMMIT" },
 	[Q_ACCOUNT] = { "note the account", "INSERT INTO about VALUES (?1)" },
 	[Q_SINK_COUNT] = { "count the destinations", "SELECT count(*) FROM sink" },

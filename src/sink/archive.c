@@ -10,6 +10,7 @@
 struct archive_sink {
 	struct sink base;
 	struct archive_writer *w;
+	const char *path;
 	struct delivery **pending; /* put and not committed */
 	size_t n, cap;
 };
@@ -17,6 +18,14 @@ struct archive_sink {
 static struct archive_sink *self(const struct sink *s)
 {
 	return (struct archive_sink *)(uintptr_t)s;
+}
+
+/* A full disk says nothing of where it is. */
+static enum status name_it(
+	const struct archive_sink *s, enum status rc, struct err *err)
+{
+	err_note(err, "archive %s", s->path);
+	return rc;
 }
 
 /* Of a directory that is not there yet it is the one it will have. */
@@ -82,6 +91,7 @@ static enum status archive_sink_open(
 	enum status rc;
 
 	s->base.ops = &archive_sink;
+	s->path = setup->end->path;
 	rc = archive_open(&s->w, &cfg, err);
 	if (rc != ST_OK)
 		archive_sink_close(&base);
@@ -154,7 +164,7 @@ static enum status archive_sink_put(
 	fill_entry(&e, d);
 	rc = archive_put(s->w, d->message, &e, &d->place, err);
 	if (rc != ST_OK)
-		return rc;
+		return name_it(s, rc, err);
 	if (s->n == s->cap) {
 		s->cap = s->cap ? 2 * s->cap : 64;
 		s->pending = xreallocarray(
@@ -174,7 +184,7 @@ static enum status archive_sink_commit(struct sink *base, struct err *err)
 		return ST_OK;
 	rc = archive_commit(s->w, err);
 	if (rc != ST_OK)
-		return rc;
+		return name_it(s, rc, err);
 	for (i = 0; i < s->n; i++) {
 		archive_claim(s->w, s->pending[i]->place);
 		s->pending[i]->outcome = DELIVERY_STORED;
@@ -185,7 +195,10 @@ static enum status archive_sink_commit(struct sink *base, struct err *err)
 
 static enum status archive_sink_finish(struct sink *base, struct err *err)
 {
-	return archive_seal(self(base)->w, err);
+	struct archive_sink *s = self(base);
+	enum status rc = archive_seal(s->w, err);
+
+	return rc == ST_OK ? rc : name_it(s, rc, err);
 }
 
 static bool archive_sink_overreached(const struct sink *base)

@@ -290,6 +290,33 @@ static enum status try_chain(struct imap_sink *s, struct finder *f, struct deliv
 	return ST_END;
 }
 
+/* A server ends the header there; we take the fields that follow for it. */
+static bool starts_blank(const struct message *m)
+{
+	const char *p;
+	char first[2];
+	size_t n;
+
+	return body_read(m->body, 0, first, sizeof(first), &p, &n, NULL) == ST_OK &&
+		n && (*p == '\r' || *p == '\n');
+}
+
+/* Among those that have no header in the server's eyes. */
+static enum status look_headless(struct imap_sink *s, struct finder *f,
+	struct delivery *d, uint32_t first, struct err *err)
+{
+	struct facts_maker *fm;
+	struct facts none;
+	uint64_t ident;
+
+	facts_begin(&fm);
+	facts_end(&fm, &none);
+	ident = head_of(none.ident);
+	facts_release(&none);
+	return try_chain(
+		s, f, d, f->ident_heads[ident & f->mask], true, ident, first, err);
+}
+
 static enum status look(struct imap_sink *s, struct finder *f, struct delivery *d,
 	uint32_t first, struct err *err)
 {
@@ -299,6 +326,8 @@ static enum status look(struct imap_sink *s, struct finder *f, struct delivery *
 	enum status rc = try_chain(
 		s, f, d, f->ident_heads[ident & f->mask], true, ident, first, err);
 
+	if (rc == ST_END && starts_blank(d->message))
+		rc = look_headless(s, f, d, first, err);
 	if (rc == ST_END && msgid && (ours->anomalies & AN_8BIT_HEADER))
 		rc = try_chain(s, f, d, f->msgid_heads[msgid & f->mask], false, msgid,
 			first, err);

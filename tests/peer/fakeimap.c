@@ -39,7 +39,7 @@ struct fakeimap {
 	struct fakeimap_ways ways;
 	struct box *boxes[BOXES];
 	size_t n_boxes;
-	unsigned dropped, changes, fetches, logins;
+	unsigned dropped, skipped, changes, fetches, logins;
 };
 
 struct session {
@@ -254,12 +254,15 @@ static void judge(struct session *c, const char *tag, const char *name, struct g
 
 	if (!b) {
 		say(c, "%s NO [TRYCREATE] no such mailbox\r\n", tag);
-	} else if (any(g, w->drop) && (!w->drop_times || s->dropped < w->drop_times)) {
+	} else if (any(g, w->drop) && s->skipped++ >= w->drop_skip &&
+		(!w->drop_times || s->dropped < w->drop_times)) {
 		s->dropped++;
 		if (w->commit != COMMIT_NO)
 			store(c, b, g);
 		c->ended = true;
-	} else if (w->bye_after && c->stored + g->n > w->bye_after) {
+	} else if ((w->bye_after && c->stored + g->n > w->bye_after) ||
+		(w->ill_after && total(s) >= w->ill_after) ||
+		(w->down_after && total(s) >= w->down_after)) {
 		say(c, "* BYE enough for now\r\n");
 		c->ended = true;
 	} else if (any(g, w->refuse)) {
@@ -365,6 +368,9 @@ static void fetch_one(
 	const char *end = strstr(m->text, "\r\n\r\n");
 	size_t head = end ? (size_t)(end - m->text) + 4 : m->n;
 
+	if (m->text[0] == '\r')
+		head = 2; /* it has none */
+
 	say(c, "* %zu FETCH (UID %u RFC822.SIZE %zu", i + 1, m->uid, m->n);
 	if (strstr(items, "BODY.PEEK[]")) {
 		c->s->fetches++;
@@ -464,6 +470,7 @@ static void serve(int fd, void *ctx)
 	c->fd = fd;
 	pthread_mutex_lock(&c->s->lock);
 	c->ways = c->s->ways;
+	c->ways.down |= c->ways.down_after && total(c->s) >= c->ways.down_after;
 	pthread_mutex_unlock(&c->s->lock);
 	say(c, c->ways.down ? "* BYE down\r\n" : "* OK fake\r\n");
 	while (!c->ways.down && !c->ended && hear(c, line))
@@ -532,7 +539,7 @@ void fakeimap_behave(struct fakeimap *s, const struct fakeimap_ways *ways)
 {
 	pthread_mutex_lock(&s->lock);
 	s->ways = *ways;
-	s->dropped = 0;
+	s->dropped = s->skipped = 0;
 	pthread_mutex_unlock(&s->lock);
 }
 

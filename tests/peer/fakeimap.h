@@ -29,13 +29,17 @@ struct fakeimap_ways {
 	 * first drop_times times (0: always). */
 	const char *drop;
 	unsigned drop_times;
+	unsigned drop_skip; /* so many such APPENDs are taken before */
 	enum commit commit;
 	unsigned late_ms;
 	unsigned bye_after; /* messages a session may store, then "* BYE"; 0: all */
-	unsigned quota;     /* messages there may be; 0: no end */
-	const char *hang;   /* an APPEND with this text: no answer, for ever */
-	bool same_uid;      /* every APPENDUID says UID 1 */
-	bool down;          /* "* BYE" for a greeting */
+	unsigned
+		ill_after; /* messages there are, then "* BYE" to each APPEND; 0: never */
+	unsigned quota;    /* messages there may be; 0: no end */
+	const char *hang;    /* an APPEND with this text: no answer, for ever */
+	bool same_uid;       /* every APPENDUID says UID 1 */
+	bool down;           /* "* BYE" for a greeting */
+	unsigned down_after; /* the same once there are so many messages; 0: never */
 };
 
 void fakeimap_open(struct fakeimap **out);

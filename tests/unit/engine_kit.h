@@ -6,6 +6,7 @@
  *	A B C   the Message-ID of a, b, c, but another text
  *	0 1 2   without a Message-ID
  *	! ?     with an empty one
+ *	@       with a blank line before the header
  *
  * cmocka must be included before.
  */
@@ -59,6 +60,8 @@ static inline const char *kit_text(struct rig *r, char c)
 
 	if (r->texts[kit_index(c)])
 		return r->texts[kit_index(c)];
+	if (c == '@')
+		buf_adds(&b, "\r\n");
 	buf_addf(&b,
 		"Received: by relay.example; Mon, 1 Jan 2024 10:00:00 +0000\r\n"
 		"From: ann@example.org\r\nTo: bob@example.org\r\n"
