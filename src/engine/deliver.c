@@ -1,10 +1,10 @@
 /*
  * deliver.c: one batch of messages through journal, sinks, journal.
  *
- *	judge, find duplicates        -> what each sink still needs
- *	journal  STORING with floors     one sync
- *	put to every sink, commit        the sinks' own syncs
- *	journal  STORED with receipts    one sync
+ *	prepare.c: judge, find duplicates    -> what each sink still needs
+ *	journal  STORING with floors            one sync
+ *	put to every sink, commit               the sinks' own syncs
+ *	journal  STORED with receipts           one sync
  *
  * A sink that is lost on the way is opened anew and asked, message by
  * message, what got through: the same road as after a crash.
@@ -15,396 +15,10 @@
 
 #include "engine_p.h"
 
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-/* ---- slots: a sink and its session -------------------------------------------- */
-
-void slot_close(struct engine *e, struct slot *s)
-{
-	size_t i;
-
-	pthread_mutex_lock(&e->lock);
-	e->cancel_sink[s - e->slots] = NULL;
-	pthread_mutex_unlock(&e->lock);
-	if (s->sink)
-		s->ops->close(&s->sink);
-	for (i = 0; i < s->n_claimed; i++)
-		free(s->claimed[i]);
-	free(s->claimed);
-	s->claimed = NULL;
-	s->n_claimed = 0;
-}
-
-enum status slot_open(struct engine *e, struct slot *s, struct err *err)
-{
-	struct sink_setup setup = { s->end, e->job, e->account, s->password, e->trace,
-		&e->log, s->cautious };
-	enum status rc;
-
-	if (s->sink)
-		return ST_OK;
-	rc = s->ops->open(&s->sink, &setup, err);
-	if (rc != ST_OK) {
-		s->sink = NULL;
-		return rc;
-	}
-	pthread_mutex_lock(&e->lock);
-	e->cancel_sink[s - e->slots] = s->sink;
-	pthread_mutex_unlock(&e->lock);
-	return ST_OK;
-}
-
-/*
- * After ST_RETRY: closes, waits and opens anew. ST_OK: go on. Otherwise the
- * reason why not, in err; never ST_RETRY, for to fetch the mail again is no cure.
- */
-static enum status slot_again(struct engine *e, struct slot *s, struct err *err)
-{
-	int asked = s->sink ? s->ops->wait_ms(s->sink) : 0;
-	enum status rc = ST_RETRY;
-
-	while (rc == ST_RETRY) {
-		slot_close(e, s);
-		if (atomic_load(&e->stop))
-			return engine_stopped(err);
-		if (++s->attempts > ATTEMPTS)
-			return err->status = ST_DENIED;
-		engine_backoff(e, s->attempts, asked, err, s->end->scheme);
-		asked = 0;
-		rc = slot_open(e, s, err);
-	}
-	return rc;
-}
-
-struct telling {
-	struct slot *slot;
-	const char *folder;
-};
-
-static void tell(void *ctx, const struct place *at)
-{
-	struct telling *t = ctx;
-
-	t->slot->ops->claim(t->slot->sink, t->folder, at->generation, at->number);
-}
-
-/* Once a session and folder: what the journal knows must not be found again. */
-static enum status tell_known(
-	struct engine *e, struct slot *s, const char *folder, struct err *err)
-{
-	struct telling t = { s, folder };
-	size_t i;
-
-	for (i = 0; i < s->n_claimed; i++)
-		if (strcmp(s->claimed[i], folder) == 0)
-			return ST_OK;
-	s->claimed = xreallocarray(s->claimed, s->n_claimed + 1, sizeof(char *));
-	s->claimed[s->n_claimed++] = xstrdup(folder);
-	return journal_places(e->journal, s->id, folder, tell, &t, err);
-}
-
-/* ---- before: what is needed where ------------------------------------------------ */
-
-static void fill_delivery(struct engine *e, struct parcel *p, size_t k)
-{
-	const struct task *t = &e->tasks.v[p->task];
-	struct journal_key key;
-
-	tasks_key(&e->tasks, t, &key);
-	p->run->delivery[k] = (struct delivery){
-		.message = p->message,
-		.folder = p->run->verdict.folder,
-		.date = p->run->verdict.date,
-		.seen = p->run->verdict.seen,
-		.answered = p->run->verdict.answered,
-		.flagged = p->run->verdict.flagged,
-		.draft = p->run->verdict.draft,
-		.uidl = key.uidl,
-		.uidl_n = key.uidl_n,
-		.occurrence = t->occurrence,
-		.number = t->number,
-		.listed_size = t->size,
-		.retrieved = p->retrieved,
-		.err = ERR_INIT,
-	};
-}
-
-static int64_t settle_ms(const struct engine *e, const struct slot *s)
-{
-	if (s->end->imap.settle)
-		return (int64_t)s->end->imap.settle * 1000;
-	return e->pace.settle_ms;
-}
-
-/* From where to look for it in slot k, or not at all. */
-static enum status decide_look(struct engine *e, struct parcel *p, size_t k,
-	bool doubtful, struct sink_floor *floor, struct err *err)
-{
-	struct slot *s = &e->slots[k];
-	struct place from = { 0, 0 };
-	char *folder = NULL;
-	int64_t since = 0;
-	enum status rc;
-
-	if (doubtful) {
-		rc = journal_doubt(
-			e->journal, p->run->id, s->id, &from, &folder, &since, err);
-		if (rc < 0)
-			return rc;
-		/* Rules may have changed since: it is looked for where it went. */
-		if (rc == ST_OK)
-			snprintf(p->run->verdict.folder, sizeof(p->run->verdict.folder),
-				"%s", folder);
-		free(folder);
-		p->run->look[k] = rc == ST_OK;
-		p->run->from[k] = (struct sink_floor){ from.generation, from.number,
-			false };
-		/* Not from `since`: the run before may have put it and died just now. */
-		p->run->patience[k] = e->began_ms + settle_ms(e, s);
-		if (rc == ST_OK)
-			return s->ops->floor(
-				s->sink, p->run->verdict.folder, floor, err);
-	}
-	rc = s->ops->floor(s->sink, p->run->verdict.folder, floor, err);
-	if (rc != ST_OK)
-		return rc;
-	p->run->look[k] = !s->settled && !floor->empty;
-	p->run->from[k] = (struct sink_floor){ 0, 1, false };
-	p->run->patience[k] = 0;
-	return ST_OK;
-}
-
-/* ST_OK: found, ST_END: not there. */
-static enum status look_for(
-	struct engine *e, struct parcel *p, size_t k, struct err *err)
-{
-	struct slot *s = &e->slots[k];
-	int64_t left = p->run->patience[k] - clock_ms();
-	enum status rc = tell_known(e, s, p->run->verdict.folder, err);
-
-	if (rc != ST_OK)
-		return rc;
-	return s->ops->find(s->sink, &p->run->delivery[k], &p->run->from[k],
-		left > 0 && p->run->patience[k] ? left : 0, err);
-}
-
-static enum status note_stored(
-	struct engine *e, struct parcel *p, size_t k, struct err *err)
-{
-	const struct delivery *d = &p->run->delivery[k];
-	struct place at = { d->generation, d->place };
-	unsigned char wire[DIGEST];
-	int64_t holder;
-	enum status rc = ST_END;
-
-	if (at.number)
-		rc = journal_holder(
-			e->journal, p->run->id, e->slots[k].id, &at, &holder, err);
-	if (rc < 0)
-		return rc;
-	/* A server that gives a UID twice must not end the job (quirk Q114). */
-	if (rc == ST_OK) {
-		log_warn(&e->log, "place-given-twice",
-			LOG_S("folder", p->run->verdict.folder),
-			LOG_U("place", at.number));
-		at.number = 0;
-	}
-	rc = ST_OK;
-	if (d->altered)
-		rc = wire_digest(p->message, wire, err);
-	if (rc == ST_OK)
-		rc = journal_stored(e->journal, p->run->id, e->slots[k].id, &at,
-			d->altered ? wire : NULL, err);
-	return rc;
-}
-
-/* Slot k has not stored this message yet: is it there, or must it be put? */
-static enum status place_one(
-	struct engine *e, struct parcel *p, size_t k, bool doubtful, struct err *err)
-{
-	struct slot *s = &e->slots[k];
-	struct sink_floor floor = { 0, 0, false };
-	struct place at;
-	enum status rc;
-
-	for (;;) {
-		rc = slot_open(e, s, err);
-		if (rc == ST_OK)
-			rc = decide_look(e, p, k, doubtful, &floor, err);
-		if (rc == ST_OK) {
-			fill_delivery(e, p, k);
-			rc = p->run->look[k] ? look_for(e, p, k, err) : ST_END;
-		}
-		if (rc != ST_RETRY)
-			break;
-		rc = slot_again(e, s, err);
-		if (rc != ST_OK)
-			break;
-	}
-	if (rc < 0)
-		return rc;
-	at = (struct place){ floor.generation, floor.next };
-	p->run->need[k] = rc == ST_END;
-	p->run->look[k] = false;
-	/* Should it be put and then be in doubt, it can only be from here on. */
-	if (!doubtful)
-		p->run->from[k] = floor;
-	rc = journal_storing(e->journal, p->run->id, s->id, p->run->verdict.folder, &at,
-		clock_utc(), err);
-	if (rc == ST_OK && !p->run->need[k])
-		rc = note_stored(e, p, k, err);
-	return rc;
-}
-
-/* The journal's row for this very content, if it has one. */
-static enum status find_row(
-	struct engine *e, struct parcel *p, struct journal_row *row, struct err *err)
-{
-	const struct facts *f = &p->message->facts;
-	struct journal_key key;
-	enum status rc;
-
-	tasks_key(&e->tasks, &e->tasks.v[p->task], &key);
-	if (key.uidl)
-		rc = journal_find(
-			e->journal, key.uidl, key.uidl_n, key.occurrence, row, err);
-	else
-		rc = journal_find_content(
-			e->journal, f->sha256, nameless_seen(e, f->sha256), row, err);
-	if (rc != ST_OK)
-		return rc;
-	if (!row->has_content)
-		return ST_END;
-	/* Servers rewrite Status and the like between sessions (quirk Q39). */
-	if (memcmp(row->sha256, f->sha256, DIGEST) != 0 &&
-		memcmp(row->exact, f->exact, DIGEST) != 0)
-		return ST_END;
-	p->run->id = row->id;
-	return ST_OK;
-}
-
-static enum status mark_failed(struct engine *e, struct parcel *p, const char *stage,
-	const struct err *why, struct err *err)
-{
-	struct task *t = &e->tasks.v[p->task];
-	struct journal_key key;
-
-	tasks_key(&e->tasks, t, &key);
-	key.row = p->run ? p->run->id : 0;
-	tasks_set(&e->tasks, t, TASK_FAILED);
-	log_warn(&e->log, "message-failed", LOG_U("number", t->number),
-		LOG_B("uidl", key.uidl, key.uidl_n), LOG_S("stage", stage),
-		LOG_S("reason", why->text));
-	return journal_failed(e->journal, &key, t->number,
-		p->message ? &p->message->facts : NULL, stage, why, err);
-}
-
-static enum status take(struct engine *e, struct parcel *p, struct err *err)
-{
-	struct journal_key key;
-
-	tasks_key(&e->tasks, &e->tasks.v[p->task], &key);
-	key.row = p->run->id;
-	return journal_take(e->journal, &key, &p->message->facts,
-		p->run->verdict.date.known ? p->run->verdict.date.utc : 0, &p->run->id,
-		err);
-}
-
-static void tell_collision(struct engine *e, const struct parcel *p)
-{
-	e->collisions++;
-	log_warn(&e->log, "id-collision", LOG_U("number", e->tasks.v[p->task].number),
-		LOG_S("message-id", p->message->facts.message_id),
-		LOG_S("kept", "both: same Message-ID, different content"));
-}
-
-/* Filtered or a duplicate: then it is done. *deferred: ask again later. */
-static enum status dismiss(struct engine *e, struct parcel *p, bool final, bool *done,
-	bool *deferred, struct err *err)
-{
-	struct task *t = &e->tasks.v[p->task];
-	const char *rule = NULL;
-	enum twin twin;
-	int64_t of = 0;
-	enum status rc;
-
-	*done = *deferred = false;
-	if (p->run->verdict.filtered) {
-		*done = true;
-		tasks_set(&e->tasks, t, TASK_FILTERED);
-		rc = take(e, p, err);
-		return rc == ST_OK ? journal_filtered(e->journal, p->run->id,
-					     p->run->verdict.rule, err)
-				   : rc;
-	}
-	rc = dedup_ask(e, &p->message->facts, &twin, &of, &rule, err);
-	if (rc != ST_OK)
-		return rc;
-	if (twin == TWIN_MOVING && !final) {
-		*deferred = true;
-		return ST_OK;
-	}
-	if (twin == TWIN_COLLISION)
-		tell_collision(e, p);
-	if (twin != TWIN_STORED)
-		return ST_OK;
-	*done = true;
-	tasks_set(&e->tasks, t, TASK_DUPLICATE);
-	if (e->job->dedup == DEDUP_MESSAGE_ID_ONLY)
-		log_warn(&e->log, "dropped-by-message-id", LOG_U("number", t->number),
-			LOG_S("message-id", p->message->facts.message_id));
-	rc = take(e, p, err);
-	return rc == ST_OK ? journal_duplicate(e->journal, p->run->id, of, rule, err)
-			   : rc;
-}
-
-/* All that is decided before anything is promised for one message. */
-static enum status prepare(
-	struct engine *e, struct parcel *p, bool final, bool *deferred, struct err *err)
-{
-	struct task *t = &e->tasks.v[p->task];
-	struct journal_row row = { 0 };
-	enum status rc, have;
-	bool done;
-	size_t k;
-
-	*deferred = false;
-	if (!p->message)
-		return mark_failed(e, p, "retrieve", p->why, err);
-	judge(e->job, p->message, t->size, clock_utc(), &p->run->verdict);
-	have = find_row(e, p, &row, err);
-	if (have < 0)
-		return have;
-	if (have == ST_OK && row.state == J_TAKEN &&
-		(row.stored & e->mask) == e->mask) {
-		tasks_set(&e->tasks, t, TASK_KNOWN);
-		nameless_count(e, p);
-		return journal_resize(e->journal, row.id, t->size, err);
-	}
-	if (have == ST_END || !((row.stored | row.storing) & e->mask)) {
-		rc = dismiss(e, p, final, &done, deferred, err);
-		if (rc != ST_OK || done || *deferred) {
-			if (done)
-				nameless_count(e, p);
-			return rc;
-		}
-	}
-	rc = take(e, p, err);
-	nameless_count(e, p);
-	for (k = 0; rc == ST_OK && k < e->n_slots; k++) {
-		unsigned bit = 1u << e->slots[k].id;
-
-		if (have == ST_OK && (row.stored & bit))
-			continue;
-		rc = place_one(e, p, k, have == ST_OK && (row.storing & bit), err);
-	}
-	return rc;
-}
-
-/* ---- put and commit
- * ------------------------------------------------------------------ */
+/* ---- put and commit ---- */
 
 /*
  * Where a sink has what it stored without saying where. Only needed where equal
@@ -427,7 +41,7 @@ static enum status learn_places(
 		rc = slot_open(e, s, err);
 		if (rc == ST_OK) {
 			v[i]->run->patience[k] = clock_ms() + 1;
-			rc = look_for(e, v[i], k, err);
+			rc = parcel_look(e, v[i], k, err);
 		}
 		if (rc < 0)
 			return rc;
@@ -468,7 +82,7 @@ static enum status put_one(
 	enum status rc;
 
 	if (p->run->look[k]) {
-		rc = look_for(e, p, k, err);
+		rc = parcel_look(e, p, k, err);
 		if (rc != ST_END)
 			return rc;
 		p->run->look[k] = false;
@@ -524,7 +138,7 @@ static void doubt_all(struct engine *e, size_t k, struct parcel **v, size_t n)
 		stored += d->outcome == DELIVERY_STORED;
 		if (d->outcome == DELIVERY_PENDING && v[i]->run->sent[k]) {
 			v[i]->run->look[k] = true;
-			v[i]->run->patience[k] = clock_ms() + settle_ms(e, s);
+			v[i]->run->patience[k] = clock_ms() + slot_settle_ms(e, s);
 			last = v[i];
 			flying++;
 		}
@@ -571,8 +185,7 @@ static enum status settle_slot(struct engine *e, size_t k, struct parcel **v, si
 	return ST_OK;
 }
 
-/* ---- after: what became of it
- * ---------------------------------------------------------- */
+/* ---- after: what became of it ---- */
 
 static void count_done(struct engine *e, const struct parcel *p, bool failed)
 {
@@ -599,12 +212,12 @@ static enum status record(struct engine *e, struct parcel *p, struct err *err)
 		if (!p->run->need[k])
 			continue;
 		if (d->outcome == DELIVERY_STORED) {
-			rc = note_stored(e, p, k, err);
+			rc = parcel_stored(e, p, k, err);
 		} else if (d->outcome == DELIVERY_REFUSED) {
 			rc = journal_not_stored(
 				e->journal, p->run->id, e->slots[k].id, err);
 			if (rc == ST_OK && t->state != TASK_FAILED)
-				rc = mark_failed(e, p, "store", &d->err, err);
+				rc = parcel_failed(e, p, "store", &d->err, err);
 			all = false;
 		} else {
 			all = false;
@@ -632,8 +245,7 @@ static enum status record_all(
 	return rc == ST_OK ? journal_commit(e->journal, err) : rc;
 }
 
-/* ---- a batch
- * ------------------------------------------------------------------------------ */
+/* ---- a batch ---- */
 
 /* Moves what must be asked again to the end of v; *live is how many come first. */
 static enum status prepare_all(struct engine *e, struct parcel **v, size_t n,
@@ -647,7 +259,7 @@ static enum status prepare_all(struct engine *e, struct parcel **v, size_t n,
 		bool deferred = false;
 
 		if (rc == ST_OK)
-			rc = prepare(e, v[i], final, &deferred, err);
+			rc = parcel_prepare(e, v[i], final, &deferred, err);
 		if (deferred)
 			later[n_later++] = v[i];
 		else
@@ -701,7 +313,7 @@ enum status deliver_failed(
 	enum status rc = journal_begin(e->journal, err);
 
 	if (rc == ST_OK)
-		rc = mark_failed(e, &p, "retrieve", why, err);
+		rc = parcel_failed(e, &p, "retrieve", why, err);
 	if (rc == ST_OK)
 		rc = journal_commit(e->journal, err);
 	if (rc == ST_OK)

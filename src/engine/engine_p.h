@@ -31,7 +31,7 @@ enum {
 #define QUEUE_BYTES (3ULL * 1024 * 1024)
 #define SPOOL_BYTES (6UL * 1024 * 1024)
 
-/* ---- tasks: the run's account of every listed message (tasks.c) ------------ */
+/* ---- tasks: the run's account of every listed message (tasks.c) ---- */
 
 enum task_state {
 	TASK_TODO,
@@ -91,7 +91,7 @@ struct parcel;
 /* One more, if the parcel's message has no UIDL. */
 void nameless_count(struct engine *e, const struct parcel *p);
 
-/* ---- parcels: fetched messages on their way (pump.c) ----------------------- */
+/* ---- parcels: fetched messages on their way (pump.c) ---- */
 
 /* Small, because hundreds wait in the queue. */
 struct parcel {
@@ -132,7 +132,7 @@ struct parcel *pump_next(struct pump *p, int64_t until, bool *ended);
  */
 enum status pump_stop(struct pump **p, struct task **suspect, struct err *err);
 
-/* ---- the engine --------------------------------------------------------------- */
+/* ---- the engine ---- */
 
 struct slot {
 	const struct sink_ops *ops;
@@ -140,7 +140,7 @@ struct slot {
 	struct sink *sink; /* NULL: not open */
 	char *password;
 	unsigned id; /* in the journal */
-	bool settled, cautious;
+	bool settled, cautious, reached;
 	unsigned attempts;
 	unsigned losses; /* of sessions in this batch */
 	size_t stored;   /* of this batch, when a session was last lost */
@@ -168,6 +168,7 @@ struct engine {
 	int64_t run;
 	uint64_t stored_bytes, collisions;
 	bool source_cautious; /* for good */
+	bool reached;         /* the source answered in this run */
 	bool careful;         /* for the next session of the source */
 	unsigned poisoned;    /* left out in a row */
 	bool limited;         /* --limit left messages out */
@@ -186,7 +187,7 @@ struct engine {
 
 void engine_phase(struct engine *e, const char *phase);
 
-/* ---- judging and delivering ------------------------------------------------------ */
+/* ---- judging and delivering ---- */
 
 /* Lists, marks what the journal knows, orders the rest. */
 enum status plan_make(struct engine *e, struct source *src, struct listing *l,
@@ -213,6 +214,33 @@ enum status deliver_failed(
 /* Opens the sink of a slot when it is not open. */
 enum status slot_open(struct engine *e, struct slot *s, struct err *err);
 void slot_close(struct engine *e, struct slot *s);
+
+/*
+ * After ST_RETRY: closes, waits and opens anew. ST_OK: go on. Otherwise the
+ * reason why not, in err; never ST_RETRY, for to fetch the mail again is no cure.
+ */
+enum status slot_again(struct engine *e, struct slot *s, struct err *err);
+
+/* Once a session and folder: what the journal knows must not be found again. */
+enum status slot_tell(
+	struct engine *e, struct slot *s, const char *folder, struct err *err);
+
+/* How long this sink's server may still be busy with what was sent before. */
+int64_t slot_settle_ms(const struct engine *e, const struct slot *s);
+
+/* ---- one message (prepare.c) ---- */
+
+/* All that is decided before anything is promised. *deferred: ask again later. */
+enum status parcel_prepare(struct engine *e, struct parcel *p, bool final,
+	bool *deferred, struct err *err);
+/* Is it in slot k? ST_OK: found, ST_END: not there. */
+enum status parcel_look(struct engine *e, struct parcel *p, size_t k, struct err *err);
+/* Journals that slot k has it. */
+enum status parcel_stored(
+	struct engine *e, struct parcel *p, size_t k, struct err *err);
+/* Journals and logs that it failed. */
+enum status parcel_failed(struct engine *e, struct parcel *p, const char *stage,
+	const struct err *why, struct err *err);
 
 /* Sets err to what a stopped run says. */
 enum status engine_stopped(struct err *err);

@@ -13,7 +13,7 @@
 
 enum { ADDRESS_MAX = 320, FIELDS_MAX = 64 };
 
-/* ---- addresses ------------------------------------------------------------- */
+/* ---- addresses ---- */
 
 /*
  * The next address in a header value: what stands between < and >, or else a
@@ -51,7 +51,7 @@ static bool holds_me(const struct job *job, const char *value)
 	return false;
 }
 
-/* ---- rules ------------------------------------------------------------------- */
+/* ---- rules ---- */
 
 static bool header_matches(const struct message *m, const struct rule_test *t)
 {
@@ -110,7 +110,7 @@ static const struct rule *first_rule(
 	return NULL;
 }
 
-/* ---- folder templates ----------------------------------------------------------- */
+/* ---- folder templates ---- */
 
 /* "Name of list <list.example.org>" gives "list"; without brackets the whole. */
 static void add_list_name(struct buf *out, const char *list_id)

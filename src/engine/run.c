@@ -14,7 +14,7 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
-/* ---- life ---------------------------------------------------------------------- */
+/* ---- life ---- */
 
 void engine_new(struct engine **out, const struct job *job, const struct log *log)
 {
@@ -175,8 +175,7 @@ static void watch_end(struct engine *e)
 	atomic_store(&e->stop, stopped);
 }
 
-/* ---- before
- * -------------------------------------------------------------------------- */
+/* ---- before ---- */
 
 static enum status find_kinds(struct engine *e, struct err *err)
 {
@@ -221,7 +220,7 @@ static enum status open_state(struct engine *e, struct err *err)
 	size_t i;
 
 	if (rc != ST_OK)
-		return rc;
+		return err_note(err, "state");
 	rc = fs_lock(&e->lockfd, e->dirfd, "lock", err);
 	if (rc != ST_OK)
 		return err_note(err, "%s", e->job->state);
@@ -264,8 +263,7 @@ static void close_state(struct engine *e)
 	e->lockfd = e->dirfd = -1;
 }
 
-/* ---- sessions of the source
- * ------------------------------------------------------------ */
+/* ---- sessions of the source ---- */
 
 static void set_cancel(struct engine *e, struct source *src)
 {
@@ -392,8 +390,10 @@ static enum status open_source(struct engine *e, struct source **src, struct err
 
 	engine_phase(e, "connecting");
 	rc = e->source_ops->open(src, &setup, err);
-	if (rc == ST_OK)
+	if (rc == ST_OK) {
+		e->reached = true;
 		set_cancel(e, *src);
+	}
 	return rc;
 }
 
@@ -421,6 +421,9 @@ static enum status all_sessions(struct engine *e, struct err *err)
 			src->ops->close(&src);
 		}
 		if (rc != ST_RETRY)
+			break;
+		/* Nothing listens there: that is told at once, not after five tries. */
+		if (!e->reached && err->exit == EX_UNAVAILABLE)
 			break;
 		attempts = progress ? 1 : attempts + 1;
 		if (attempts > ATTEMPTS)
@@ -453,8 +456,7 @@ static enum status finish_sinks(struct engine *e, struct err *err)
 	return rc;
 }
 
-/* ---- after
- * ------------------------------------------------------------------------------- */
+/* ---- after ---- */
 
 static void fill_ledger(const struct engine *e, struct ledger *l)
 {

@@ -189,7 +189,7 @@ void tasks_key(const struct tasks *t, const struct task *task, struct journal_ke
 	};
 }
 
-/* ---- messages without UIDL ------------------------------------------------- */
+/* ---- messages without UIDL ---- */
 
 static uint64_t head_of(const unsigned char sha256[DIGEST])
 {

@@ -87,7 +87,7 @@ static uint64_t head_of(const unsigned char digest[DIGEST])
 	return h ? h : 1;
 }
 
-/* ---- claims ------------------------------------------------------------- */
+/* ---- claims ---- */
 
 static struct entry *entry_of(struct finder *f, uint32_t uid)
 {
@@ -127,7 +127,7 @@ void imap_finder_claim(struct imap_sink *s, const struct imap_mailbox *mb,
 		e->claimed = true;
 }
 
-/* ---- reading the folder ---------------------------------------------------- */
+/* ---- reading the folder ---- */
 
 static void note(void *ctx, const struct imap_seen *m)
 {
@@ -212,7 +212,7 @@ static enum status read_on(struct imap_sink *s, struct finder *f,
 	return ST_OK;
 }
 
-/* ---- comparing ---------------------------------------------------------------- */
+/* ---- comparing ---- */
 
 static void feed(void *ctx, const char *p, size_t n)
 {

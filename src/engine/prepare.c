@@ -1,0 +1,301 @@
+/*
+ * prepare.c: what is decided about a message before anything is promised.
+ *
+ * Is it known, filtered, a duplicate? Which sink still needs it, and from
+ * where is it to be looked for, should that put be in doubt one day?
+ */
+#include <popferry/clock.h>
+#include <popferry/mem.h>
+
+#include "engine_p.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static void fill_delivery(struct engine *e, struct parcel *p, size_t k)
+{
+	const struct task *t = &e->tasks.v[p->task];
+	struct journal_key key;
+
+	tasks_key(&e->tasks, t, &key);
+	p->run->delivery[k] = (struct delivery){
+		.message = p->message,
+		.folder = p->run->verdict.folder,
+		.date = p->run->verdict.date,
+		.seen = p->run->verdict.seen,
+		.answered = p->run->verdict.answered,
+		.flagged = p->run->verdict.flagged,
+		.draft = p->run->verdict.draft,
+		.uidl = key.uidl,
+		.uidl_n = key.uidl_n,
+		.occurrence = t->occurrence,
+		.number = t->number,
+		.listed_size = t->size,
+		.retrieved = p->retrieved,
+		.err = ERR_INIT,
+	};
+}
+
+/* From where to look for it in slot k, or not at all. */
+static enum status decide_look(struct engine *e, struct parcel *p, size_t k,
+	bool doubtful, struct sink_floor *floor, struct err *err)
+{
+	struct slot *s = &e->slots[k];
+	struct place from = { 0, 0 };
+	char *folder = NULL;
+	int64_t since = 0;
+	enum status rc;
+
+	if (doubtful) {
+		rc = journal_doubt(
+			e->journal, p->run->id, s->id, &from, &folder, &since, err);
+		if (rc < 0)
+			return rc;
+		/* Rules may have changed since: it is looked for where it went. */
+		if (rc == ST_OK)
+			snprintf(p->run->verdict.folder, sizeof(p->run->verdict.folder),
+				"%s", folder);
+		free(folder);
+		p->run->look[k] = rc == ST_OK;
+		p->run->from[k] = (struct sink_floor){ from.generation, from.number,
+			false };
+		/* Not from `since`: the run before may have put it and died just now. */
+		p->run->patience[k] = e->began_ms + slot_settle_ms(e, s);
+		if (rc == ST_OK)
+			return s->ops->floor(
+				s->sink, p->run->verdict.folder, floor, err);
+	}
+	rc = s->ops->floor(s->sink, p->run->verdict.folder, floor, err);
+	if (rc != ST_OK)
+		return rc;
+	p->run->look[k] = !s->settled && !floor->empty;
+	p->run->from[k] = (struct sink_floor){ 0, 1, false };
+	p->run->patience[k] = 0;
+	return ST_OK;
+}
+
+/* ST_OK: found, ST_END: not there. */
+enum status parcel_look(struct engine *e, struct parcel *p, size_t k, struct err *err)
+{
+	struct slot *s = &e->slots[k];
+	int64_t left = p->run->patience[k] - clock_ms();
+	enum status rc = slot_tell(e, s, p->run->verdict.folder, err);
+
+	if (rc != ST_OK)
+		return rc;
+	return s->ops->find(s->sink, &p->run->delivery[k], &p->run->from[k],
+		left > 0 && p->run->patience[k] ? left : 0, err);
+}
+
+enum status parcel_stored(struct engine *e, struct parcel *p, size_t k, struct err *err)
+{
+	const struct delivery *d = &p->run->delivery[k];
+	struct place at = { d->generation, d->place };
+	unsigned char wire[DIGEST];
+	int64_t holder;
+	enum status rc = ST_END;
+
+	if (at.number)
+		rc = journal_holder(
+			e->journal, p->run->id, e->slots[k].id, &at, &holder, err);
+	if (rc < 0)
+		return rc;
+	/* A server that gives a UID twice must not end the job (quirk Q114). */
+	if (rc == ST_OK) {
+		log_warn(&e->log, "place-given-twice",
+			LOG_S("folder", p->run->verdict.folder),
+			LOG_U("place", at.number));
+		at.number = 0;
+	}
+	rc = ST_OK;
+	if (d->altered)
+		rc = wire_digest(p->message, wire, err);
+	if (rc == ST_OK)
+		rc = journal_stored(e->journal, p->run->id, e->slots[k].id, &at,
+			d->altered ? wire : NULL, err);
+	return rc;
+}
+
+/* Slot k has not stored this message yet: is it there, or must it be put? */
+static enum status place_one(
+	struct engine *e, struct parcel *p, size_t k, bool doubtful, struct err *err)
+{
+	struct slot *s = &e->slots[k];
+	struct sink_floor floor = { 0, 0, false };
+	struct place at;
+	enum status rc;
+
+	for (;;) {
+		rc = slot_open(e, s, err);
+		if (rc == ST_OK)
+			rc = decide_look(e, p, k, doubtful, &floor, err);
+		if (rc == ST_OK) {
+			fill_delivery(e, p, k);
+			rc = p->run->look[k] ? parcel_look(e, p, k, err) : ST_END;
+		}
+		if (rc != ST_RETRY)
+			break;
+		rc = slot_again(e, s, err);
+		if (rc != ST_OK)
+			break;
+	}
+	if (rc < 0)
+		return rc;
+	at = (struct place){ floor.generation, floor.next };
+	p->run->need[k] = rc == ST_END;
+	p->run->look[k] = false;
+	/* Should it be put and then be in doubt, it can only be from here on. */
+	if (!doubtful)
+		p->run->from[k] = floor;
+	rc = journal_storing(e->journal, p->run->id, s->id, p->run->verdict.folder, &at,
+		clock_utc(), err);
+	if (rc == ST_OK && !p->run->need[k])
+		rc = parcel_stored(e, p, k, err);
+	return rc;
+}
+
+/* The journal's row for this very content, if it has one. */
+static enum status find_row(
+	struct engine *e, struct parcel *p, struct journal_row *row, struct err *err)
+{
+	const struct facts *f = &p->message->facts;
+	struct journal_key key;
+	enum status rc;
+
+	tasks_key(&e->tasks, &e->tasks.v[p->task], &key);
+	if (key.uidl)
+		rc = journal_find(
+			e->journal, key.uidl, key.uidl_n, key.occurrence, row, err);
+	else
+		rc = journal_find_content(
+			e->journal, f->sha256, nameless_seen(e, f->sha256), row, err);
+	if (rc != ST_OK)
+		return rc;
+	if (!row->has_content)
+		return ST_END;
+	/* Servers rewrite Status and the like between sessions (quirk Q39). */
+	if (memcmp(row->sha256, f->sha256, DIGEST) != 0 &&
+		memcmp(row->exact, f->exact, DIGEST) != 0)
+		return ST_END;
+	p->run->id = row->id;
+	return ST_OK;
+}
+
+enum status parcel_failed(struct engine *e, struct parcel *p, const char *stage,
+	const struct err *why, struct err *err)
+{
+	struct task *t = &e->tasks.v[p->task];
+	struct journal_key key;
+
+	tasks_key(&e->tasks, t, &key);
+	key.row = p->run ? p->run->id : 0;
+	tasks_set(&e->tasks, t, TASK_FAILED);
+	log_warn(&e->log, "message-failed", LOG_U("number", t->number),
+		LOG_B("uidl", key.uidl, key.uidl_n), LOG_S("stage", stage),
+		LOG_S("reason", why->text));
+	return journal_failed(e->journal, &key, t->number,
+		p->message ? &p->message->facts : NULL, stage, why, err);
+}
+
+static enum status take(struct engine *e, struct parcel *p, struct err *err)
+{
+	struct journal_key key;
+
+	tasks_key(&e->tasks, &e->tasks.v[p->task], &key);
+	key.row = p->run->id;
+	return journal_take(e->journal, &key, &p->message->facts,
+		p->run->verdict.date.known ? p->run->verdict.date.utc : 0, &p->run->id,
+		err);
+}
+
+static void tell_collision(struct engine *e, const struct parcel *p)
+{
+	e->collisions++;
+	log_warn(&e->log, "id-collision", LOG_U("number", e->tasks.v[p->task].number),
+		LOG_S("message-id", p->message->facts.message_id),
+		LOG_S("kept", "both: same Message-ID, different content"));
+}
+
+/* Filtered or a duplicate: then it is done. *deferred: ask again later. */
+static enum status dismiss(struct engine *e, struct parcel *p, bool final, bool *done,
+	bool *deferred, struct err *err)
+{
+	struct task *t = &e->tasks.v[p->task];
+	const char *rule = NULL;
+	enum twin twin;
+	int64_t of = 0;
+	enum status rc;
+
+	*done = *deferred = false;
+	if (p->run->verdict.filtered) {
+		*done = true;
+		tasks_set(&e->tasks, t, TASK_FILTERED);
+		rc = take(e, p, err);
+		return rc == ST_OK ? journal_filtered(e->journal, p->run->id,
+					     p->run->verdict.rule, err)
+				   : rc;
+	}
+	rc = dedup_ask(e, &p->message->facts, &twin, &of, &rule, err);
+	if (rc != ST_OK)
+		return rc;
+	if (twin == TWIN_MOVING && !final) {
+		*deferred = true;
+		return ST_OK;
+	}
+	if (twin == TWIN_COLLISION)
+		tell_collision(e, p);
+	if (twin != TWIN_STORED)
+		return ST_OK;
+	*done = true;
+	tasks_set(&e->tasks, t, TASK_DUPLICATE);
+	if (e->job->dedup == DEDUP_MESSAGE_ID_ONLY)
+		log_warn(&e->log, "dropped-by-message-id", LOG_U("number", t->number),
+			LOG_S("message-id", p->message->facts.message_id));
+	rc = take(e, p, err);
+	return rc == ST_OK ? journal_duplicate(e->journal, p->run->id, of, rule, err)
+			   : rc;
+}
+
+/* All that is decided before anything is promised for one message. */
+enum status parcel_prepare(
+	struct engine *e, struct parcel *p, bool final, bool *deferred, struct err *err)
+{
+	struct task *t = &e->tasks.v[p->task];
+	struct journal_row row = { 0 };
+	enum status rc, have;
+	bool done;
+	size_t k;
+
+	*deferred = false;
+	if (!p->message)
+		return parcel_failed(e, p, "retrieve", p->why, err);
+	judge(e->job, p->message, t->size, clock_utc(), &p->run->verdict);
+	have = find_row(e, p, &row, err);
+	if (have < 0)
+		return have;
+	if (have == ST_OK && row.state == J_TAKEN &&
+		(row.stored & e->mask) == e->mask) {
+		tasks_set(&e->tasks, t, TASK_KNOWN);
+		nameless_count(e, p);
+		return journal_resize(e->journal, row.id, t->size, err);
+	}
+	if (have == ST_END || !((row.stored | row.storing) & e->mask)) {
+		rc = dismiss(e, p, final, &done, deferred, err);
+		if (rc != ST_OK || done || *deferred) {
+			if (done)
+				nameless_count(e, p);
+			return rc;
+		}
+	}
+	rc = take(e, p, err);
+	nameless_count(e, p);
+	for (k = 0; rc == ST_OK && k < e->n_slots; k++) {
+		unsigned bit = 1u << e->slots[k].id;
+
+		if (have == ST_OK && (row.stored & bit))
+			continue;
+		rc = place_one(e, p, k, have == ST_OK && (row.storing & bit), err);
+	}
+	return rc;
+}
