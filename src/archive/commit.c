@@ -13,7 +13,12 @@
 #include <sys/stat.h>
 #include <zlib.h>
 
-enum { RECORD_MAX = CSV_ROW_MAX + 256, WINDOW = 512 * 1024, HEAD_MAX = 24 };
+enum {
+	RECORD_MAX = CSV_ROW_MAX + 256,
+	WINDOW = 512 * 1024,
+	HEAD_MAX = 24,
+	MEMBERS_MAX = SEGMENT_MESSAGES_MAX + 1, /* a message in each, and bagit.txt */
+};
 
 static uint32_t crc_of(char kind, const char *p, size_t n)
 {
@@ -293,6 +298,8 @@ static bool take_member(struct state_reader *sr, const struct record *r)
 {
 	struct member *m;
 
+	if (sr->members_n == MEMBERS_MAX)
+		return false;
 	if (sr->members_n % 256 == 0)
 		sr->members = xreallocarray(
 			sr->members, sr->members_n + 256, sizeof(*sr->members));

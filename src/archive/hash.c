@@ -57,7 +57,8 @@ void hash_of(const void *p, size_t n, unsigned char out[DIGEST])
 enum status hash_file(int dirfd, const char *name, unsigned char out[DIGEST],
 	uint64_t *size, struct err *err)
 {
-	int fd = openat(dirfd, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+	/* O_NONBLOCK: a pipe of that name must not hold us up. */
+	int fd = openat(dirfd, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
 	struct hash *h = NULL;
 	uint64_t at = 0;
 	char *p = NULL;

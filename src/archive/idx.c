@@ -353,7 +353,7 @@ enum status idx_get(struct idx *x, int segdir, enum archive_codec c,
 	if (rc == ST_FATAL)
 		return err_set(err, rc, lost.exit, "%s", lost.text);
 	file_name(name, segment, codec_suffix(c));
-	fd = openat(segdir, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+	fd = openat(segdir, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
 	if (fd < 0)
 		return err_sys(err, ST_FATAL, "open segments/%s", name);
 	rc = idx_rebuild(x, fd, c, segment, err);

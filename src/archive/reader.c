@@ -21,7 +21,9 @@ enum { LOOKS = 20, LOOK_PAUSE = 20 };
 enum status reader_open_sealed(int *fd, const struct archive_reader *r,
 	const struct sealed *s, struct err *err)
 {
-	*fd = openat(r->segdir, s->file, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+	/* O_NONBLOCK, here and below: a pipe of that name must not hold us up. */
+	*fd = openat(
+		r->segdir, s->file, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
 	return *fd < 0 ? err_sys(err, ST_FATAL, "open segments/%s", s->file) : ST_OK;
 }
 
@@ -58,7 +60,7 @@ static enum status list_sealed(struct archive_reader *r, struct err *err)
 /* ST_RETRY: a file is gone or not there yet, since a writer is at work. */
 static enum status open_data(int *fd, int opendir, const char *name, struct err *err)
 {
-	*fd = openat(opendir, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+	*fd = openat(opendir, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
 	if (*fd < 0)
 		return err_sys(
 			err, errno == ENOENT ? ST_RETRY : ST_FATAL, "open/%s", name);
@@ -213,6 +215,10 @@ static enum status each_row(void *ctx, char *const f[CSV_COLUMNS], struct err *e
 	};
 	size_t i = e->row++;
 
+	if (i == SEGMENT_MESSAGES_MAX)
+		return err_set(err, ST_DENIED, EX_DATAERR,
+			"segment %s: its table has more rows than a segment can have",
+			e->segment);
 	row.occurrence = i < e->x->n ? e->x->rows[i].occurrence : 1;
 	return e->take(e->ctx, &row, err);
 }

@@ -17,6 +17,7 @@ enum {
 	MANIFEST_LINE_MAX = 512,
 	WHAT_MAX = 1024,
 	ZIP_TRIES = 100, /* damaged messages after which the rest is given up */
+	PADDING_MAX = 1024 * 1024, /* zeros behind the end of a tar */
 };
 
 const char *const tag_names[TAGS] = { "bag-info.txt", "metadata/messages.csv",
@@ -170,6 +171,8 @@ static enum status take_csv_row(void *ctx, char *const f[CSV_COLUMNS], struct er
 	size_t i = ck->row;
 
 	(void)err;
+	if (i > ck->x->n)
+		return wrong(ck, "metadata/messages.csv does not end");
 	if (i < ck->x->n && strtoull(f[CSV_SEQ], NULL, 10) != ck->x->rows[i].seq)
 		tally_bad(ck->t, "%s: row %zu of %s is of another message", ck->file,
 			i + 1, tag_names[TAG_CSV]);
@@ -220,6 +223,8 @@ static enum status take_manifest(struct check *ck, const char *p, size_t n)
 		s = ck->line.p;
 		if (ck->line.n < 2 * DIGEST + 3 || memcmp(s + 2 * DIGEST, "  ", 2) != 0)
 			return wrong(ck, "manifest-sha256.txt has a line that is none");
+		if (ck->row > ck->x->n)
+			return wrong(ck, "manifest-sha256.txt does not end");
 		s[2 * DIGEST] = '\0';
 		check_row(ck, table, s + 2 * DIGEST + 2, s, NULL);
 		buf_clear(&ck->line);
@@ -334,15 +339,20 @@ static void lost(struct check *ck, size_t end, const char *why)
 /* Behind the last entry only zeros may come, and the member must end well. */
 static enum status drain(struct check *ck, struct unpacker *u)
 {
+	uint64_t all = 0;
 	const char *p;
 	size_t n, i;
 	enum status rc;
 
-	while ((rc = unpacker_next(u, &p, &n, ck->err)) == ST_OK && n)
+	while ((rc = unpacker_next(u, &p, &n, ck->err)) == ST_OK && n) {
 		for (i = 0; i < n; i++)
 			if (p[i])
 				return wrong(
 					ck, "something follows the end of the tar");
+		all += n;
+		if (all > PADDING_MAX)
+			return wrong(ck, "zeros without an end follow the tar");
+	}
 	return rc;
 }
 

@@ -226,8 +226,7 @@ enum status archive_verify(struct archive_reader *r, struct archive_check *out,
 	if (rc == ST_OK && out->damaged)
 		rc = err_set(err, ST_DENIED, EX_DATAERR,
 			"the archive is damaged in %" PRIu64
-			" places: put the files named back "
-			"from a copy; the other messages are good",
-			out->damaged);
+			" place%s: put the files that are named back from a copy",
+			out->damaged, out->damaged == 1 ? "" : "s");
 	return rc;
 }

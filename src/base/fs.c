@@ -119,7 +119,8 @@ static enum status check_dir(int fd, const char *path, struct err *err)
 			path, (long)st.st_uid);
 	if (st.st_mode & (S_IWGRP | S_IWOTH))
 		return err_set(err, ST_FATAL, EX_CONFIG,
-			"%s can be written to by others: chmod go-w it", path);
+			"%s can be written to by others; run: chmod go-w %s", path,
+			path);
 	return ST_OK;
 }
 

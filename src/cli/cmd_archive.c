@@ -178,13 +178,12 @@ static void tell(const struct cli *c, const char *path, const struct archive_che
 	}
 	printf("%s: ", path);
 	if (k->damaged)
-		printf("DAMAGED: %" PRIu64 " finding%s; good are", k->damaged,
+		printf("DAMAGED in %" PRIu64 " place%s: ", k->damaged,
 			k->damaged == 1 ? "" : "s");
-	else
-		printf("all good:");
-	printf(" %" PRIu64 " message%s (%s), %" PRIu64 " sealed segment%s\n",
+	printf("%" PRIu64 " message%s (%s), %" PRIu64 " sealed segment%s%s\n",
 		k->messages, k->messages == 1 ? "" : "s", text_bytes(bytes, k->bytes),
-		k->segments, k->segments == 1 ? "" : "s");
+		k->segments, k->segments == 1 ? "" : "s",
+		k->damaged ? " are good" : ": all good");
 }
 
 int cmd_verify(struct cli *c, struct err *err)

@@ -8,7 +8,9 @@
 #include <inttypes.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 /* ---- signals ----------------------------------------------------------------- */
@@ -111,6 +113,28 @@ static void warn_plain(const struct endpoint *end, const struct log *log)
 				"password and mail cross the network in the clear"));
 }
 
+/* A place that cannot be written to is better known before hours of work. */
+static enum status check_report(const char *path, struct err *err)
+{
+	const char *slash = path ? strrchr(path, '/') : NULL;
+	enum status rc = ST_OK;
+	struct stat st;
+	char *dir;
+
+	if (!path || strcmp(path, "-") == 0)
+		return ST_OK;
+	if (stat(path, &st) == 0 && S_ISDIR(st.st_mode))
+		return err_set(err, ST_DENIED, EX_CANTCREAT,
+			"--report: %s is a directory; name a file", path);
+	if (lstat(path, &st) == 0 && !S_ISREG(st.st_mode))
+		return ST_OK;
+	dir = slash ? xmemdup0(path, (size_t)(slash - path) + 1) : xstrdup(".");
+	if (access(dir, W_OK | X_OK) < 0)
+		rc = err_sys(err, ST_DENIED, "--report: directory %s", dir);
+	free(dir);
+	return rc;
+}
+
 static int move(const struct cli *c, struct job *job)
 {
 	struct progress_line *line = NULL;
@@ -119,6 +143,10 @@ static int move(const struct cli *c, struct job *job)
 	struct err err = ERR_INIT;
 	size_t i;
 
+	if (check_report(job->report, &err) != ST_OK) {
+		cli_complain(c, &err);
+		return err.exit;
+	}
 	warn_plain(&job->source, NULL);
 	for (i = 0; i < job->n_dest; i++)
 		warn_plain(&job->dest[i], NULL);

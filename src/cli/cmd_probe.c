@@ -6,6 +6,7 @@
  * the error.
  */
 #include <popferry/buf.h>
+#include <popferry/clock.h>
 #include <popferry/imap.h>
 #include <popferry/mem.h>
 #include <popferry/net.h>
@@ -21,11 +22,11 @@
 #include <string.h>
 
 enum {
-	PROBE_MS = 10000, /* for what was asked for */
-	LOOK_MS = 5000,   /* for each look at what is wrong */
+	PROBE_MS = 8000, /* for what was asked for */
+	LOOK_MS = 5000,  /* for each look at what is wrong */
 	FIRST_LINE_MAX = 1024,
 	TEXT_MAX = 16 * 1024,
-	INDENT = 11,
+	INDENT = 12,
 	COLUMNS = 79,
 };
 
@@ -144,7 +145,8 @@ static bool may_log_in(const struct probe *p)
 /* What one look at the port found. */
 struct look {
 	enum tls_mode mode;
-	const char *who; /* NULL: nobody said anything; err has the reason */
+	const char *who; /* NULL: there was no first line; err has the reason */
+	bool silent;     /* because nothing came in all that time */
 	char said[80];
 	struct err err;
 };
@@ -171,7 +173,7 @@ static const char *speaker(const char *line, size_t n)
 		if (n >= strlen(kinds[i].start) &&
 			text_same_n(line, kinds[i].start, strlen(kinds[i].start)))
 			return kinds[i].who;
-	return "no mail server";
+	return "something else";
 }
 
 /* Connects in this mode and reads the first line. */
@@ -179,6 +181,7 @@ static void look_at(const struct probe *p, enum tls_mode mode, struct look *l)
 {
 	struct net_config net = p->net;
 	struct conn *c = NULL;
+	int64_t began = clock_ms();
 	const char *line;
 	size_t n;
 
@@ -192,6 +195,7 @@ static void look_at(const struct probe *p, enum tls_mode mode, struct look *l)
 			text_clean(l->said, sizeof(l->said), line, n);
 		}
 	}
+	l->silent = !l->who && clock_ms() - began >= LOOK_MS;
 	conn_close(&c);
 }
 
@@ -233,14 +237,22 @@ static void other_mode(const struct probe *p, enum tls_mode mode, struct err *er
 	free(url);
 }
 
+static const char *wanted(const struct probe *p)
+{
+	return wants_pop3(p) ? "a POP3 server" : "an IMAP server";
+}
+
+static const char *usual_ports(const struct probe *p)
+{
+	return wants_pop3(p) ? "995 (pop3s) and 110 (pop3)"
+			     : "993 (imaps) and 143 (imap)";
+}
+
 static void other_server(const struct probe *p, const struct look *l, struct err *err)
 {
 	err_set(err, ST_DENIED, EX_PROTOCOL,
 		"port %u of %s is %s, not %s (it said \"%s\"); the usual ports are %s",
-		p->net.port, p->net.host, l->who,
-		wants_pop3(p) ? "a POP3 server" : "an IMAP server", l->said,
-		wants_pop3(p) ? "995 (pop3s) and 110 (pop3)"
-			      : "993 (imaps) and 143 (imap)");
+		p->net.port, p->net.host, l->who, wanted(p), l->said, usual_ports(p));
 }
 
 /* True, and err says so, when this look explains the trouble. */
@@ -249,14 +261,13 @@ static bool explains(const struct probe *p, const struct look *l, struct err *er
 	bool as_asked = (l->mode == TLS_IMPLICIT) == (p->net.tls == TLS_IMPLICIT);
 	char more[ERR_TEXT];
 
-	if (l->who &&
-		!text_same(l->who, wants_pop3(p) ? "a POP3 server" : "an IMAP server"))
+	if (l->who && !text_same(l->who, wanted(p))) {
 		other_server(p, l, err);
-	else if (as_asked)
+	} else if (as_asked) {
 		return false;
-	else if (l->who)
+	} else if (l->who) {
 		other_mode(p, l->mode, err);
-	else if (l->mode == TLS_IMPLICIT && l->err.exit == EX_NOPERM) {
+	} else if (l->mode == TLS_IMPLICIT && l->err.exit == EX_NOPERM) {
 		/* A refused certificate proves TLS, and is its own finding. */
 		other_mode(p, l->mode, err);
 		snprintf(more, sizeof(more), "%s", err->text);
@@ -267,22 +278,38 @@ static bool explains(const struct probe *p, const struct look *l, struct err *er
 	return true;
 }
 
+/* A port that is there, and speaks to nobody. */
+static void explain_silence(const struct probe *p, const struct look *tls,
+	const struct look *plain, struct err *err)
+{
+	if (plain->silent && tls->silent)
+		err_set(err, ST_DENIED, EX_TEMPFAIL,
+			"port %u of %s says nothing, neither with TLS nor without: is it the "
+			"right port, and does a firewall hold back what comes?",
+			p->net.port, p->net.host);
+	else if (plain->silent && tls->err.status == ST_DENIED)
+		err_set(err, ST_DENIED, EX_PROTOCOL,
+			"port %u of %s waits to be spoken to, as no mail server does (a web "
+			"server?); the usual ports are %s",
+			p->net.port, p->net.host, usual_ports(p));
+}
+
 /* Looks at the port both ways; err becomes what is found, or stays. */
 static void diagnose(const struct probe *p, struct err *err)
 {
-	enum tls_mode asked = p->net.tls == TLS_IMPLICIT ? TLS_IMPLICIT : TLS_NONE;
-	enum tls_mode other = asked == TLS_IMPLICIT ? TLS_NONE : TLS_IMPLICIT;
+	bool implicit = p->net.tls == TLS_IMPLICIT;
 	/* A server that answered in a wrong way will do so again, at once. */
-	bool answered = err->exit == EX_PROTOCOL;
-	struct look l;
+	bool tls_first = implicit == (err->exit == EX_PROTOCOL);
+	struct look look[2]; /* TLS from the first byte; plain text */
 
 	if (err->exit == EX_NOHOST)
 		return;
-	look_at(p, answered ? asked : other, &l);
-	if (explains(p, &l, err))
+	look_at(p, tls_first ? TLS_IMPLICIT : TLS_NONE, &look[!tls_first]);
+	if (explains(p, &look[!tls_first], err))
 		return;
-	look_at(p, answered ? other : asked, &l);
-	explains(p, &l, err);
+	look_at(p, tls_first ? TLS_NONE : TLS_IMPLICIT, &look[tls_first]);
+	if (!explains(p, &look[tls_first], err))
+		explain_silence(p, &look[0], &look[1], err);
 }
 
 /* ---- the dialogues -------------------------------------------------------------- */
@@ -316,7 +343,7 @@ static enum status probe_pop3(const struct probe *p, struct err *err)
 		goto out;
 	s = pop3_server(pop3);
 	row("login", "accepted for %s", p->end->user);
-	row_words("offers", s->capa, s->n_capa);
+	row_words("then", s->capa, s->n_capa);
 	rc = pop3_list(pop3, &l, err);
 	if (rc != ST_OK)
 		goto out;
@@ -363,7 +390,7 @@ static enum status probe_imap(const struct probe *p, struct err *err)
 		goto out;
 	s = imap_server(imap);
 	row("login", "accepted for %s", p->end->user);
-	row_words("offers", s->capability, s->n_capability);
+	row_words("then", s->capability, s->n_capability);
 	if (s->delimiter)
 		row("folders", "prefix \"%s\", delimiter \"%c\"", s->prefix,
 			s->delimiter);

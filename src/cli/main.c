@@ -15,7 +15,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { OPTION_COLUMN = 28 };
+enum { OPTION_COLUMN = 24 };
 
 struct option_help {
 	const char *option, *text;
@@ -23,7 +23,7 @@ struct option_help {
 
 static const struct command commands[] = {
 	{ "copy", "SOURCE DEST [DEST]",
-		"Copy what is not there yet; run it again at any time",
+		"Copy what is not there yet; run again at any time",
 		"SOURCE  pop3s://user@host[:port]           TLS from the first byte\n"
 		"        pop3://user@host[:port]            STLS, required\n"
 		"DEST    imaps://user@host[:port]/Folder    TLS from the first byte\n"
@@ -38,7 +38,7 @@ static const struct command commands[] = {
 		"A PROFILE is a file (see popferry-profile(5)); options given here win over it.\n"
 		"Several are run one after the other, and the worst exit code is returned.\n",
 		cmd_run, TAKES_ALL },
-	{ "probe", "URL", "Try a server: TLS, login, what it offers, what is wrong",
+	{ "probe", "URL", "What a server offers, or what is wrong with it",
 		"Connects, shows TLS and what the server offers and, when it is given a\n"
 		"password, logs in and counts. The URL is one of copy's and may lack the user.\n"
 		"Nothing is changed on the server.\n",
@@ -126,9 +126,10 @@ static void help(const struct command *cmd)
 			print_settings(cmd);
 	} else {
 		printf("popferry moves all mail out of a POP3 mailbox: to IMAP folders, to a\n"
-		       "compressed archive, or both. Nothing lost, nothing twice.\n\n");
+		       "compressed archive, or both. Nothing lost, nothing twice.\n\n"
+		       "Usage: popferry COMMAND [OPTION...] ARGUMENT...\n\n");
 		for (i = 0; i < N_ELEMENTS(commands); i++)
-			printf("  popferry %-6s %-19s %s\n", commands[i].name,
+			printf("  %-6s %-19s %s\n", commands[i].name,
 				commands[i].arguments, commands[i].summary);
 	}
 	printf("\nGeneral options:\n");
@@ -219,7 +220,7 @@ static void fill_descriptors(void)
 		if (fcntl(fd, F_GETFD) < 0 &&
 			open("/dev/null", fd == STDERR_FILENO ? O_WRONLY : O_RDONLY) !=
 				fd)
-			_exit(EX_OSERR);
+			_exit(EX_CONFIG);
 }
 
 static int command_line(struct cli *c, int argc, char **argv)
@@ -263,6 +264,7 @@ int main(int argc, char **argv)
 	setrlimit(RLIMIT_CORE, &none);
 	fill_descriptors();
 	signal(SIGPIPE, SIG_IGN);
+	signal(SIGXFSZ, SIG_IGN); /* a limit on file sizes is like a full disk */
 	/* Freed buffers go back to the system: memory shall not grow with a mailbox. */
 	mallopt(M_ARENA_MAX, 1);
 	mallopt(M_MMAP_THRESHOLD, 128 * 1024);

@@ -23,7 +23,8 @@ struct progress_line {
 	pthread_mutex_t lock;
 	pthread_cond_t changed;
 	bool over, terminal;
-	int64_t began, last_plain;
+	int64_t began, next_plain;
+	char last[WIDTH_MAX + 8]; /* what is on the screen while `drawn` */
 };
 
 /* The hook of the log knows no context; one line is drawn at a time. */
@@ -83,43 +84,63 @@ static void compose(
 	double rate = seconds > 0.5 ? (double)p->done_bytes / seconds : 0;
 	uint64_t left = p->total_bytes > p->done_bytes ? p->total_bytes - p->done_bytes
 						       : 0;
+	const char *phase = strcmp(p->phase, "waiting") == 0 ? "waiting to try again"
+							     : p->phase;
 	char in[16], all[16], per[16], eta[48] = "", failed[32] = "";
 
 	if (p->total == 0) {
-		snprintf(out, cap, "%s", p->phase);
+		snprintf(out, cap, "%s", phase);
 		return;
 	}
 	add_eta(eta, sizeof(eta), left, rate);
 	if (p->failed)
 		snprintf(failed, sizeof(failed), ", %" PRIu64 " failed", p->failed);
+	/* A narrow terminal cuts off the end. */
 	snprintf(out, cap,
-		"%s %" PRIu64 "/%" PRIu64 " safe, %" PRIu64
-		" fetched%s; %s of %s, %s/s%s",
-		p->phase, p->done, p->total, p->fetched, failed,
-		text_bytes(in, p->done_bytes), text_bytes(all, p->total_bytes),
-		text_bytes(per, (uint64_t)rate), eta);
+		"%s: %" PRIu64 " of %" PRIu64 " safe%s%s; %s of %s, %s/s; %" PRIu64
+		" fetched",
+		phase, p->done, p->total, failed, eta, text_bytes(in, p->done_bytes),
+		text_bytes(all, p->total_bytes), text_bytes(per, (uint64_t)rate),
+		p->fetched);
+}
+
+/* Only what changed is written, so that nothing flickers. */
+static void draw_line(struct progress_line *l, const char *text)
+{
+	char out[WIDTH_MAX + 8];
+	int n = snprintf(out, sizeof(out), "\r%.*s\033[K", width(), text);
+
+	if (drawn && strcmp(out, l->last) == 0)
+		return;
+	drawn = write(STDERR_FILENO, out, (size_t)n) == n;
+	memcpy(l->last, out, (size_t)n + 1);
+}
+
+static void print_line(struct progress_line *l, const char *text)
+{
+	char out[WIDTH_MAX + 96];
+	int n = snprintf(out, sizeof(out), "popferry: %.70s: %s\n", l->job, text);
+
+	if (write(STDERR_FILENO, out, (size_t)n) < 0)
+		l->next_plain = INT64_MAX; /* nobody reads it */
 }
 
 static void draw(struct progress_line *l)
 {
-	char text[WIDTH_MAX], out[WIDTH_MAX + 96];
+	char text[WIDTH_MAX];
 	struct progress p;
-	int n;
 
+	if (clock_ms() < l->next_plain)
+		return;
+	if (!l->terminal)
+		l->next_plain = clock_ms() + PLAIN_MS;
 	engine_progress(l->engine, &p);
 	compose(l, &p, text, sizeof(text));
-	if (l->terminal) {
-		n = snprintf(out, sizeof(out), "\r%.*s\033[K", width(), text);
-	} else {
-		if (clock_ms() - l->last_plain < PLAIN_MS)
-			return;
-		l->last_plain = clock_ms();
-		n = snprintf(out, sizeof(out), "popferry: %.70s: %s\n", l->job, text);
-	}
 	pthread_mutex_lock(&screen);
-	drawn = l->terminal && write(STDERR_FILENO, out, (size_t)n) == n;
-	if (!l->terminal && write(STDERR_FILENO, out, (size_t)n) < 0)
-		l->last_plain = INT64_MAX; /* nobody reads it */
+	if (l->terminal)
+		draw_line(l, text);
+	else
+		print_line(l, text);
 	pthread_mutex_unlock(&screen);
 }
 
@@ -165,7 +186,8 @@ void progress_begin(struct progress_line **out, const struct cli *c, const char 
 	l->engine = e;
 	l->job = job;
 	l->terminal = c->progress == PROGRESS_ALWAYS || can_erase();
-	l->began = l->last_plain = clock_ms();
+	l->began = clock_ms();
+	l->next_plain = l->terminal ? 0 : l->began + PLAIN_MS;
 	pthread_mutex_init(&l->lock, NULL);
 	pthread_condattr_init(&attr);
 	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);

@@ -91,8 +91,8 @@ static enum status fit_source(struct plan *p, struct err *err)
 
 	if (!s->source)
 		return err_set(err, ST_DENIED, EX_USAGE,
-			"source: %s: is a destination only; a source is pop3s://user@host, "
-			"pop3://user@host or archive:DIR",
+			"source: %s: is a destination only; a source is pop3s://user@host "
+			"or pop3://user@host",
 			e->scheme);
 	if (!s->network)
 		return ST_OK;
@@ -274,11 +274,12 @@ static enum status check_ends(const struct job *j, struct err *err)
 	size_t i;
 
 	if (!j->source.url)
-		return bad(err, "there is no source; name one: pop3s://user@host");
+		return bad(
+			err, "there is no source; name one, as in pop3s://user@host");
 	if (!j->n_dest)
 		return bad(err,
-			"there is no destination; name one: imaps://user@host/Folder or "
-			"archive:DIR");
+			"there is no destination; name one, as in imaps://user@host/Folder "
+			"or archive:DIR");
 	if (j->n_dest == 2 && !j->dest[0].path == !j->dest[1].path)
 		return bad(err,
 			"dest: two destinations must be one IMAP account and one archive");

@@ -74,7 +74,7 @@ static enum status rule_end(struct reading *r)
 	if (r->section != RULE)
 		return ST_OK;
 	rule = &r->rules[r->n_rules - 1];
-	at = spot_at(r, r->rule_line, rule->name);
+	at = spot_at(r, r->rule_line, NULL);
 	return rule_check(rule, &at, r->err);
 }
 

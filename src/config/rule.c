@@ -171,13 +171,15 @@ enum status rule_check(const struct rule *r, const struct spot *at, struct err *
 {
 	if (!r->folder && !r->skip)
 		return spot_bad(at, err,
-			"the rule does not say what to do; give it folder = NAME or "
-			"action = skip");
+			"the rule \"%.60s\" does not say what to do; give it folder = NAME "
+			"or action = skip",
+			r->name);
 	/* Without a test it would take every message: with skip, all mail. */
 	if (!r->n_tests)
 		return spot_bad(at, err,
-			"the rule has no test and would take every message; the setting "
-			"folder before the first section is for the rest");
+			"the rule \"%.60s\" has no test and would take every message; the setting "
+			"folder before the first section is for the rest",
+			r->name);
 	return ST_OK;
 }
 

@@ -116,7 +116,7 @@ enum status text_put(
 	size_t n = strlen(value);
 
 	if (!n)
-		return spot_bad(at, err, "expected a value after the \"=\"");
+		return spot_bad(at, err, "expected a value, and there is none");
 	if (n > VALUE_MAX)
 		return spot_bad(at, err,
 			"the value has %zu bytes, at most %d are possible", n,

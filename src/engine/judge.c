@@ -124,6 +124,8 @@ static void add_list_name(struct buf *out, const char *list_id)
 	a = strrchr(list_id, '<');
 	a = a ? a + 1 : list_id;
 	b = a + strcspn(a, ".>");
+	if (b == a)
+		buf_adds(out, "none");
 	buf_add(out, a, (size_t)(b - a));
 }
 

@@ -11,6 +11,7 @@
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 /* A report of a run with a million failures is still only so long. */
@@ -109,16 +110,38 @@ static void add_ends(struct buf *b, const struct job *job)
 	buf_adds(b, "],\n");
 }
 
+/* A device, a pipe or a link is written to, for it would not outlive a rename. */
+static enum status write_through(const char *path, const struct buf *b, struct err *err)
+{
+	/* Non-blocking, because a pipe that nobody reads is an error, not a wait. */
+	int fd = open(path, O_WRONLY | O_TRUNC | O_NOCTTY | O_NONBLOCK | O_CLOEXEC);
+	enum status rc;
+
+	if (fd < 0)
+		return err_sys(err, ST_FATAL, "%s", path);
+	fcntl(fd, F_SETFL, O_WRONLY);
+	rc = fs_write(fd, b->p, b->n, err);
+	if (rc != ST_OK)
+		err_note(err, "%s", path);
+	close(fd);
+	return rc;
+}
+
 static enum status put_file(const char *path, const struct buf *b, struct err *err)
 {
 	const char *slash = strrchr(path, '/');
-	/* The slash stays, so that "/report.json" is in "/". */
-	char *dir = slash ? xmemdup0(path, (size_t)(slash - path) + 1) : xstrdup(".");
-	int dirfd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	struct stat st;
 	enum status rc;
+	char *dir;
+	int dirfd;
 
+	if (lstat(path, &st) == 0 && !S_ISREG(st.st_mode))
+		return write_through(path, b, err);
+	/* The slash stays, so that "/report.json" is in "/". */
+	dir = slash ? xmemdup0(path, (size_t)(slash - path) + 1) : xstrdup(".");
+	dirfd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (dirfd < 0) {
-		rc = err_sys(err, ST_FATAL, "directory %s of the report", dir);
+		rc = err_sys(err, ST_FATAL, "directory %s", dir);
 	} else {
 		rc = fs_replace(dirfd, slash ? slash + 1 : path, b->p, b->n, 0644, err);
 		close(dirfd);

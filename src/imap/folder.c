@@ -15,7 +15,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define LIST_MAX (64 * MIB)
+/* Some 50,000 folders. libetpan takes up to fifty bytes for one of an answer. */
+#define LIST_MAX (4 * MIB)
 
 void folders_free(struct imap *i)
 {
@@ -159,7 +160,7 @@ static enum status list_one(struct imap *i, const char *wire, char **found,
 	enum status rc;
 
 	*found = NULL;
-	etpan_begin(i, LIST_MAX);
+	etpan_begin(i, MIB);
 	rc = etpan_end(i, mailimap_list(i->etpan, "", wire, &list), &r, err);
 	if (rc == ST_SKIP)
 		rc = imap_no(i, &r, EX_CANTCREAT, err,
@@ -404,7 +405,7 @@ enum status imap_reselect(
 	if (rc != ST_OK)
 		return rc;
 	i->selected = NULL;
-	etpan_begin(i, LIST_MAX);
+	etpan_begin(i, MIB);
 	rc = etpan_end(i, mailimap_select(i->etpan, mb->wire), &r, err);
 	if (rc == ST_SKIP)
 		return imap_no(i, &r, EX_CANTCREAT, err, "%s refuses mailbox \"%s\"",

@@ -134,8 +134,19 @@ static enum status login_plainly(struct imap *i, struct reply *r, struct err *er
 
 static enum status refused(struct imap *i, const struct reply *r, struct err *err)
 {
-	return imap_no(i, r, EX_NOPERM, err, "login refused for %s at %s", i->cfg.user,
-		i->where);
+	enum status rc = imap_no(i, r, EX_NOPERM, err, "login refused for %s at %s",
+		i->cfg.user, i->where);
+	struct err told;
+
+	if (rc != ST_DENIED || !err)
+		return rc;
+	told = *err;
+	err_set(err, rc, told.exit,
+		"%s; check the password; providers often want an app password, or IMAP "
+		"enabled in the settings",
+		told.text);
+	memcpy(err->reply, told.reply, sizeof(err->reply));
+	return rc;
 }
 
 static enum status log_in(struct imap *i, struct err *err)

@@ -12,7 +12,7 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { WAIT_MAX = 30 * 60 * 1000, TAG_DIGITS = 9 };
+enum { WAIT_MAX = 30 * 60 * 1000, TAG_DIGITS = 9, CREDENTIAL_MAX = 64 * 1024 };
 
 /* Bytes of one response, and one literal in it, that nobody asked for. */
 #define RESPONSE_MAX (64 * MIB)
@@ -288,27 +288,72 @@ static void note_wait(struct imap *i, const struct reply *r)
 	i->wait_ms = ms < WAIT_MAX ? (int)ms : WAIT_MAX;
 }
 
+static bool holds(const char *p, size_t n, const char *secret)
+{
+	return memmem(p, n, secret, strlen(secret)) != NULL;
+}
+
+/* Some servers answer a login they do not understand with all of it. */
+static bool says_back(const struct imap *i, const struct reply *r)
+{
+	struct buf plain = BUF_INIT(CREDENTIAL_MAX), bare = BUF_INIT(IMAP_LINE_MAX);
+	const char *password = i->cfg.password;
+	bool yes;
+	size_t k;
+
+	if (i->authenticated || !password || !*password)
+		return false;
+	for (k = 0; k < r->n; k++) { /* as it was before it was quoted */
+		if (r->text[k] == '\\' && k + 1 < r->n)
+			k++;
+		buf_addc(&bare, r->text[k]);
+	}
+	yes = holds(r->text, r->n, password) || holds(buf_str(&bare), bare.n, password);
+	if (!yes && sasl_plain(i->cfg.user, password, &plain))
+		yes = holds(r->text, r->n, buf_str(&plain));
+	if (plain.p)
+		explicit_bzero(plain.p, plain.n);
+	if (bare.p)
+		explicit_bzero(bare.p, bare.n);
+	buf_free(&plain);
+	buf_free(&bare);
+	return yes;
+}
+
+/* The server's words, unless they hold what is secret. */
+static struct reply shown(const struct imap *i, const struct reply *r)
+{
+	static const char words[] = "not shown, for it repeats the password";
+	struct reply out = *r;
+
+	if (says_back(i, r)) {
+		out.text = words;
+		out.n = sizeof(words) - 1;
+	}
+	return out;
+}
+
 enum status imap_junk(struct imap *i, const struct reply *r, struct err *err)
 {
+	const struct reply said = shown(i, r);
 	enum status rc = err_set(err, ST_RETRY, EX_PROTOCOL,
 		"%s answers what was not asked, or not as IMAP does; the connection is "
 		"given up",
 		i->where);
 
-	if (err)
-		err_reply(err, r->text, r->n);
+	err_reply(err, said.text, said.n);
 	conn_kill(i->conn);
 	return rc;
 }
 
 enum status imap_bye(struct imap *i, const struct reply *r, struct err *err)
 {
+	const struct reply said = shown(i, r);
 	enum status rc = err_set(err, ST_RETRY, EX_TEMPFAIL,
-		"%s ended the session (server said: %.*s)", i->where, (int)r->n,
-		r->text);
+		"%s ended the session (server said: %.*s)", i->where, (int)said.n,
+		said.text);
 
-	if (err)
-		err_reply(err, r->text, r->n);
+	err_reply(err, said.text, said.n);
 	note_wait(i, r);
 	conn_kill(i->conn);
 	return rc;
@@ -318,7 +363,9 @@ enum status imap_no(struct imap *i, const struct reply *r, int ex, struct err *e
 	const char *fmt, ...)
 {
 	enum status st = ST_DENIED;
+	const char *advice = "";
 	char what[ERR_TEXT];
+	struct reply said;
 	va_list ap;
 
 	va_start(ap, fmt);
@@ -336,13 +383,16 @@ enum status imap_no(struct imap *i, const struct reply *r, int ex, struct err *e
 		break;
 	case NO_QUOTA:
 		ex = EX_CANTCREAT;
+		advice =
+			"; make room in that account or raise its quota, and run again";
 		break;
 	case NO_THIS:
 	case NO_BOX:
 		break;
 	}
-	err_set(err, st, ex, "%s (server said: %.*s)", what, (int)r->n, r->text);
-	if (err)
-		err_reply(err, r->text, r->n);
+	said = shown(i, r);
+	err_set(err, st, ex, "%s (server said: %.*s)%s", what, (int)said.n, said.text,
+		advice);
+	err_reply(err, said.text, said.n);
 	return st;
 }

@@ -14,6 +14,7 @@ enum {
 	LOGOUT_MS = 5 * 1000,
 	BATCH_COUNT = 100,
 	CAPABILITIES_MAX = 1000,
+	SAID_MAX = 80, /* bytes of a strange greeting that are shown */
 };
 
 #define BATCH_BYTES (8 * MIB)
@@ -93,7 +94,7 @@ static void keep_words(struct imap *i, clist *list)
 
 	forget_words(i);
 	i->words = xcalloc(CAPABILITIES_MAX, sizeof(*i->words));
-	for (at = clist_begin(list); at; at = clist_next(at)) {
+	for (at = list ? clist_begin(list) : NULL; at; at = clist_next(at)) {
 		c = clist_content(at);
 		if (i->server.n_capability == CAPABILITIES_MAX)
 			break;
@@ -135,37 +136,26 @@ static void understand_words(struct imap *i)
 }
 
 /*
- * libetpan copies the list it has when the server says OK and none; so it gets
- * an empty one first, and nothing said before STARTTLS or login lives on.
+ * What was said before STARTTLS or login does not count. mailimap_capability()
+ * follows a null pointer when the server then names none.
  */
-static void forget_capability(mailimap *m)
-{
-	struct mailimap_connection_info *info = m->imap_connection_info;
-	clist *none = clist_new();
-
-	if (info->imap_capability)
-		mailimap_capability_data_free(info->imap_capability);
-	info->imap_capability = none ? mailimap_capability_data_new(none) : NULL;
-	if (!info->imap_capability)
-		abort();
-}
-
 enum status imap_capability(struct imap *i, struct err *err)
 {
-	struct mailimap_capability_data *data = NULL;
+	struct mailimap_connection_info *info = i->etpan->imap_connection_info;
 	struct reply r;
 	enum status rc;
 
-	forget_capability(i->etpan);
+	if (info->imap_capability)
+		mailimap_capability_data_free(info->imap_capability);
+	info->imap_capability = NULL;
 	etpan_begin(i, MIB);
-	rc = etpan_end(i, mailimap_capability(i->etpan, &data), &r, err);
+	rc = etpan_end(i, etpan_command(i, "CAPABILITY"), &r, err);
 	if (rc == ST_SKIP)
 		return imap_no(
 			i, &r, EX_PROTOCOL, err, "%s refuses CAPABILITY", i->where);
 	if (rc != ST_OK)
 		return rc;
-	keep_words(i, data->cap_list);
-	mailimap_capability_data_free(data);
+	keep_words(i, info->imap_capability ? info->imap_capability->cap_list : NULL);
 	understand_words(i);
 	return ST_OK;
 }
@@ -206,7 +196,7 @@ static struct imap *session_new(struct conn *c, const struct imap_config *cfg)
 	return i;
 }
 
-/* Looks at the greeting without taking it, for libetpan says only that it is bad. */
+/* Looks at the greeting without taking it: it may be that of something else. */
 static enum status see_greeting(struct imap *i, struct err *err)
 {
 	const char *p, *lf;
@@ -231,7 +221,7 @@ static enum status see_greeting(struct imap *i, struct err *err)
 	i->greeting = xmemdup0(p, n);
 	i->server.greeting = i->greeting;
 	reply_parse(&r, i->greeting, n);
-	if (lf && r.kind == REPLY_BYE) /* libetpan forgets to free it */
+	if (lf && r.kind == REPLY_BYE)
 		return imap_bye(i, &r, err);
 	if (lf && n >= 2 && p[0] == '*' && p[1] == ' ')
 		return ST_OK;
@@ -243,24 +233,36 @@ static enum status see_greeting(struct imap *i, struct err *err)
 		rc = err_set(err, ST_DENIED, EX_PROTOCOL,
 			"%s does not answer as an IMAP server (it said: %.*s); check "
 			"host and port",
-			i->where, (int)(n < ERR_REPLY ? n : ERR_REPLY), p);
+			i->where, (int)(n < SAID_MAX ? n : SAID_MAX), p);
 	err_reply(err, p, n);
 	conn_kill(i->conn);
 	return rc;
 }
 
+/*
+ * In place of mailimap_connect(), which follows a null pointer at a list or a
+ * quoted string in the greeting's response code.
+ */
 static enum status greet(struct imap *i, struct err *err)
 {
 	enum status rc = see_greeting(i, err);
+	mailimap *m = i->etpan;
 	struct reply r;
 
+	if (rc == ST_OK)
+		rc = reply_read(i, &r, NULL, NULL, err);
 	if (rc != ST_OK)
 		return rc;
-	etpan_begin(i, MIB);
-	rc = etpan_end(i, mailimap_connect(i->etpan, conn_stream(i->conn)), &r, err);
-	if (rc == ST_OK && r.kind == REPLY_PREAUTH)
-		i->preauth = true;
-	return rc;
+	if (r.kind != REPLY_OK && r.kind != REPLY_PREAUTH)
+		return imap_junk(i, &r, err);
+	i->preauth = r.kind == REPLY_PREAUTH;
+	m->imap_stream = conn_stream(i->conn);
+	m->imap_connection_info = mailimap_connection_info_new();
+	if (!m->imap_connection_info)
+		abort();
+	m->imap_state = i->preauth ? MAILIMAP_STATE_AUTHENTICATED
+				   : MAILIMAP_STATE_NON_AUTHENTICATED;
+	return ST_OK;
 }
 
 static enum status start_tls(struct imap *i, struct err *err)
@@ -275,7 +277,8 @@ static enum status start_tls(struct imap *i, struct err *err)
 			i->where);
 	if (!i->server.starttls)
 		return err_set(err, ST_DENIED, EX_UNAVAILABLE,
-			"%s does not offer STARTTLS; use implicit TLS (port 993)",
+			"%s does not offer STARTTLS, and going on in plain text is not "
+			"allowed; try imaps:// (port 993)",
 			i->where);
 	etpan_begin(i, MIB);
 	rc = etpan_end(i, mailimap_starttls(i->etpan), &r, err);

@@ -117,9 +117,9 @@ static void deny_name(struct conn *c, X509 *leaf)
 
 	names_of(&names, leaf);
 	conn_fail(c, ST_DENIED, EX_NOPERM,
-		"has a certificate for %.200s, not for %.80s; use a name it has, or its pin "
+		"has a certificate for %.200s, not for %.80s; use a name it has, or --%s-pin "
 		"%s if you know that key",
-		buf_str(&names), c->cfg.host, c->info.pin);
+		buf_str(&names), c->cfg.host, c->cfg.name, c->info.pin);
 	buf_free(&names);
 }
 
@@ -127,8 +127,8 @@ static void deny_issuer(struct conn *c)
 {
 	conn_fail(c, ST_DENIED, EX_NOPERM,
 		"has a certificate of %.120s by \"%.120s\", which is not trusted here; if "
-		"that is right, name its CA file, or the pin %s",
-		c->info.subject, c->info.issuer, c->info.pin);
+		"that is right, name its CA with --ca-file, or use --%s-pin %s",
+		c->info.subject, c->info.issuer, c->cfg.name, c->info.pin);
 }
 
 static void deny_time(struct conn *c, X509 *leaf, int why)
@@ -158,8 +158,8 @@ static void deny_for(struct conn *c, X509 *leaf, X509 *cause, int why)
 		break;
 	case X509_V_ERR_DEPTH_ZERO_SELF_SIGNED_CERT:
 		snprintf(text, sizeof(text),
-			"that is self-signed; if you know it is theirs, use the pin %s",
-			c->info.pin);
+			"that is self-signed; if you know it is theirs, use --%s-pin %s",
+			c->cfg.name, c->info.pin);
 		deny(c, text);
 		break;
 	case X509_V_ERR_SELF_SIGNED_CERT_IN_CHAIN:
@@ -218,7 +218,7 @@ bool cert_accept(struct conn *c, X509_STORE_CTX *ctx)
 	X509_STORE_CTX_set_error(ctx, X509_V_ERR_CERT_REJECTED);
 	conn_fail(c, ST_DENIED, EX_NOPERM,
 		"has a certificate with the pin %s, not %.64s; if the key was changed on "
-		"purpose, change the pin",
-		c->info.pin, c->cfg.pin);
+		"purpose, change --%s-pin",
+		c->info.pin, c->cfg.pin, c->cfg.name);
 	return false;
 }

@@ -10,7 +10,7 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { PATIENCE = 120 * 1000, GUARD_DEPTH = 256, MIN_ROOM = 4096 };
+enum { PATIENCE = 120 * 1000, MIN_ROOM = 4096 };
 
 const char *tls_mode_name(enum tls_mode m)
 {
@@ -182,8 +182,7 @@ void conn_budget(struct conn *c, uint64_t bytes)
 void conn_guard(struct conn *c, bool on)
 {
 	c->guard = on;
-	c->depth = 0;
-	c->announcing = false;
+	guard_reset(c);
 }
 
 void conn_secret(struct conn *c, bool on)
@@ -196,57 +195,6 @@ void conn_quiet(struct conn *c, bool on)
 	if (c->quiet && !on)
 		trace_settle(c);
 	c->quiet = on;
-}
-
-static bool nests_too_deep(struct conn *c, char ch)
-{
-	if (ch == '\n')
-		c->depth = 0;
-	else if (ch == ')' && c->depth)
-		c->depth--;
-	return ch == '(' && ++c->depth > GUARD_DEPTH;
-}
-
-/*
- * At the end of "... {1234}": does it announce more than may still come?
- * libetpan takes memory for all of it before a byte has come.
- */
-static bool announces_too_much(struct conn *c, char ch)
-{
-	uint64_t left = c->budget == UINT64_MAX ? UINT64_MAX : c->budget + c->in_n;
-
-	if (ch == '{') {
-		c->announcing = true;
-		c->announced = 0;
-	} else if (ch >= '0' && ch <= '9') {
-		if (c->announced <= UINT32_MAX)
-			c->announced = c->announced * 10 + (uint64_t)(ch - '0');
-	} else if (ch == '\n' && c->announcing) {
-		c->announcing = false;
-		return c->announced > left;
-	} else if (!strchr("}\r", ch)) {
-		c->announcing = false;
-	}
-	return false;
-}
-
-bool conn_guarded(struct conn *c, const char *p, size_t n)
-{
-	size_t i;
-
-	for (i = 0; c->guard && i < n; i++) {
-		if (nests_too_deep(c, p[i]))
-			conn_fail(c, ST_DENIED, EX_PROTOCOL,
-				"sent more than %d nested parentheses in one line",
-				GUARD_DEPTH);
-		else if (announces_too_much(c, p[i]))
-			conn_fail(c, ST_DENIED, EX_PROTOCOL,
-				"announced a longer answer than is accepted");
-		else
-			continue;
-		return false;
-	}
-	return true;
 }
 
 /* ---- waiting --------------------------------------------------------------- */
@@ -268,7 +216,7 @@ static enum status silent(struct conn *c)
 	if (!c->tls && c->fd >= 0 && !c->counts.in)
 		return conn_fail(c, ST_RETRY, EX_TEMPFAIL,
 			"said nothing for %.3g s; if this is a port where TLS comes first "
-			"(995, 993), ask for implicit TLS",
+			"(995, 993), use pop3s:// or imaps:// (implicit TLS)",
 			s);
 	return conn_fail(c, ST_RETRY, EX_TEMPFAIL, "was silent for %.3g s", s);
 }
@@ -349,7 +297,7 @@ static long pull(struct conn *c, size_t limit)
 	}
 	if (is_tls_record(c)) {
 		conn_fail(c, ST_DENIED, EX_UNAVAILABLE,
-			"speaks TLS from the first byte; ask for implicit TLS on this port");
+			"speaks TLS from the first byte; use pop3s:// or imaps://");
 		return IO_FAIL;
 	}
 	if (got)
@@ -609,8 +557,7 @@ enum status conn_line(
 	trace_got(c, p, (size_t)(lf - p) + 1);
 	if (!conn_guarded(c, p, len))
 		return conn_gone(c, err);
-	c->depth = 0;
-	c->announcing = false;
+	guard_reset(c);
 	take(c, (size_t)(lf - p) + 1);
 	p[len] = '\0';
 	*line = p;

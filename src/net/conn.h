@@ -3,7 +3,8 @@
  *
  * conn.c knows buffers, waiting and the order of things; io.c moves bytes
  * over a socket, TLS or a transport; tls.c and cert.c are OpenSSL; dial.c makes
- * connections; trace.c writes the dialogue down; etpan.c is libetpan's view.
+ * connections; trace.c writes the dialogue down; etpan.c is libetpan's view, and
+ * guard.c keeps from it what it cannot stand.
  */
 #ifndef NET_CONN_H
 #define NET_CONN_H
@@ -32,6 +33,14 @@ struct trace_line {
 	uint64_t quiet; /* bytes of message text not yet told */
 };
 
+/* What the guard has seen of the present line. */
+struct guarded {
+	unsigned depth; /* of parentheses */
+	unsigned flags; /* how much of "PERMANENTFLAGS (" */
+	bool in_braces;
+	uint64_t literal; /* the number in them */
+};
+
 struct conn {
 	int fd; /* -1: over a transport */
 	struct transport over;
@@ -56,9 +65,7 @@ struct conn {
 	size_t in_off, in_n, in_cap;
 	uint64_t budget;
 	bool guard;
-	unsigned depth;          /* of parentheses in this line */
-	bool announcing;         /* "{" and then digits were the last of it */
-	uint64_t announced;      /* their value: the size of a literal */
+	struct guarded guarded;
 	short want_in, want_out; /* poll events that let a read or a write go on */
 
 	char out[OUT_SIZE];
@@ -88,8 +95,6 @@ enum status conn_lost(struct conn *c, int no);
 enum status conn_gone(const struct conn *c, struct err *err);
 /* Waits until c->until for poll events. */
 enum status conn_wait(struct conn *c, short events);
-/* False, and the end of the connection, when parentheses are too deep. */
-bool conn_guarded(struct conn *c, const char *p, size_t n);
 
 /* io.c: bytes moved, or one of these; 0 from io_read is the end. */
 enum { IO_AGAIN = -1, IO_FAIL = -2 };
@@ -116,6 +121,11 @@ void trace_got(struct conn *c, const char *p, size_t n);
 void trace_settle(struct conn *c); /* writes what is pending */
 void trace_note(struct conn *c, const char *fmt, ...)
 	__attribute__((format(printf, 2, 3)));
+
+/* guard.c */
+/* False, and the end of the connection, when libetpan must not see these bytes. */
+bool conn_guarded(struct conn *c, const char *p, size_t n);
+void guard_reset(struct conn *c); /* a new line begins */
 
 /* etpan.c */
 void etpan_free(struct conn *c);

@@ -207,8 +207,8 @@ static enum status says_no_tls(struct conn *c)
 	while (n < c->first_n && c->first[n] != '\r' && c->first[n] != '\n')
 		n++;
 	return conn_fail(c, ST_DENIED, EX_UNAVAILABLE,
-		"speaks no TLS from the first byte (it said \"%s\"); use STARTTLS on this "
-		"port, or the port for TLS (995 for POP3, 993 for IMAP)",
+		"speaks no TLS from the first byte (it said \"%s\"); use pop3:// or imap:// "
+		"for STARTTLS on this port, or the port for TLS (995 for POP3, 993 for IMAP)",
 		text_clean(said, sizeof(said), c->first, n));
 }
 

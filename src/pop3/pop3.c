@@ -239,8 +239,8 @@ static enum status no_stls(struct pop3 *p, const char *what, struct err *err)
 {
 	conn_kill(p->c);
 	return err_set(err, ST_DENIED, EX_UNAVAILABLE,
-		"%s %s TLS (STLS), and going on in plain text is not allowed; try implicit "
-		"TLS on port 995",
+		"%s %s TLS (STLS), and going on in plain text is not allowed; try "
+		"pop3s:// (port 995)",
 		p->where, what);
 }
 

@@ -72,7 +72,7 @@ static size_t slow_wire(char *out, const char *p, size_t n)
 static unsigned slow_anomalies(const char *p, size_t n)
 {
 	unsigned bits = 0;
-	size_t i, line = 0;
+	size_t i, half, line = 0;
 
 	for (i = 0; i < n; i++) {
 		bool cr = i && p[i - 1] == '\r';
@@ -86,7 +86,8 @@ static unsigned slow_anomalies(const char *p, size_t n)
 		else
 			line++;
 		/* A CR may still turn out to be half of the line's end. */
-		if (line > 998 + (p[i] == '\r' && i + 1 < n && p[i + 1] == '\n'))
+		half = p[i] == '\r' && i + 1 < n && p[i + 1] == '\n';
+		if (line - half > 998)
 			bits |= AN_LONG_LINE;
 		if (p[i] == '\n')
 			line = 0;

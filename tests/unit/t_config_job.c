@@ -236,8 +236,8 @@ static void test_options(void **state)
 		"source-tls", "dest-tls", "ca-file", "source-pin", "dest-pin", "state",
 		"dedup", "folder", "seen", "date-source", "since", "before", "min-size",
 		"max-size", "limit", "delete", "dry-run", "report", "trace", "codec",
-		"source-profile", "dest-profile" };
-	static const char *const others[] = { "name", "me", "extends" };
+		"source-profile", "dest-profile", "name", "me" };
+	static const char *const others[] = { "extends" };
 	size_t n, i, k;
 	const struct setting_help *h = job_settings(&n);
 

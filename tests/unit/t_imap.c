@@ -42,7 +42,34 @@ static const struct {
 		"S: * CAPABILITY IMAP4rev1\nS: 1 OK done\n" LOGOUT("2"),
 		ST_OK, 0, NULL },
 	{ "an endless literal", "S: * OK hi\nC: 1 CAPABILITY\nS: * X {99999999}\n",
-		ST_RETRY, EX_PROTOCOL, "not as IMAP does" },
+		ST_DENIED, EX_PROTOCOL, "announced a longer answer" },
+	{ "a literal, a bare CR",
+		"S: * OK hi\nC: 1 CAPABILITY\nS: * FLAGS (a{4294967295}\\rb)\n",
+		ST_DENIED, EX_PROTOCOL, "announced a longer answer" },
+	{ "flags in the greeting",
+		"S: * OK [PERMANENTFLAGS (\\\\Seen a \"b\" {3}\n"
+		"C: 1 CAPABILITY\nS: 1 OK done\n" LOGOUT("2"),
+		ST_OK, 0, NULL },
+	{ "a greeting without words",
+		"S: * OK\nC: 1 CAPABILITY\nS: 1 OK done\n" LOGOUT("2"), ST_OK, 0,
+		NULL },
+	{ "no capability in the list",
+		"S: * OK hi\nC: 1 CAPABILITY\nS: * CAPABILITY\nS: 1 OK done\n" LOGOUT(
+			"2"),
+		ST_OK, 0, NULL },
+	{ "no flag in the list",
+		"S: * OK hi\nC: 1 CAPABILITY\nS: * OK [PERMANENTFLAGS (\\\\ a)] x\n",
+		ST_DENIED, EX_PROTOCOL, "no flags" },
+	{ "no end of the flags",
+		"S: * OK hi\nC: 1 CAPABILITY\nS: * OK [permanentflags (\n", ST_DENIED,
+		EX_PROTOCOL, "no flags" },
+	{ "all sorts of flags",
+		"S: * OK hi\nC: 1 CAPABILITY\nS: * OK [PERMANENTFLAGS ()] x\n"
+		"S: * OK [PERMANENTFLAGS (\\\\*)] x\n"
+		"S: * OK [PERMANENTFLAGS ($Forwarded \\\\Seen)] x\n"
+		"S: * OK [PERMANENTFLAGS (\\\\Seen)] PERPERMANENTFLAGS \n"
+		"S: 1 OK done\n" LOGOUT("2"),
+		ST_OK, 0, NULL },
 };
 
 static void test_greetings(void **state)
@@ -201,6 +228,25 @@ static const struct {
 	{ "LOGIN refused", GREET("X") "C: 2 LOGIN ann pw\nS: 2 NO wrong\n" LOGOUT("3"),
 		"ann", "pw", IMAP_AUTH_AUTO, ST_DENIED, EX_NOPERM,
 		"login refused for ann at mail.example:993 (server said: wrong)", NULL,
+		0 },
+	{ "LOGIN refused, and said back",
+		GREET("X") "C: 2 LOGIN ann pw\nS: 2 NO LOGIN ann pw?\n" LOGOUT("3"),
+		"ann", "pw", IMAP_AUTH_AUTO, ST_DENIED, EX_NOPERM,
+		"login refused for ann at mail.example:993 (server said: not shown, for "
+		"it repeats the password); check",
+		NULL, 0 },
+	{ "LOGIN refused, and said back with its quotes",
+		GREET("X") "C: 2 LOGIN ann \"p\\\"w\"\n"
+			   "S: 2 NO LOGIN ann \"p\\\"w\"?\n" LOGOUT("3"),
+		"ann", "p\"w", IMAP_AUTH_AUTO, ST_DENIED, EX_NOPERM,
+		"(server said: not shown, for it repeats the password); check", NULL,
+		0 },
+	{ "PLAIN refused, and said back",
+		GREET("AUTH=PLAIN SASL-IR") "C: 2 AUTHENTICATE PLAIN " PLAIN_RESPONSE
+					    "\nS: 2 NO " PLAIN_RESPONSE
+					    "?\n" LOGOUT("3"),
+		"ann", "pw", IMAP_AUTH_AUTO, ST_DENIED, EX_NOPERM,
+		"(server said: not shown, for it repeats the password); check", NULL,
 		0 },
 	{ "LOGIN is BAD", GREET("X") "C: 2 LOGIN ann pw\nS: 2 BAD wrong\n" LOGOUT("3"),
 		"ann", "pw", IMAP_AUTH_AUTO, ST_DENIED, EX_NOPERM, "login refused",

@@ -1007,7 +1007,8 @@ static void etpan_literal(void **state)
 		{ "no number of ours", "S: * LIST () NIL {99999999999999999999}\n",
 			false },
 		{ "bare LF", "S- * LIST () NIL {4294967295}\\n\n", false },
-		{ "in a text", "S: * OK {4294967295} x\nS: 1 OK done", true },
+		{ "no line end behind", "S: * LIST () NIL {4294967295}(\n", false },
+		{ "in a text", "S: * OK {42} x\nS: 1 OK done", true },
 	};
 	size_t k, step;
 

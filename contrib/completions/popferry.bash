@@ -1,0 +1,46 @@
+# Completion of popferry for bash: source it, or install it as
+# /usr/share/bash-completion/completions/popferry. What there is to complete
+# comes from `popferry --help`, so that it needs no change with the program.
+# Unsupported.
+
+_popferry_commands() {
+	popferry --help 2>/dev/null | sed -n '/^Usage/,/^General/s/^  \([a-z]\{1,\}\)  *[A-Z].*/\1/p'
+}
+
+_popferry_options() {
+	popferry "$1" --help 2>/dev/null | grep -oE -- '--[a-z][a-z-]*' | sort -u
+}
+
+_popferry_words() {
+	case $1 in
+	--dedup) echo message-id exact message-id-only none ;;
+	--seen) echo status-header all none older-than: ;;
+	--date-source) echo received,header received header none ;;
+	--codec) echo gz zst zip none ;;
+	--delete) echo never ;;
+	--source-tls | --dest-tls) echo implicit starttls none ;;
+	--log-format) echo text json ;;
+	--progress) echo auto always never ;;
+	esac
+}
+
+_popferry() {
+	local word=${COMP_WORDS[COMP_CWORD]} previous=${COMP_WORDS[COMP_CWORD - 1]} words
+
+	COMPREPLY=()
+	if ((COMP_CWORD == 1)); then
+		words="$(_popferry_commands) --help --version"
+	elif [[ $word == -* ]]; then
+		words=$(_popferry_options "${COMP_WORDS[1]}")
+	else
+		words=$(_popferry_words "$previous")
+	fi
+	mapfile -t COMPREPLY < <(compgen -W "$words" -- "$word")
+	((${#COMPREPLY[@]})) && return
+	case $previous in
+	--state) mapfile -t COMPREPLY < <(compgen -d -- "$word") ;;
+	*) mapfile -t COMPREPLY < <(compgen -f -- "$word") ;;
+	esac
+}
+
+complete -o filenames -F _popferry popferry
