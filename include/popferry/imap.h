@@ -194,6 +194,8 @@ enum status imap_fetch(
 enum status imap_status(struct imap *i, const struct imap_mailbox *mb,
 	uint32_t *messages, uint64_t *octets, struct err *err);
 
+/* The net_config's stop_fd no longer ends waits: what was sent may settle. */
+void imap_ignore_stop(struct imap *i);
 void imap_cancel(struct imap *i);
 struct conn_counts imap_counts(const struct imap *i);
 

@@ -63,6 +63,8 @@ struct net_config {
 	const char *name;    /* "source" or "dest": for messages and the trace */
 	int connect_ms;      /* TCP and TLS, each address; 0: 30 000 */
 	struct trace *trace; /* may be NULL */
+	int stop_fd; /* readable: a stop was asked for, and every wait ends, dialling too,
+		      * until conn_ignore_stop(); 0: none */
 	const struct log *log;
 };
 
@@ -167,6 +169,9 @@ enum status conn_sendf(struct conn *c, struct err *err, const char *fmt, ...)
 enum status conn_flush(struct conn *c, struct err *err);
 /* Bytes gathered and not yet handed to the kernel. */
 size_t conn_unsent(const struct conn *c);
+
+/* From now on a readable stop_fd ends nothing: what is under way may settle. */
+void conn_ignore_stop(struct conn *c);
 
 /* From any thread: whatever the connection waits for fails with EX_TEMPFAIL. */
 void conn_cancel(struct conn *c);

@@ -65,6 +65,7 @@ struct sink_setup {
 	const char *password;
 	struct trace *trace;
 	const struct log *log;
+	int stop_fd;   /* readable: stop; ends waits until the sink is open. 0: none */
 	bool cautious; /* one message at a time: a batch was refused before */
 };
 

@@ -385,7 +385,7 @@ out:
 static enum status open_source(struct engine *e, struct source **src, struct err *err)
 {
 	struct source_setup setup = { &e->job->source, e->source_password, e->trace,
-		&e->log, e->source_cautious || e->careful };
+		&e->log, e->stop_fd, e->source_cautious || e->careful };
 	enum status rc;
 
 	engine_phase(e, "connecting");

@@ -43,6 +43,11 @@ bool imap_refused(const struct imap *i)
 	return i->refused;
 }
 
+void imap_ignore_stop(struct imap *i)
+{
+	conn_ignore_stop(i->conn);
+}
+
 void imap_cancel(struct imap *i)
 {
 	conn_cancel(i->conn);

@@ -221,9 +221,15 @@ static enum status silent(struct conn *c)
 	return conn_fail(c, ST_RETRY, EX_TEMPFAIL, "was silent for %.3g s", s);
 }
 
+void conn_ignore_stop(struct conn *c)
+{
+	c->cfg.stop_fd = 0;
+}
+
 enum status conn_wait(struct conn *c, short events)
 {
-	struct pollfd fds[2] = { { c->fd, events, 0 }, { c->wake, POLLIN, 0 } };
+	struct pollfd fds[3] = { { c->fd, events, 0 }, { c->wake, POLLIN, 0 },
+		{ c->cfg.stop_fd > 0 ? c->cfg.stop_fd : -1, POLLIN, 0 } };
 	int64_t left = c->until - clock_ms();
 	int ms = left > INT32_MAX ? INT32_MAX : (int)left;
 
@@ -235,9 +241,12 @@ enum status conn_wait(struct conn *c, short events)
 		return c->over.wait(c->over.ctx, (events & POLLOUT) != 0, ms)
 			? ST_OK
 			: silent(c);
-	if (poll(fds, 2, ms) < 0 && errno != EINTR)
-		return conn_lost(c, errno);
-	if (fds[1].revents)
+	if (poll(fds, 3, ms) < 0) {
+		if (errno != EINTR)
+			return conn_lost(c, errno);
+		return ST_OK;
+	}
+	if (fds[1].revents || fds[2].revents)
 		goto cancelled;
 	return ST_OK;
 cancelled:

@@ -29,6 +29,7 @@ static void fill_config(struct imap_config *c, const struct sink_setup *setup)
 			.pin = end->pin,
 			.name = "dest",
 			.trace = setup->trace,
+			.stop_fd = setup->stop_fd,
 			.log = setup->log },
 		.user = end->user,
 		.password = setup->password,
@@ -84,6 +85,7 @@ static enum status imap_sink_open(
 		imap_sink_close(&base);
 		return rc;
 	}
+	imap_ignore_stop(s->imap);
 	*out = base;
 	return ST_OK;
 }

@@ -38,6 +38,7 @@ static void fill_config(struct pop3_config *c, const struct source_setup *setup)
 			.pin = end->pin,
 			.name = "source",
 			.trace = setup->trace,
+			.stop_fd = setup->stop_fd,
 			.log = setup->log },
 		.user = end->user,
 		.password = setup->password,

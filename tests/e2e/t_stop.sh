@@ -99,3 +99,32 @@ test_the_state_can_be_asked_while_it_runs() {
 	wait $child || true
 	"$POPFERRY" status state
 }
+
+# A server that takes the connection and says nothing: a stop ends the wait, and is told.
+test_sigterm_while_a_server_is_silent() {
+	python3 -c '
+import socket, sys, time
+s = socket.socket(); s.bind(("127.0.0.1", 0)); s.listen(9)
+print(s.getsockname()[1], flush=True)
+time.sleep(30)' >port &
+	silent=$!
+	until [ -s port ]; do sleep 0.1; done
+	for at in source dest; do
+		rm -f report.json
+		if [ $at = source ]; then
+			in_background "pop3s://$src@127.0.0.1:$(cat port)" "$(url_imaps "$dst")"
+		else
+			rig_load "$src" "$DATA/odd/plain.eml"
+			in_background "$(url_pop3s "$src")" "imaps://$dst@127.0.0.1:$(cat port)"
+		fi
+		sleep 1
+		began=$(date +%s)
+		kill -TERM $child
+		rc=0
+		wait $child || rc=$?
+		check "75 with a silent $at, not $rc" test $rc -eq 75
+		check 'within 5 s' test $(($(date +%s) - began)) -lt 5
+		check 'with a report' grep -q '"exit":75' report.json
+	done
+	kill $silent
+}
