@@ -51,7 +51,7 @@ struct archive_entry {
 	bool seen, answered, flagged, draft;
 };
 
-/* ---- writing --------------------------------------------------------------------- */
+/* ---- writing ---- */
 
 struct archive_writer;
 
@@ -89,8 +89,7 @@ enum status archive_seal(struct archive_writer *w, struct err *err);
 /* Releases the lock. What was not committed is lost, as by a crash. */
 void archive_close(struct archive_writer **w);
 
-/* ---- reading ----------------------------------------------------------------------
- */
+/* ---- reading ---- */
 
 struct archive_reader;
 enum status archive_read(

@@ -19,7 +19,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* ---- parts --------------------------------------------------------------------- */
+/* ---- parts ---- */
 
 /* Where a password comes from; at most one is set. */
 struct secret {
@@ -127,7 +127,7 @@ struct job {
 	size_t n_rules;
 };
 
-/* ---- reading --------------------------------------------------------------------- */
+/* ---- reading ---- */
 
 void job_new(struct job **out);
 void job_free(struct job **j);

@@ -75,8 +75,7 @@ void engine_progress(struct engine *e, struct progress *out);
 enum status report_write(const struct job *job, const struct outcome *o,
 	const char *path, struct err *err);
 
-/* ---- judging, exposed for tests ----------------------------------------------------
- */
+/* ---- judging, exposed for tests ---- */
 
 /* Where a message goes and how it looks there. */
 struct judgement {

@@ -90,7 +90,7 @@ enum status imap_login(struct imap *i, struct err *err);
 
 const struct imap_server *imap_server(const struct imap *i);
 
-/* ---- mailboxes ---------------------------------------------------------------- */
+/* ---- mailboxes ---- */
 
 struct imap_mailbox {
 	char *wire; /* the name as the server lists it (modified UTF-7, its delimiter)
@@ -119,7 +119,7 @@ enum status imap_select(struct imap *i, const struct imap_mailbox *mb, struct er
 enum status imap_reselect(
 	struct imap *i, const struct imap_mailbox *mb, struct err *err);
 
-/* ---- storing -------------------------------------------------------------------- */
+/* ---- storing ---- */
 
 enum imap_outcome {
 	IMAP_PENDING, /* no reply yet; after a lost connection: in doubt */
@@ -165,8 +165,7 @@ bool imap_refused(const struct imap *i);
  * named none. Told with ST_RETRY. */
 int imap_wait_ms(const struct imap *i);
 
-/* ---- looking -----------------------------------------------------------------------
- */
+/* ---- looking ---- */
 
 /* One message of the selected mailbox, from a header FETCH. */
 struct imap_seen {

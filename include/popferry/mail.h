@@ -19,12 +19,12 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* ---- where bytes go ---------------------------------------------------- */
+/* ---- where bytes go ---- */
 
 /* Takes the next n bytes. Errors are kept by the receiver and told at its end. */
 typedef void mail_take(void *ctx, const char *p, size_t n);
 
-/* ---- POP3 multi-line replies (RFC 1939 section 3) ----------------------- */
+/* ---- POP3 multi-line replies (RFC 1939 section 3) ---- */
 
 /*
  * The dot reader: a push parser with constant state, byte-exact. The end is
@@ -43,7 +43,7 @@ struct dot {
 size_t dot_feed(struct dot *d, const char *in, size_t n, bool *done, mail_take *take,
 	void *ctx);
 
-/* ---- the store ----------------------------------------------------------- */
+/* ---- the store ---- */
 
 /*
  * Bytes of messages under way. Small ones live in memory, bounded over all
@@ -71,7 +71,7 @@ enum status body_read(const struct body *b, uint64_t off, char *scratch, size_t 
 	const char **p, size_t *n, struct err *err);
 void body_free(struct body **b);
 
-/* ---- dates ---------------------------------------------------------------- */
+/* ---- dates ---- */
 
 struct when {
 	bool known;
@@ -102,7 +102,7 @@ bool date_sane(const struct when *w, int64_t now);
  */
 char *date_imap(char out[32], const struct when *w);
 
-/* ---- facts ---------------------------------------------------------------- */
+/* ---- facts ---- */
 
 enum { DIGEST = 32 }; /* SHA-256 */
 
@@ -191,7 +191,7 @@ bool msgid_normal(const char *p, size_t n, struct buf *out);
  */
 bool mime_decode(const char *p, size_t n, struct buf *out);
 
-/* ---- a message -------------------------------------------------------------- */
+/* ---- a message ---- */
 
 struct message {
 	struct body *body; /* owned */
@@ -215,7 +215,7 @@ void message_free(struct message **m);
 bool message_field(
 	const struct message *m, const char *name, unsigned n, struct buf *out);
 
-/* ---- the form that goes up by IMAP ---------------------------------------- */
+/* ---- the form that goes up by IMAP ---- */
 
 /*
  * Bare LF becomes CRLF, NUL becomes 0x80, CRLF is added at the end when
@@ -240,7 +240,7 @@ enum status wire_next(struct wire *w, char *out, size_t cap, const char **p, siz
 enum status wire_digest(
 	const struct message *m, unsigned char out[DIGEST], struct err *err);
 
-/* ---- folder names ------------------------------------------------------------ */
+/* ---- folder names ---- */
 
 /*
  * Inside popferry a folder name is UTF-8 with '/' between its parts.

@@ -39,7 +39,7 @@ enum tls_mode {
 };
 const char *tls_mode_name(enum tls_mode m); /* "implicit", "starttls", "none" */
 
-/* ---- trace ---------------------------------------------------------------- */
+/* ---- trace ---- */
 
 /*
  * A file that shows the dialogue, without secrets and without message text:
@@ -50,7 +50,7 @@ struct trace;
 enum status trace_open(struct trace **out, const char *path, struct err *err);
 void trace_close(struct trace **t);
 
-/* ---- connecting -------------------------------------------------------------- */
+/* ---- connecting ---- */
 
 struct net_config {
 	const char *host; /* name or address literal (IPv6 without brackets) */
@@ -118,7 +118,7 @@ void conn_over(struct conn **out, const struct transport *t, const char *name,
 /* Closes at once and says nothing to the peer. NULL is fine. */
 void conn_close(struct conn **c);
 
-/* ---- talking ------------------------------------------------------------------ */
+/* ---- talking ---- */
 
 /* The longest silence accepted in any wait from now on. Default 120 000. */
 void conn_patience(struct conn *c, int ms);
@@ -185,7 +185,7 @@ struct conn_counts {
 };
 struct conn_counts conn_counts(const struct conn *c);
 
-/* ---- libetpan ------------------------------------------------------------------- */
+/* ---- libetpan ---- */
 
 /*
  * A mailstream over this connection: read never returns 0, write sends all or
@@ -196,7 +196,7 @@ struct _mailstream *conn_stream(struct conn *c);
 /* Why the last mailstream call failed; ST_OK when none did. */
 enum status conn_last(const struct conn *c, struct err *err);
 
-/* ---- SASL (RFC 4616) and APOP (RFC 1939) ----------------------------------------- */
+/* ---- SASL (RFC 4616) and APOP (RFC 1939) ---- */
 
 /* base64 of "authzid NUL user NUL password"; wiped by the caller. */
 bool sasl_plain(const char *user, const char *password, struct buf *out);

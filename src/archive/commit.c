@@ -27,7 +27,7 @@ static uint32_t crc_of(char kind, const char *p, size_t n)
 	return (uint32_t)crc32(c, (const unsigned char *)p, (uInt)n);
 }
 
-/* ---- writing --------------------------------------------------------------------- */
+/* ---- writing ---- */
 
 static void add_record(struct buf *b, char kind, const char *p, size_t n)
 {
@@ -93,8 +93,7 @@ void commit_sealing(struct buf *b)
 	add_record(b, 'Z', "", 0);
 }
 
-/* ---- reading records
- * ----------------------------------------------------------------- */
+/* ---- reading records ---- */
 
 struct scan {
 	int fd;
@@ -208,8 +207,7 @@ static unsigned commits_after(struct scan *s)
 	return found;
 }
 
-/* ---- reading the state
- * ------------------------------------------------------------------ */
+/* ---- reading the state ---- */
 
 struct member {
 	uint64_t off, len, raw, raw_len;

@@ -43,7 +43,7 @@ enum status open_state_rows(const struct open_state *o, int fd,
 		void *ctx, size_t row, const char *line, size_t n, struct err *err),
 	void *ctx, struct err *err);
 
-/* ---- records going out, to be written and synced by the caller ------------ */
+/* ---- records going out, to be written and synced by the caller ---- */
 
 void commit_begin(struct buf *b, const struct policy *p, unsigned no, uint64_t first);
 void commit_source(struct buf *b, const char *source);

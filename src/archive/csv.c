@@ -19,7 +19,7 @@ static const char *const csv_columns[CSV_COLUMNS] = { "seq", "id", "path", "size
 	"flags", "anomalies", "dkim", "retention_class", "retain_until", "duplicate_of",
 	"error" };
 
-/* ---- building ---------------------------------------------------------------- */
+/* ---- building ---- */
 
 /* The length of the UTF-8 character at s (RFC 3629), or 0. NUL is not one. */
 static size_t utf8_len(const unsigned char *s, size_t n)
@@ -158,7 +158,7 @@ void csv_row(struct buf *b, uint64_t seq, const char *path, const struct message
 	add_fields(b, f, n);
 }
 
-/* ---- taking apart -------------------------------------------------------------- */
+/* ---- taking apart ---- */
 
 void csv_init(struct csv *c)
 {

@@ -45,7 +45,7 @@ void csv_header(struct buf *b);
 void csv_row(struct buf *b, uint64_t seq, const char *path, const struct message *m,
 	const struct archive_entry *e);
 
-/* ---- reading -------------------------------------------------------------- */
+/* ---- reading ---- */
 
 typedef enum status csv_take(void *ctx, char *const f[CSV_COLUMNS], struct err *err);
 

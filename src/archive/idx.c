@@ -83,7 +83,7 @@ enum status idx_write(
 	return rc;
 }
 
-/* ---- loading --------------------------------------------------------------------- */
+/* ---- loading ---- */
 
 /* A decimal number and the tab or LF (already NUL) behind it. */
 static bool number(const char **s, uint64_t *out)
@@ -177,8 +177,7 @@ enum status idx_load(struct idx *x, int segdir, const char *segment, struct err 
 	return rc;
 }
 
-/* ---- making it anew
- * ------------------------------------------------------------------ */
+/* ---- making it anew ---- */
 
 struct rebuild {
 	struct idx *x;

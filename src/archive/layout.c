@@ -148,7 +148,7 @@ enum status open_log_find(
 	return rc;
 }
 
-/* ---- paths inside a segment ----------------------------------------------------- */
+/* ---- paths inside a segment ---- */
 
 static bool dos_device(const char *s, size_t n)
 {

@@ -58,7 +58,7 @@ void message_path(struct buf *b, const char *folder, uint64_t seq);
 /* Whether it is such a path, and of which message. */
 bool message_path_seq(const char *path, uint64_t *seq);
 
-/* ---- manifest-sha256.txt of the directory --------------------------------- */
+/* ---- manifest-sha256.txt of the directory ---- */
 
 /*
  * Rewrites it: lines already there stay as they are, files without a line are

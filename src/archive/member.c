@@ -29,7 +29,7 @@ uint64_t member_bytes(enum archive_codec c)
 	return (c == ARCHIVE_ZST ? 4u : 1u) * 1024u * 1024u;
 }
 
-/* ---- packing ---------------------------------------------------------------- */
+/* ---- packing ---- */
 
 struct packer {
 	enum archive_codec codec;
@@ -185,7 +185,7 @@ void packer_drop(struct packer **pp)
 	*pp = NULL;
 }
 
-/* ---- unpacking --------------------------------------------------------------- */
+/* ---- unpacking ---- */
 
 struct unpacker {
 	enum archive_codec codec;

@@ -12,7 +12,7 @@
 /* Tar bytes at which a member is whole, for new archives. */
 uint64_t member_bytes(enum archive_codec c);
 
-/* ---- one member going out ------------------------------------------------ */
+/* ---- one member going out ---- */
 
 struct packer;
 
@@ -23,7 +23,7 @@ enum status packer_put(struct packer *p, const void *d, size_t n, struct err *er
 enum status packer_end(struct packer **p, uint64_t *len, struct err *err);
 void packer_drop(struct packer **p);
 
-/* ---- members coming in ---------------------------------------------------- */
+/* ---- members coming in ---- */
 
 struct unpacker;
 

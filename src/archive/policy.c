@@ -18,8 +18,7 @@ enum { POLICY_MAX = 64 * 1024, TOKEN_MAX = 256, README_MAX = 8 * 1024 };
 #define SEGMENT_BYTES (UINT64_C(256) * 1024 * 1024)
 enum { SEGMENT_MESSAGES = 50000 };
 
-/* ---- reading the little JSON that archive.json is -----------------------------------
- */
+/* ---- reading the little JSON that archive.json is ---- */
 
 /*
  * Behind the value that starts at s: a string, a word or number, or an object
@@ -107,8 +106,7 @@ static bool json_number(uint64_t *out, const char *s, const char *key)
 	return *end == '\0' && errno == 0;
 }
 
-/* ---- archive.json -----------------------------------------------------------------
- */
+/* ---- archive.json ---- */
 
 static bool slug_ok(const char *s)
 {
@@ -255,8 +253,7 @@ enum status policy_make(
 	return rc;
 }
 
-/* ---- README.txt ---------------------------------------------------------------------
- */
+/* ---- README.txt ---- */
 
 static const struct {
 	const char *list, *extract;

@@ -34,8 +34,7 @@ static void close_fd(int *fd)
 	*fd = -1;
 }
 
-/* ---- a look at it
- * ------------------------------------------------------------------------ */
+/* ---- a look at it ---- */
 
 static enum status list_sealed(struct archive_reader *r, struct err *err)
 {

@@ -83,8 +83,7 @@ static enum status sweep_new(int dir, struct err *err)
 	return rc;
 }
 
-/* ---- the state of the last commit
- * ------------------------------------------------------- */
+/* ---- the state of the last commit ---- */
 
 static enum status short_file(const char *name, struct err *err)
 {
@@ -197,8 +196,7 @@ static enum status recover_open(struct archive_writer *w, unsigned no, struct er
 	return rc;
 }
 
-/* ---- all of it
- * ----------------------------------------------------------------------------- */
+/* ---- all of it ---- */
 
 static enum status must_be_there(
 	void *ctx, const char *name, const unsigned char sha[DIGEST], struct err *err)

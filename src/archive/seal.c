@@ -19,8 +19,7 @@
 
 enum { INFO_MAX = 128 * 1024, LINE_MAX_BYTES = 2 * DIGEST + 512 };
 
-/* ---- the tag section
- * ------------------------------------------------------------------ */
+/* ---- the tag section ---- */
 
 /*
  * The rows are read from the log once to measure and digest what is made of
@@ -225,8 +224,7 @@ static enum status write_tags(
 	return rc;
 }
 
-/* ---- the check
- * ------------------------------------------------------------------------------- */
+/* ---- the check ---- */
 
 static void first_finding(void *ctx, const char *what)
 {

@@ -134,7 +134,7 @@ static enum status check_message(
 	return ST_OK;
 }
 
-/* ---- the tables ------------------------------------------------------------------ */
+/* ---- the tables ---- */
 
 static void check_row(struct check *ck, const char *table, const char *path,
 	const char *sha_hex, const char *size)
@@ -278,8 +278,7 @@ static enum status check_tag(
 	}
 }
 
-/* ---- entries
- * -------------------------------------------------------------------------- */
+/* ---- entries ---- */
 
 static enum status check_bagit(struct check *ck, struct entries *s, const char *path)
 {

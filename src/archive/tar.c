@@ -21,7 +21,7 @@ uint64_t tar_room(uint64_t n)
 	return TAR_BLOCK + tar_padded(n);
 }
 
-/* ---- writing -------------------------------------------------------------------- */
+/* ---- writing ---- */
 
 struct tarw {
 	struct archive *a;
@@ -149,7 +149,7 @@ void tarw_close(struct tarw **tp)
 	*tp = NULL;
 }
 
-/* ---- reading -------------------------------------------------------------------- */
+/* ---- reading ---- */
 
 struct entries {
 	struct archive *a;

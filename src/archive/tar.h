@@ -13,7 +13,7 @@ uint64_t tar_room(uint64_t n);
 /* The bytes with their padding. */
 uint64_t tar_padded(uint64_t n);
 
-/* ---- writing -------------------------------------------------------------- */
+/* ---- writing ---- */
 
 typedef enum status tar_take(void *ctx, const void *p, size_t n, struct err *err);
 
@@ -32,7 +32,7 @@ enum status tarw_end(struct tarw *t, struct err *err);
 /* Without tarw_end() nothing more is written. */
 void tarw_close(struct tarw **t);
 
-/* ---- reading --------------------------------------------------------------- */
+/* ---- reading ---- */
 
 /* Only plain files with decent relative names come out; all else is damage. */
 struct entries;

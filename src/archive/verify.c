@@ -38,8 +38,7 @@ static bool is_listed(const struct verify *v, const char *name, bool good)
 	return false;
 }
 
-/* ---- files --------------------------------------------------------------------------
- */
+/* ---- files ---- */
 
 static enum status check_line(
 	void *ctx, const char *name, const unsigned char want[DIGEST], struct err *err)
@@ -112,8 +111,7 @@ static enum status check_extra(struct verify *v, struct err *err)
 	return ST_OK;
 }
 
-/* ---- segments
- * ------------------------------------------------------------------------- */
+/* ---- segments ---- */
 
 static void check_order(struct verify *v, const char *segment, const struct idx *x)
 {

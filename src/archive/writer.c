@@ -37,8 +37,7 @@ void writer_close_fd(int *fd)
 	*fd = -1;
 }
 
-/* ---- the open segment
- * ---------------------------------------------------------------- */
+/* ---- the open segment ---- */
 
 /* Where tar bytes go. */
 static enum status take_tar(void *ctx, const void *p, size_t n, struct err *err)
@@ -159,8 +158,7 @@ enum status segment_member(struct archive_writer *w, struct err *err)
 	return rc == ST_OK && n ? member_end(w->seg, n, err) : rc;
 }
 
-/* ---- put
- * ------------------------------------------------------------------------------- */
+/* ---- put ---- */
 
 static enum status copy_body(struct tarw *tar, const struct message *m, struct err *err)
 {
@@ -297,8 +295,7 @@ enum status archive_put(struct archive_writer *w, const struct message *m,
 	return rc;
 }
 
-/* ---- commit
- * ------------------------------------------------------------------------------ */
+/* ---- commit ---- */
 
 enum status writer_sync_file(int fd, const char *what, struct err *err)
 {
@@ -409,8 +406,7 @@ enum status archive_seal(struct archive_writer *w, struct err *err)
 	return rc;
 }
 
-/* ---- find
- * -------------------------------------------------------------------------------- */
+/* ---- find ---- */
 
 static enum status load_find(struct archive_writer *w, struct err *err)
 {

@@ -13,7 +13,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-/* ---- signals ----------------------------------------------------------------- */
+/* ---- signals ---- */
 
 enum { GRACE_SECONDS = 9 }; /* the promise is ten */
 
@@ -45,7 +45,7 @@ void stop_on_signals(struct engine *e)
 		sigaction(signals[i], &sa, NULL);
 }
 
-/* ---- what is told at the end ----------------------------------------------------- */
+/* ---- what is told at the end ---- */
 
 static void tell_plan(const struct job *job, const struct outcome *o)
 {

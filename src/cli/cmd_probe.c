@@ -45,7 +45,7 @@ static bool wants_pop3(const struct probe *p)
 	return text_starts(p->end->scheme, "pop3");
 }
 
-/* ---- rows of what is found ---------------------------------------------------- */
+/* ---- rows of what is found ---- */
 
 static void row(const char *name, const char *fmt, ...)
 	__attribute__((format(printf, 2, 3)));
@@ -140,7 +140,7 @@ static bool may_log_in(const struct probe *p)
 	return false;
 }
 
-/* ---- diagnosis ---------------------------------------------------------------- */
+/* ---- diagnosis ---- */
 
 /* What one look at the port found. */
 struct look {
@@ -312,7 +312,7 @@ static void diagnose(const struct probe *p, struct err *err)
 		explain_silence(p, &look[0], &look[1], err);
 }
 
-/* ---- the dialogues -------------------------------------------------------------- */
+/* ---- the dialogues ---- */
 
 static enum status probe_pop3(const struct probe *p, struct err *err)
 {
@@ -412,7 +412,7 @@ out:
 	return rc;
 }
 
-/* ---- the command ---------------------------------------------------------------- */
+/* ---- the command ---- */
 
 /* Settings for the one end: the URL's user may be left out here. */
 static enum status make_end(struct cli *c, struct probe *p, struct err *err)

@@ -26,7 +26,7 @@ struct standing {
 	char holder[LINE_MAX_BYTES]; /* of the lock; "": no run is at work */
 };
 
-/* ---- is a run at work? ----------------------------------------------------------- */
+/* ---- is a run at work? ---- */
 
 /*
  * The lock itself is not tried: for that moment a run that starts would be turned
@@ -63,7 +63,7 @@ static void find_holder(struct standing *s, int dirfd)
 	free(text);
 }
 
-/* ---- for programs ---------------------------------------------------------------- */
+/* ---- for programs ---- */
 
 static void add_text(struct buf *b, const char *name, const char *value)
 {
@@ -142,7 +142,7 @@ static void failure_json(const char *path, const struct journal_failure *f)
 	buf_free(&b);
 }
 
-/* ---- for people ------------------------------------------------------------------ */
+/* ---- for people ---- */
 
 static void show_run(const struct standing *s)
 {
@@ -204,7 +204,7 @@ static void failure_text(const struct journal_failure *f)
 		printf("    the server said: %s\n", f->reply);
 }
 
-/* ---- the command ----------------------------------------------------------------- */
+/* ---- the command ---- */
 
 struct showing {
 	const char *path;

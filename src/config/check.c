@@ -32,8 +32,7 @@ static const struct scheme *scheme_of(const struct endpoint *e)
 	return scheme_find(e->scheme, strlen(e->scheme));
 }
 
-/* ---- ends
- * ---------------------------------------------------------------------------- */
+/* ---- ends ---- */
 
 /* What the profile says of a server, whatever its protocol. */
 struct common_facts {
@@ -152,8 +151,7 @@ enum status job_check_ends(struct job *j, struct err *err)
 	return rc;
 }
 
-/* ---- name and state
- * ---------------------------------------------------------------------- */
+/* ---- name and state ---- */
 
 static void default_name(struct job *j)
 {
@@ -264,8 +262,7 @@ static enum status check_state(const struct job *j, struct err *err)
 	return rc;
 }
 
-/* ---- the whole
- * -------------------------------------------------------------------------- */
+/* ---- the whole ---- */
 
 static enum status check_ends(const struct job *j, struct err *err)
 {

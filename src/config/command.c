@@ -18,8 +18,7 @@ enum { ARGS_MAX = 64, SLICE_MS = 50, SETTLED = -1 };
 
 extern char **environ;
 
-/* ---- words -------------------------------------------------------------------------
- */
+/* ---- words ---- */
 
 /*
  * One word of p into out (room for all of p): blanks end it, '...' keeps all, "..."
@@ -68,8 +67,7 @@ static size_t split(const char *command, char *words, char *argv[ARGS_MAX + 1])
 	return n;
 }
 
-/* ---- the child
- * ------------------------------------------------------------------------ */
+/* ---- the child ---- */
 
 struct child {
 	pid_t pid;

@@ -18,7 +18,7 @@ enum {
 	COMMAND_SECONDS = 60,
 };
 
-/* ---- where a value stands, and what is wrong with it -------------------------- */
+/* ---- where a value stands, and what is wrong with it ---- */
 
 /* "alice.conf:7" and "folder"; or "--folder" or "DEST", which say both. */
 struct spot {
@@ -37,7 +37,7 @@ struct nearest {
 enum { NEAREST_MAX = 2 };
 void nearest_offer(struct nearest *n, const char *known);
 
-/* ---- tables of settings --------------------------------------------------------- */
+/* ---- tables of settings ---- */
 
 struct word {
 	const char *name;
@@ -92,8 +92,7 @@ enum status text_put(
 extern const struct setting pop3_settings[], imap_settings[];
 extern const size_t n_pop3_settings, n_imap_settings;
 
-/* ---- a job in the making ----------------------------------------------------------
- */
+/* ---- a job in the making ---- */
 
 struct reading;
 
@@ -135,8 +134,7 @@ void secret_release(struct secret *s);
 /* Reads the profile into p; the profiles being read stand in p->reading. */
 enum status profile_load(struct plan *p, const char *spec, struct err *err);
 
-/* ---- rules
- * --------------------------------------------------------------------------- */
+/* ---- rules ---- */
 
 enum status rule_put(struct rule *r, const char *key, const char *value,
 	const struct spot *at, struct err *err);
@@ -148,8 +146,7 @@ void rule_release(struct rule *r);
 enum status template_put(
 	char **field, const char *value, const struct spot *at, struct err *err);
 
-/* ---- small ones
- * ------------------------------------------------------------------------ */
+/* ---- small ones ---- */
 
 struct scheme {
 	const char *name;

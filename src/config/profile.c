@@ -63,8 +63,7 @@ static struct spot spot_at(struct reading *r, unsigned line, const char *key)
 	return (struct spot){ r->where, key };
 }
 
-/* ---- sections ----------------------------------------------------------------------
- */
+/* ---- sections ---- */
 
 static enum status rule_end(struct reading *r)
 {
@@ -174,8 +173,7 @@ static enum status section_begin(struct reading *r, const char *s, size_t n)
 	return unknown_section(r, s, n);
 }
 
-/* ---- keys
- * ----------------------------------------------------------------------------- */
+/* ---- keys ---- */
 
 static enum status once(struct reading *r, unsigned *line, const struct spot *at)
 {
@@ -314,8 +312,7 @@ static char *next_line(char *str, int num, void *ctx)
 	return str;
 }
 
-/* ---- files
- * ------------------------------------------------------------------------------ */
+/* ---- files ---- */
 
 static bool is_path(const char *spec)
 {

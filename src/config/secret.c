@@ -33,8 +33,7 @@ static enum status first_line(
 	return ST_OK;
 }
 
-/* ---- a file
- * -------------------------------------------------------------------------------- */
+/* ---- a file ---- */
 
 /* A plain name is first looked for among systemd's credentials. */
 static char *credential(const char *name)
@@ -133,8 +132,7 @@ out:
 	return rc;
 }
 
-/* ---- the environment
- * ------------------------------------------------------------------------ */
+/* ---- the environment ---- */
 
 /*
  * A variable is taken out of the environment when it is read, so that no
@@ -199,8 +197,7 @@ static enum status from_env(const char *name, char **out, struct err *err)
 	return rc;
 }
 
-/* ---- all of them
- * ------------------------------------------------------------------------------ */
+/* ---- all of them ---- */
 
 static enum status from_command(
 	const char *command, const char *what, char **out, struct err *err)

@@ -197,8 +197,7 @@ static void expand(struct judgement *v, const struct message *m, const char *tem
 	buf_free(&out);
 }
 
-/* ---- date, flags ------------------------------------------------------------------
- */
+/* ---- date, flags ---- */
 
 static void judge_date(const struct job *job, const struct message *m, int64_t now,
 	struct judgement *v)

@@ -117,8 +117,7 @@ void engine_backoff(struct engine *e, unsigned n, int asked_ms, const struct err
 	engine_phase(e, "copying");
 }
 
-/* ---- the stop's watcher -------------------------------------------------------------
- */
+/* ---- the stop's watcher ---- */
 
 /*
  * engine_stop() may be called from a signal handler, so it only writes to an

@@ -33,8 +33,7 @@ enum {
 	ZONE_EAST = 14 * 60,
 };
 
-/* ---- arguments
- * --------------------------------------------------------------------------- */
+/* ---- arguments ---- */
 
 static const char *const flag_names[] = { "\\Seen", "\\Answered", "\\Flagged",
 	"\\Draft" };
@@ -100,8 +99,7 @@ static enum status send_arguments(struct imap *i, int tag, const struct imap_app
 	return rc;
 }
 
-/* ---- replies
- * ----------------------------------------------------------------------------- */
+/* ---- replies ---- */
 
 static struct flight *oldest(struct imap *i)
 {
@@ -350,8 +348,7 @@ static enum status take_until(struct imap *i, size_t flights, struct err *err)
 	return rc;
 }
 
-/* ---- sending
- * -------------------------------------------------------------------------------- */
+/* ---- sending ---- */
 
 /* The message text. A body that cannot be read ends the connection in its middle,
  * so that the server throws the part away. */

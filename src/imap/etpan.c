@@ -15,7 +15,7 @@
 
 enum { LITERAL_MAX = 1024 * 1024 };
 
-/* ---- the extension that swallows what libetpan does not know ----------------- */
+/* ---- the extension that swallows what libetpan does not know ---- */
 
 static void swallow_free(struct mailimap_extension_data *d)
 {
@@ -101,7 +101,7 @@ void etpan_open(struct imap *i)
 		abort();
 }
 
-/* ---- lending --------------------------------------------------------------------- */
+/* ---- lending ---- */
 
 void etpan_begin(struct imap *i, uint64_t budget)
 {

@@ -35,8 +35,7 @@ void folders_free(struct imap *i)
 	}
 }
 
-/* ---- names --------------------------------------------------------------------------
- */
+/* ---- names ---- */
 
 /* Fit to stand in a command: nothing a quoted string cannot hold. */
 static bool is_safe(const char *s)
@@ -107,8 +106,7 @@ static bool folder_wire(const struct imap *i, const char *folder, struct buf *ou
 	return ok && is_safe(buf_str(out));
 }
 
-/* ---- LIST
- * ------------------------------------------------------------------------------- */
+/* ---- LIST ---- */
 
 static bool has_attribute(const struct mailimap_mailbox_list *e, const char *name)
 {
@@ -228,8 +226,7 @@ static enum status list_special(
 	return rc == ST_SKIP ? ST_OK : rc;
 }
 
-/* ---- finding or making
- * --------------------------------------------------------------- */
+/* ---- finding or making ---- */
 
 static enum status subscribe(struct imap *i, const char *wire, struct err *err)
 {
@@ -376,8 +373,7 @@ enum status imap_folder(struct imap *i, const char *folder,
 	return rc;
 }
 
-/* ---- SELECT, STATUS
- * ------------------------------------------------------------------------ */
+/* ---- SELECT, STATUS ---- */
 
 static bool keeps_keywords(const struct mailimap_selection_info *s)
 {

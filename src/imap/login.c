@@ -23,8 +23,7 @@ static void secret_free(struct buf *b)
 	buf_free(b);
 }
 
-/* ---- logging in
- * ----------------------------------------------------------------------- */
+/* ---- logging in ---- */
 
 static enum status send_secret(struct imap *i, const void *p, size_t n, struct err *err)
 {
@@ -181,8 +180,7 @@ static enum status log_in(struct imap *i, struct err *err)
 	return refused(i, &r, err);
 }
 
-/* ---- afterwards
- * ------------------------------------------------------------------------ */
+/* ---- afterwards ---- */
 
 /* Some servers let nobody in who does not say a name (quirk Q93). */
 static enum status tell_id(struct imap *i, struct err *err)

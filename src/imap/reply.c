@@ -18,7 +18,7 @@ enum { WAIT_MAX = 30 * 60 * 1000, TAG_DIGITS = 9, CREDENTIAL_MAX = 64 * 1024 };
 #define RESPONSE_MAX (64 * MIB)
 #define LITERAL_MAX (16 * MIB)
 
-/* ---- parsing --------------------------------------------------------------------- */
+/* ---- parsing ---- */
 
 static bool is_digit(char c)
 {
@@ -143,7 +143,7 @@ enum verdict reply_verdict(const struct reply *r, bool append)
 	return !append && reply_says(r, "*[LIMIT]*") ? NO_WAIT : NO_THIS;
 }
 
-/* ---- reading --------------------------------------------------------------------- */
+/* ---- reading ---- */
 
 enum status reply_line(struct imap *i, const char **line, size_t *n, struct err *err)
 {
@@ -268,8 +268,7 @@ enum status reply_wait_go(struct imap *i, int tag, struct reply *r, struct err *
 	return wait_for(i, tag, true, r, NULL, NULL, err);
 }
 
-/* ---- ends --------------------------------------------------------------------------
- */
+/* ---- ends ---- */
 
 /* "Suggested Backoff Time: 299961 milliseconds" (quirk Q87). */
 static void note_wait(struct imap *i, const struct reply *r)

@@ -37,8 +37,7 @@ struct fetch {
 	unsigned depth; /* of lists in the value */
 };
 
-/* ---- one response
- * ---------------------------------------------------------------------- */
+/* ---- one response ---- */
 
 /* "* 12 FETCH (": the offset behind the parenthesis, or 0. */
 static size_t fetch_start(const char *p, size_t n)
@@ -214,8 +213,7 @@ static enum status take_fetch(struct imap *i, struct fetch *f, const char *line,
 	}
 }
 
-/* ---- one command
- * -------------------------------------------------------------------------- */
+/* ---- one command ---- */
 
 typedef void fetch_each(void *ctx, const struct fetch *f);
 
@@ -262,8 +260,7 @@ static enum status fetch(struct imap *i, const char *command, struct fetch *f,
 	return rc;
 }
 
-/* ---- many messages
- * --------------------------------------------------------------------------- */
+/* ---- many messages ---- */
 
 struct scan {
 	void (*each)(void *ctx, const struct imap_seen *m);
@@ -393,8 +390,7 @@ enum status imap_scan(struct imap *i, uint32_t first,
 	return rc;
 }
 
-/* ---- one message
- * ------------------------------------------------------------------------------- */
+/* ---- one message ---- */
 
 struct single {
 	mail_take *take;
@@ -460,8 +456,7 @@ enum status imap_fetch(
 	return ST_OK;
 }
 
-/* ---- UIDNEXT, where SELECT does not tell it (quirk Q116)
- * ------------------------------------------ */
+/* ---- UIDNEXT, where SELECT does not tell it (quirk Q116) ---- */
 
 static void drop(void *ctx, const char *p, size_t n)
 {

@@ -58,8 +58,7 @@ struct conn_counts imap_counts(const struct imap *i)
 	return conn_counts(i->conn);
 }
 
-/* ---- capabilities ------------------------------------------------------------------
- */
+/* ---- capabilities ---- */
 
 bool imap_has(const struct imap *i, const char *capability)
 {
@@ -165,8 +164,7 @@ enum status imap_capability(struct imap *i, struct err *err)
 	return ST_OK;
 }
 
-/* ---- beginning
- * ------------------------------------------------------------------------ */
+/* ---- beginning ---- */
 
 static struct imap *session_new(struct conn *c, const struct imap_config *cfg)
 {
@@ -326,8 +324,7 @@ enum status imap_connect(
 	return rc == ST_OK ? imap_over(out, c, cfg, err) : rc;
 }
 
-/* ---- end
- * --------------------------------------------------------------------------------- */
+/* ---- end ---- */
 
 void imap_close(struct imap **ip)
 {

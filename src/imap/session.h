@@ -21,7 +21,7 @@ enum {
 #define KIB ((uint64_t)1024)
 #define MIB (1024 * KIB)
 
-/* ---- replies (reply.c) ------------------------------------------------------ */
+/* ---- replies (reply.c) ---- */
 
 enum reply_kind {
 	REPLY_JUNK, /* not IMAP */
@@ -78,7 +78,7 @@ enum status reply_wait(struct imap *i, int tag, struct reply *r, reply_each *eac
 /* The same, but "+" is an answer too. */
 enum status reply_wait_go(struct imap *i, int tag, struct reply *r, struct err *err);
 
-/* ---- ends (reply.c): each kills the connection unless said otherwise -------- */
+/* ---- ends (reply.c): each kills the connection unless said otherwise ---- */
 
 /* "WHERE does not keep to the protocol". */
 enum status imap_junk(struct imap *i, const struct reply *r, struct err *err);
@@ -91,7 +91,7 @@ enum status imap_bye(struct imap *i, const struct reply *r, struct err *err);
 enum status imap_no(struct imap *i, const struct reply *r, int ex, struct err *err,
 	const char *fmt, ...) __attribute__((format(printf, 5, 6)));
 
-/* ---- mailboxes (folder.c) ----------------------------------------------------- */
+/* ---- mailboxes (folder.c) ---- */
 
 struct mailbox {
 	struct imap_mailbox pub;
@@ -113,7 +113,7 @@ void folders_free(struct imap *i);
 bool imap_quote(struct buf *b, const char *s);
 enum status scan_uidnext(struct imap *i, uint32_t *uidnext, struct err *err);
 
-/* ---- the session ---------------------------------------------------------------- */
+/* ---- the session ---- */
 
 /* A command sent, or being sent, and not answered. */
 struct flight {
@@ -163,7 +163,7 @@ bool imap_has(const struct imap *i, const char *capability);
 /* Asks for CAPABILITY and keeps the answer. */
 enum status imap_capability(struct imap *i, struct err *err);
 
-/* ---- libetpan (etpan.c) --------------------------------------------------------- */
+/* ---- libetpan (etpan.c) ---- */
 
 void etpan_open(struct imap *i);
 /* Lends libetpan the connection for one command with an answer of so many bytes. */

@@ -19,7 +19,7 @@ const char *tls_mode_name(enum tls_mode m)
 	return names[m];
 }
 
-/* ---- beginning and end ------------------------------------------------- */
+/* ---- beginning and end ---- */
 
 static char *maybe_dup(const char *s)
 {
@@ -167,7 +167,7 @@ struct conn_counts conn_counts(const struct conn *c)
 	return c->counts;
 }
 
-/* ---- settings ------------------------------------------------------------ */
+/* ---- settings ---- */
 
 void conn_patience(struct conn *c, int ms)
 {
@@ -197,7 +197,7 @@ void conn_quiet(struct conn *c, bool on)
 	c->quiet = on;
 }
 
-/* ---- waiting --------------------------------------------------------------- */
+/* ---- waiting ---- */
 
 static void be_patient(struct conn *c)
 {
@@ -253,7 +253,7 @@ cancelled:
 	return conn_fail(c, ST_RETRY, EX_TEMPFAIL, "was interrupted on request");
 }
 
-/* ---- receiving --------------------------------------------------------------- */
+/* ---- receiving ---- */
 
 /* Room behind the received bytes, never more than limit allows in all. */
 static size_t make_room(struct conn *c, size_t limit)
@@ -336,7 +336,7 @@ void conn_take(struct conn *c, size_t n)
 	take(c, n);
 }
 
-/* ---- sending ----------------------------------------------------------------- */
+/* ---- sending ---- */
 
 /* Forgets the first n gathered bytes; no password stays behind them. */
 static void sent(struct conn *c, size_t n)
@@ -488,7 +488,7 @@ size_t conn_unsent(const struct conn *c)
 	return c->out_n;
 }
 
-/* ---- both ---------------------------------------------------------------------- */
+/* ---- both ---- */
 
 /* One attempt in each direction. Bytes received or IO_FAIL. */
 static long turn(struct conn *c)

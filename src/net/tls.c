@@ -22,7 +22,7 @@
 
 enum { READ_AHEAD = 64 * 1024 };
 
-/* ---- the BIO ------------------------------------------------------------ */
+/* ---- the BIO ---- */
 
 static BIO_METHOD *wire_method;
 static CRYPTO_ONCE wire_once = CRYPTO_ONCE_STATIC_INIT;
@@ -105,7 +105,7 @@ static BIO *wire_new(struct conn *c)
 	return b;
 }
 
-/* ---- setting up ------------------------------------------------------------ */
+/* ---- setting up ---- */
 
 static int verify(X509_STORE_CTX *ctx, void *conn)
 {
@@ -189,7 +189,7 @@ broken:
 		c, ST_FATAL, EX_SOFTWARE, "cannot be reached: TLS is not set up");
 }
 
-/* ---- the handshake ----------------------------------------------------------- */
+/* ---- the handshake ---- */
 
 /* Every record of TLS starts with a type from 20 to 23 and a 3. */
 static bool spoke_plain(const struct conn *c)
@@ -349,7 +349,7 @@ enum status conn_start_tls(struct conn *c, struct err *err)
 	return ST_OK;
 }
 
-/* ---- bytes --------------------------------------------------------------------- */
+/* ---- bytes ---- */
 
 static int clip(size_t n)
 {

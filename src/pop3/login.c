@@ -21,7 +21,7 @@ enum {
 	DIGEST_HEX = 32,
 };
 
-/* ---- refusals ---------------------------------------------------------- */
+/* ---- refusals ---- */
 
 struct refusal {
 	const char *code; /* of RFC 2449 and RFC 3206 */
@@ -137,7 +137,7 @@ static enum status refused(
 	return f->st;
 }
 
-/* ---- secrets on the wire ----------------------------------------------- */
+/* ---- secrets on the wire ---- */
 
 static enum status send_secret(struct pop3 *p, const char *s, struct err *err)
 {
@@ -194,7 +194,7 @@ static enum status give(
 	return talk_odd(p, &s, command, err);
 }
 
-/* ---- the ways ---------------------------------------------------------- */
+/* ---- the ways ---- */
 
 static enum status check(const char *what, const char *s, size_t max, struct err *err)
 {
@@ -319,7 +319,7 @@ static void wipe(char **s)
 	*s = NULL;
 }
 
-/* ---- afterwards -------------------------------------------------------- */
+/* ---- afterwards ---- */
 
 /*
  * Some servers offer PIPELINING and answer the first command only (quirk

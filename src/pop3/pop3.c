@@ -20,7 +20,7 @@ enum {
 #define WINDOW_BYTES ((uint64_t)8 << 20)
 #define MESSAGE_MAX ((uint64_t)2 << 30)
 
-/* ---- libetpan ---------------------------------------------------------- */
+/* ---- libetpan ---- */
 
 /* libetpan has no limits of its own and recurses. */
 static void etpan_bounds(struct pop3 *p, bool on)
@@ -29,7 +29,7 @@ static void etpan_bounds(struct pop3 *p, bool on)
 	conn_guard(p->c, on);
 }
 
-/* ---- greeting ---------------------------------------------------------- */
+/* ---- greeting ---- */
 
 /* Shows the first line, leaving it where it is. */
 static enum status first_line(
@@ -150,7 +150,7 @@ static enum status greet(struct pop3 *p, struct err *err)
 	return conn_last(p->c, err);
 }
 
-/* ---- capabilities ------------------------------------------------------ */
+/* ---- capabilities ---- */
 
 static void forget_capa(struct pop3 *p)
 {
@@ -233,7 +233,7 @@ enum status session_capa(struct pop3 *p, struct err *err)
 	}
 }
 
-/* ---- STLS -------------------------------------------------------------- */
+/* ---- STLS ---- */
 
 static enum status no_stls(struct pop3 *p, const char *what, struct err *err)
 {
@@ -287,7 +287,7 @@ static enum status start_tls(struct pop3 *p, struct err *err)
 	return conn_start_tls(p->c, err);
 }
 
-/* ---- opening ----------------------------------------------------------- */
+/* ---- opening ---- */
 
 static char *host_port(const struct net_config *net, const struct conn *c)
 {
@@ -370,7 +370,7 @@ enum status pop3_connect(
 	return st == ST_OK ? pop3_over(out, c, cfg, err) : st;
 }
 
-/* ---- facts ------------------------------------------------------------- */
+/* ---- facts ---- */
 
 const struct pop3_server *pop3_server(const struct pop3 *p)
 {
@@ -392,7 +392,7 @@ void pop3_cancel(struct pop3 *p)
 	conn_cancel(p->c);
 }
 
-/* ---- deleting and the end ---------------------------------------------- */
+/* ---- deleting and the end ---- */
 
 static bool wanting(const struct pop3 *p)
 {

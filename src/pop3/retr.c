@@ -23,7 +23,7 @@ enum {
 /* How far beyond the limit a message is read to its end, to be skipped. */
 #define DRAIN_MAX ((uint64_t)4 << 30)
 
-/* ---- the window -------------------------------------------------------- */
+/* ---- the window ---- */
 
 void pop3_want(struct pop3 *p, uint32_t number, uint64_t size)
 {
@@ -103,7 +103,7 @@ static void answered(struct pop3 *p)
 	p->wants.head++;
 }
 
-/* ---- one message ------------------------------------------------------- */
+/* ---- one message ---- */
 
 struct taker {
 	mail_take *take;

@@ -105,7 +105,7 @@ void rows_free(struct rows *rows)
 	*rows = (struct rows){ NULL, 0, 0, 0, false };
 }
 
-/* ---- joining ----------------------------------------------------------- */
+/* ---- joining ---- */
 
 static int by_number(const struct row *a, const struct row *b)
 {

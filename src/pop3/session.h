@@ -46,7 +46,7 @@ struct pop3 {
 	char *uidls;
 };
 
-/* ---- talk.c ------------------------------------------------------------ */
+/* ---- talk.c ---- */
 
 enum reply_kind { REPLY_OK, REPLY_ERR, REPLY_MORE, REPLY_ODD };
 
@@ -84,11 +84,11 @@ enum status talk_reply(struct pop3 *p, struct reply *r, const char *command,
 enum status talk(struct pop3 *p, struct reply *r, struct err *err, const char *fmt, ...)
 	__attribute__((format(printf, 4, 5)));
 
-/* ---- pop3.c ------------------------------------------------------------ */
+/* ---- pop3.c ---- */
 
 enum status session_capa(struct pop3 *p, struct err *err);
 
-/* ---- rows.c ------------------------------------------------------------ */
+/* ---- rows.c ---- */
 
 /* A row of LIST: value is the size; of UIDL: value is where it is, n how long. */
 struct row {
@@ -113,7 +113,7 @@ struct pop3_item *rows_join(struct rows *list, struct rows *uidl, const char *ui
 	struct pop3_listing *out);
 void rows_free(struct rows *rows);
 
-/* ---- repeat.c ---------------------------------------------------------- */
+/* ---- repeat.c ---- */
 
 /* Numbers the items with equal UIDLs; how many have a UIDL another one has too. */
 size_t repeat_count(struct pop3_item *items, size_t n);

@@ -39,7 +39,7 @@ static struct sample {
 	size_t n;
 } samples[CODECS];
 
-/* ---- making the samples ---------------------------------------------------------- */
+/* ---- making the samples ---- */
 
 static char *under(const char *dir, const char *name)
 {
@@ -178,7 +178,7 @@ static void make_sample(struct sample *s, enum archive_codec codec)
 	keep_folder(s, "open");
 }
 
-/* ---- changing ---------------------------------------------------------------------- */
+/* ---- changing ---- */
 
 static void change(struct sample *s, struct input *in)
 {
@@ -307,7 +307,7 @@ static void restore(struct sample *s, bool all)
 				s->files[i].made_n);
 }
 
-/* ---- reading ------------------------------------------------------------------------- */
+/* ---- reading ---- */
 
 static void drop(void *ctx, const char *p, size_t n)
 {

@@ -35,7 +35,7 @@ static int open_scratch(const char *name)
 	return fd;
 }
 
-/* ---- the commit log --------------------------------------------------------------------- */
+/* ---- the commit log ---- */
 
 static enum status take_line(
 	void *ctx, size_t row, const char *line, size_t n, struct err *err)
@@ -99,7 +99,7 @@ static void made_log(const struct input *from)
 	buf_free(&b);
 }
 
-/* ---- tables -------------------------------------------------------------------------------- */
+/* ---- tables ---- */
 
 static void load_idx(const struct input *in)
 {
@@ -191,7 +191,7 @@ static void load_policy(const struct input *in)
 	must(rc != ST_OK || (p.codec <= ARCHIVE_NONE && *p.slug && p.segment_messages));
 }
 
-/* ---- compressed things ----------------------------------------------------------------------- */
+/* ---- compressed things ---- */
 
 static void read_entries(struct entries *s)
 {

@@ -24,8 +24,7 @@ static size_t next_cut(uint32_t *seed)
 	return (x >> 8) % (most[x >> 29] + 1);
 }
 
-/* ---- slow and simple ------------------------------------------------------------------
- */
+/* ---- slow and simple ---- */
 
 /* What a POP3 server means by these bytes; *ended as dot_feed()'s done. */
 static size_t slow_dots(char *out, const char *p, size_t n, bool *ended, size_t *used)
@@ -102,8 +101,7 @@ static void sha256(unsigned char out[DIGEST], const void *p, size_t n)
 	must(EVP_Digest(p, n, out, NULL, EVP_sha256(), NULL) == 1);
 }
 
-/* ---- the two ways ---------------------------------------------------------------------
- */
+/* ---- the two ways ---- */
 
 struct taken {
 	char *p;
@@ -198,8 +196,7 @@ static void same_facts(const struct facts *a, const struct facts *b)
 	same_when(&a->received_when, &b->received_when);
 }
 
-/* ---- what is said of it ------------------------------------------------------------------
- */
+/* ---- what is said of it ---- */
 
 static void check_facts(const struct facts *f, const char *p, size_t n)
 {

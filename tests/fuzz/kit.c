@@ -23,7 +23,7 @@ __attribute__((constructor)) static void quiet(void)
 	log_setup(LOG_TEXT, LV_DEBUG, open("/dev/null", O_WRONLY | O_CLOEXEC));
 }
 
-/* ---- input ----------------------------------------------------------------------- */
+/* ---- input ---- */
 
 unsigned input_byte(struct input *in)
 {
@@ -48,7 +48,7 @@ char *input_text(const struct input *in)
 	return xmemdup0(in->n ? in->p : "", in->n ? strnlen(in->p, in->n) : 0);
 }
 
-/* ---- scratch files ----------------------------------------------------------------- */
+/* ---- scratch files ---- */
 
 static char *dir;
 static int dirfd_of_scratch = -1;
@@ -99,7 +99,7 @@ void scratch_put(const char *name, const void *p, size_t n)
 	close(fd);
 }
 
-/* ---- texts -------------------------------------------------------------------------- */
+/* ---- texts ---- */
 
 size_t utf8_at(const char *p, size_t n)
 {
@@ -140,7 +140,7 @@ void must_tell(enum status rc, const struct err *err)
 		must(err->status == rc && err->text[0] && err->exit > 0);
 }
 
-/* ---- the peer ------------------------------------------------------------------------ */
+/* ---- the peer ---- */
 
 void feed_open(struct feed *f, struct input *in)
 {

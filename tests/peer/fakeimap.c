@@ -53,7 +53,7 @@ struct session {
 	size_t in_n, in_at;
 };
 
-/* ---- the wire ------------------------------------------------------------------- */
+/* ---- the wire ---- */
 
 static bool get(struct session *c, char *out)
 {
@@ -123,7 +123,7 @@ static void word(const char **p, char *out, size_t cap)
 	out[n] = '\0';
 }
 
-/* ---- mailboxes -------------------------------------------------------------------- */
+/* ---- mailboxes ---- */
 
 static struct box *find(struct fakeimap *s, const char *name, bool make)
 {
@@ -171,7 +171,7 @@ static unsigned total(const struct fakeimap *s)
 	return n;
 }
 
-/* ---- APPEND ------------------------------------------------------------------------ */
+/* ---- APPEND ---- */
 
 struct group {
 	char *text[GROUP];
@@ -303,7 +303,7 @@ static void append(struct session *c, const char *tag, const char *args)
 	free(g);
 }
 
-/* ---- the other commands -------------------------------------------------------------- */
+/* ---- the other commands ---- */
 
 static void do_capability(struct session *c, const char *tag, const char *args)
 {
@@ -478,7 +478,7 @@ static void serve(int fd, void *ctx)
 	free(c);
 }
 
-/* ---- for the test ---------------------------------------------------------------------- */
+/* ---- for the test ---- */
 
 void fakeimap_open(struct fakeimap **out)
 {

@@ -202,7 +202,7 @@ static void serve(int fd, void *ctx)
 	free(s);
 }
 
-/* ---- for the test ------------------------------------------------------------- */
+/* ---- for the test ---- */
 
 void fakepop_open(struct fakepop **out)
 {

@@ -250,7 +250,7 @@ static inline void kit_expect(struct rig *r, const char *name, const char *mail)
 		fail_msg("%s: mail was carried out as commands", name);
 }
 
-/* ---- the archive ------------------------------------------------------------ */
+/* ---- the archive ---- */
 
 enum { KIT_SEQS = 200 };
 

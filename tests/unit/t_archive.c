@@ -202,7 +202,7 @@ static void test_large(void **state)
 	free(big);
 }
 
-/* ---- rows ------------------------------------------------------------------------ */
+/* ---- rows ---- */
 
 struct rows {
 	unsigned n, sealed;
@@ -353,8 +353,7 @@ static void test_folders(void **state)
 	free(dir);
 }
 
-/* ---- find --------------------------------------------------------------------------
- */
+/* ---- find ---- */
 
 static uint64_t look(struct archive_writer *w, const struct message *m,
 	const char *uidl, size_t n, uint32_t occurrence)
@@ -482,8 +481,7 @@ static void test_no_index(void **state)
 	}
 }
 
-/* ---- refusals
- * ------------------------------------------------------------------------- */
+/* ---- refusals ---- */
 
 static void test_refusals(void **state)
 {
@@ -534,8 +532,7 @@ static void test_refusals(void **state)
 	free(dir);
 }
 
-/* ---- stock tools
- * ------------------------------------------------------------------------ */
+/* ---- stock tools ---- */
 
 static unsigned lines_in(const char *path, const char *what)
 {

@@ -31,7 +31,7 @@
 
 #define UNUSED __attribute__((unused))
 
-/* ---- directories ---------------------------------------------------------- */
+/* ---- directories ---- */
 
 static int remove_one(const char *p, const struct stat *st, int type, struct FTW *f)
 {
@@ -122,7 +122,7 @@ UNUSED static int tool(const char *dir, const char *out, const char *const argv[
 	return WEXITSTATUS(st) == 127 ? -1 : WEXITSTATUS(st);
 }
 
-/* ---- messages ----------------------------------------------------------------- */
+/* ---- messages ---- */
 
 /* The bytes of message i: of many sizes and contents, always the same. */
 UNUSED static char *bytes_of(unsigned i, size_t *n)
@@ -192,7 +192,7 @@ UNUSED static struct archive_entry entry_of(unsigned i, char uidl[32])
 	return e;
 }
 
-/* ---- archives -------------------------------------------------------------------- */
+/* ---- archives ---- */
 
 UNUSED static struct archive_writer *open_archive(
 	const char *path, enum archive_codec codec, unsigned per_segment)

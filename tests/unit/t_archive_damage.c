@@ -196,7 +196,7 @@ static void test_lost_commit(void **state)
 	}
 }
 
-/* ---- sealed -------------------------------------------------------------------- */
+/* ---- sealed ---- */
 
 struct findings {
 	unsigned n;

@@ -10,7 +10,7 @@
 
 static const struct policy policy = { .id = "urn:uuid:0", .slug = "acme" };
 
-/* ---- commit logs with right checksums -------------------------------------------- */
+/* ---- commit logs with right checksums ---- */
 
 static void add_record(struct buf *b, const char *record)
 {
@@ -152,7 +152,7 @@ static void test_huge_rest(void **state)
 	free(dir);
 }
 
-/* ---- pipes in the place of files ---------------------------------------------------- */
+/* ---- pipes in the place of files ---- */
 
 static void finding(void *ctx, const char *what)
 {
@@ -231,7 +231,7 @@ static void test_pipes(void **state)
 	close(tmp);
 }
 
-/* ---- tables without an end ------------------------------------------------------------- */
+/* ---- tables without an end ---- */
 
 static enum status to_buf(void *ctx, const void *p, size_t n, struct err *err)
 {

@@ -296,8 +296,7 @@ static void test_one_secret(void **state)
 	job_free(&j);
 }
 
-/* ---- the whole job
- * -------------------------------------------------------------------- */
+/* ---- the whole job ---- */
 
 enum { PAIRS = 10 };
 

@@ -62,8 +62,7 @@ static void puts_file(const char *name, const char *text)
 	free(put(name, text, strlen(text)));
 }
 
-/* ---- what is refused
- * ---------------------------------------------------------------------- */
+/* ---- what is refused ---- */
 
 static const struct {
 	const char *text;
@@ -273,8 +272,7 @@ static void test_mangled(void **state)
 		}
 }
 
-/* ---- what is said
- * ----------------------------------------------------------------------------- */
+/* ---- what is said ---- */
 
 static struct job *load(const char *spec)
 {
@@ -520,8 +518,7 @@ static void test_lookup(void **state)
 	free(list);
 }
 
-/* ---- the profiles that are installed
- * ------------------------------------------------------------ */
+/* ---- the profiles that are installed ---- */
 
 static void test_installed(void **state)
 {

@@ -229,8 +229,7 @@ static void test_long(void **state)
 	endpoint_release(&e);
 }
 
-/* ---- ends made ready
- * ------------------------------------------------------------------ */
+/* ---- ends made ready ---- */
 
 static struct job *job_of(const char *const pairs[], struct err *err)
 {

@@ -17,7 +17,7 @@
 
 enum { STEPS_MAX = 400, STOPS = 12, LIMIT_SECONDS = 120 };
 
-/* ---- killed ------------------------------------------------------------------- */
+/* ---- killed ---- */
 
 struct sweep {
 	const char *name, *mail, *options;
@@ -167,7 +167,7 @@ static void test_killed_and_refiled(void **state)
 	}
 }
 
-/* ---- stopped ---------------------------------------------------------------------- */
+/* ---- stopped ---- */
 
 struct stopper {
 	struct engine *e;
@@ -282,7 +282,7 @@ static void test_stopped_in_silence(void **state)
 	alarm(0);
 }
 
-/* ---- not alone, and dry -------------------------------------------------------------- */
+/* ---- not alone, and dry ---- */
 
 struct whole {
 	struct rig *r;

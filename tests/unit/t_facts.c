@@ -75,7 +75,7 @@ static bool same_facts(const struct facts *a, const struct facts *b)
 		a->received_when.utc == b->received_when.utc;
 }
 
-/* ---- the slow reference for the digests --------------------------------- */
+/* ---- the slow reference for the digests ---- */
 
 struct line {
 	size_t start, text_n, end;
@@ -318,7 +318,7 @@ static void test_random_large(void **state)
 	}
 }
 
-/* ---- which messages are equal, and in what ------------------------------- */
+/* ---- which messages are equal, and in what ---- */
 
 static void test_equal(void **state)
 {
@@ -417,7 +417,7 @@ static void test_equal(void **state)
 	}
 }
 
-/* ---- oddities ------------------------------------------------------------ */
+/* ---- oddities ---- */
 
 #define X50 "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx"
 #define X250 X50 X50 X50 X50 X50
@@ -492,7 +492,7 @@ static void test_anomalies(void **state)
 	assert_true(strlen(anomaly_names(~0U, names)) < sizeof(names));
 }
 
-/* ---- texts ----------------------------------------------------------------- */
+/* ---- texts ---- */
 
 static void test_texts(void **state)
 {
@@ -640,7 +640,7 @@ static void test_has_msgid(void **state)
 	}
 }
 
-/* ---- bounds ------------------------------------------------------------------ */
+/* ---- bounds ---- */
 
 /* A header that never ends, in each way: bounded, and equal in any cutting. */
 static void test_header_cut(void **state)
@@ -736,7 +736,7 @@ static void test_given_up(void **state)
 	assert_null(fm);
 }
 
-/* ---- messages ------------------------------------------------------------------ */
+/* ---- messages ---- */
 
 static void test_field(void **state)
 {

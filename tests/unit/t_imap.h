@@ -109,7 +109,7 @@ static inline void rig_want(const struct rig *rig, const char *name, size_t step
 	"S: * BYE see you\n" \
 	"S: " tag " OK bye\n"
 
-/* ---- messages ------------------------------------------------------------- */
+/* ---- messages ---- */
 
 struct mails {
 	struct spool *spool;

@@ -154,7 +154,7 @@ static void test_rows(void **state)
 	spool_close(&sp);
 }
 
-/* ---- rules ------------------------------------------------------------------- */
+/* ---- rules ---- */
 
 static struct rule_test tests[] = {
 	{ TEST_FROM_ME, NULL, NULL, 1 },

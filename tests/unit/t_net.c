@@ -64,7 +64,7 @@ static void finish(struct conn *c, struct script *s)
 	script_close(&s);
 }
 
-/* ---- lines --------------------------------------------------------------- */
+/* ---- lines ---- */
 
 static void lines_at_every_cut(void **state)
 {
@@ -253,7 +253,7 @@ static void budget(void **state)
 	finish(c, s);
 }
 
-/* ---- sockets ---------------------------------------------------------------- */
+/* ---- sockets ---- */
 
 static struct net_config plain_config(unsigned port)
 {
@@ -438,7 +438,7 @@ static void kill_is_silent(void **state)
 	finish(c, s);
 }
 
-/* ---- both ways at once --------------------------------------------------------- */
+/* ---- both ways at once ---- */
 
 struct flood {
 	size_t send_first; /* before it reads anything */
@@ -669,7 +669,7 @@ static void moody_transport(void **state)
 	free(out);
 }
 
-/* ---- trace ---------------------------------------------------------------------- */
+/* ---- trace ---- */
 
 static char dir[48], trace_path[64];
 
@@ -823,8 +823,7 @@ static void trace_cannot_open(void **state)
 	trace_close(&t);
 }
 
-/* ---- libetpan ---------------------------------------------------------------------
- */
+/* ---- libetpan ---- */
 
 static const char pop3_text[] =
 	"S: +OK hello <1.2@x>\nC: CAPA\nS: +OK\nS: TOP\nS: UIDL\nS: .\n"

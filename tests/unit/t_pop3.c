@@ -3,7 +3,7 @@
 
 #include <inttypes.h>
 
-/* ---- greetings --------------------------------------------------------- */
+/* ---- greetings ---- */
 
 static void greetings(void **state)
 {
@@ -67,7 +67,7 @@ static void long_greeting(void **state)
 	free(text);
 }
 
-/* ---- capabilities ------------------------------------------------------ */
+/* ---- capabilities ---- */
 
 static void capa(void **state)
 {
@@ -162,7 +162,7 @@ static void long_status(void **state)
 	free(text);
 }
 
-/* ---- STLS -------------------------------------------------------------- */
+/* ---- STLS ---- */
 
 static void stls(void **state)
 {
@@ -199,7 +199,7 @@ static void stls(void **state)
 		}
 }
 
-/* ---- DELE and QUIT ----------------------------------------------------- */
+/* ---- DELE and QUIT ---- */
 
 static void no_take(void *ctx, const char *p, size_t n)
 {

@@ -256,7 +256,7 @@ static void twice(void **state)
 	talk_end(&t, "twice", 0);
 }
 
-/* ---- a large one ------------------------------------------------------- */
+/* ---- a large one ---- */
 
 /* One answer a command, given without copying what is left of it. */
 struct feed {

@@ -201,7 +201,7 @@ static void bad_credentials(void **state)
 	free(text);
 }
 
-/* ---- secrets ----------------------------------------------------------- */
+/* ---- secrets ---- */
 
 static char *slurp(const char *path)
 {
@@ -289,7 +289,7 @@ static void secrets(void **state)
 	}
 }
 
-/* ---- the canary -------------------------------------------------------- */
+/* ---- the canary ---- */
 
 static void canary(void **state)
 {

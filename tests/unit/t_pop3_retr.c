@@ -244,7 +244,7 @@ static void window_of_bytes(void **state)
 		4, &cfg, "2 2 3 4 ");
 }
 
-/* ---- what must not be there -------------------------------------------- */
+/* ---- what must not be there ---- */
 
 /*
  * Bytes behind the end that nobody asked for. What was seen of them decides
@@ -310,7 +310,7 @@ static void too_long(void **state)
 	run(&row, true, &cfg);
 }
 
-/* ---- a server that reads no more while it cannot send ------------------ */
+/* ---- a server that reads no more while it cannot send ---- */
 
 enum { PIPE = 2048, BODY = 700 };
 
@@ -421,7 +421,7 @@ static void deep_window(void **state)
 	buf_free(&s.out);
 }
 
-/* ---- silence ----------------------------------------------------------- */
+/* ---- silence ---- */
 
 static struct transport scripted;
 

@@ -28,7 +28,7 @@
 
 enum { KIB = 1024, DAY = 24 * 3600 };
 
-/* ---- certificates ------------------------------------------------------------ */
+/* ---- certificates ---- */
 
 struct identity {
 	EVP_PKEY *key;
@@ -143,7 +143,7 @@ static int drop_world(void **state)
 	return rmdir(dir);
 }
 
-/* ---- the server --------------------------------------------------------------- */
+/* ---- the server ---- */
 
 enum manner {
 	ECHO,     /* greets, repeats lines */
@@ -292,7 +292,7 @@ static const char *line_of(struct conn *c)
 	return p;
 }
 
-/* ---- whom we trust --------------------------------------------------------------- */
+/* ---- whom we trust ---- */
 
 static void trust(void **state)
 {
@@ -406,8 +406,7 @@ static void info_and_sni(void **state)
 	}
 }
 
-/* ---- servers that are not what they seem --------------------------------------------
- */
+/* ---- servers that are not what they seem ---- */
 
 static void wrong_servers(void **state)
 {
@@ -514,8 +513,7 @@ static void no_sigpipe(void **state)
 	free(big);
 }
 
-/* ---- STARTTLS
- * --------------------------------------------------------------------------- */
+/* ---- STARTTLS ---- */
 
 static enum status upgrade(struct conn **c, struct loop *l, struct err *err)
 {
@@ -568,8 +566,7 @@ static void injection(void **state)
 	loop_close(&l);
 }
 
-/* ---- both ways at once
- * -------------------------------------------------------------------- */
+/* ---- both ways at once ---- */
 
 static void full_duplex(void **state)
 {
