@@ -130,7 +130,8 @@ void conn_patience(struct conn *c, int ms);
 void conn_budget(struct conn *c, uint64_t bytes);
 
 /*
- * Ends the connection when parentheses nest deeper than 256 in one line:
+ * Ends the connection when parentheses nest deeper than 256 in one line, a literal is
+ * larger than the budget, or PERMANENTFLAGS is malformed:
  * on while libetpan parses (it recurses), off for our own parsers.
  */
 void conn_guard(struct conn *c, bool on);

@@ -178,9 +178,7 @@ void archive_done(struct archive_reader **rp)
 	*rp = NULL;
 }
 
-/* ---- each
- * ------------------------------------------------------------------------------------
- */
+/* ---- each ---- */
 
 struct each {
 	enum status (*take)(void *ctx, const struct archive_row *row, struct err *err);
@@ -286,9 +284,7 @@ enum status archive_each(struct archive_reader *r,
 	return rc;
 }
 
-/* ---- get
- * ---------------------------------------------------------------------------------------
- */
+/* ---- get ---- */
 
 struct get {
 	int fd;

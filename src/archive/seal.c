@@ -256,9 +256,7 @@ static enum status check_file(struct archive_writer *w, const char *name,
 	return rc;
 }
 
-/* ---- zip
- * --------------------------------------------------------------------------------------
- */
+/* ---- zip ---- */
 
 static enum status copy_entry(
 	struct tarw *zip, struct entries *s, const struct entry *e, struct err *err)
@@ -316,9 +314,7 @@ static enum status make_zip(
 	return rc == ST_OK ? check_file(w, name, ARCHIVE_ZIP, x, err) : rc;
 }
 
-/* ---- sealing
- * ------------------------------------------------------------------------------------
- */
+/* ---- sealing ---- */
 
 static enum status note_sealing(struct archive_writer *w, struct err *err)
 {

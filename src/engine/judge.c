@@ -132,12 +132,15 @@ static void add_list_name(struct buf *out, const char *list_id)
 static void add_sender(struct buf *out, const char *from, bool domain)
 {
 	char one[ADDRESS_MAX];
+	const char *at;
 
 	if (!from || !next_address(&from, one)) {
 		buf_adds(out, "unknown");
 		return;
 	}
-	buf_adds(out, domain ? strchr(one, '@') + 1 : one);
+	/* An address over ADDRESS_MAX is cut, perhaps before its '@'. */
+	at = strchr(one, '@');
+	buf_adds(out, !domain ? one : at ? at + 1 : "unknown");
 }
 
 static void add_date(struct buf *out, const struct when *w, char what)

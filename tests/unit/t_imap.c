@@ -236,8 +236,8 @@ static const struct {
 		"it repeats the password); check",
 		NULL, 0 },
 	{ "LOGIN refused, and said back with its quotes",
-		GREET("X") "C: 2 LOGIN ann \"p\\\"w\"\n"
-			   "S: 2 NO LOGIN ann \"p\\\"w\"?\n" LOGOUT("3"),
+		GREET("X") "C: 2 LOGIN ann \"p\\\\\"w\"\n"
+			   "S: 2 NO LOGIN ann \"p\\\\\"w\"?\n" LOGOUT("3"),
 		"ann", "p\"w", IMAP_AUTH_AUTO, ST_DENIED, EX_NOPERM,
 		"(server said: not shown, for it repeats the password); check", NULL,
 		0 },

@@ -42,6 +42,10 @@ static struct job *job_of(const char *const *settings)
 	return job;
 }
 
+#define TEN "aaaaaaaaaa"
+#define HUNDRED TEN TEN TEN TEN TEN TEN TEN TEN TEN TEN
+#define LONG_LOCAL HUNDRED HUNDRED HUNDRED HUNDRED
+
 #define DATED \
 	"Received: from a by b; Tue, 03 Jan 2023 10:00:00 +0100\n" \
 	"Date: Mon, 02 Jan 2023 09:00:00 +0000\n"
@@ -111,6 +115,9 @@ static const struct {
 	{ "sender's domain and percent", { "folder", "%s 100%%" },
 		"From: \"A, B\" <ann@example.org>\n\nx\n", 0, false, NULL,
 		"example.org 100%", NULL, 0, NULL },
+	{ "a sender longer than any address", { "folder", "%s" },
+		"From: " LONG_LOCAL "@example.org\n\nx\n", 0, false, NULL, "unknown",
+		NULL, 0, NULL },
 	{ "no sender", { "folder", "%s" }, "\nx\n", 0, false, NULL, "unknown", NULL, 0,
 		NULL },
 };
