@@ -109,7 +109,8 @@ struct archive_row {
 	bool sealed;
 };
 
-/* All messages in order, sealed and open, from the manifests. */
+/* All messages in order, sealed and open, from the manifests. ST_DENIED and EX_DATAERR
+ * after those that are there when a segment between them is missing. */
 enum status archive_each(struct archive_reader *r,
 	enum status (*each)(void *ctx, const struct archive_row *row, struct err *err),
 	void *ctx, struct err *err);

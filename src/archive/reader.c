@@ -16,7 +16,7 @@
 #include <unistd.h>
 
 /* A writer at work may seal between two looks; then a third one is needed. */
-enum { LOOKS = 20, LOOK_PAUSE = 20 };
+enum { LOOKS = 20, LOOK_PAUSE = 20, LISTED_MAX = 512 * 1024 * 1024 };
 
 enum status reader_open_sealed(int *fd, const struct archive_reader *r,
 	const struct sealed *s, struct err *err)
@@ -261,17 +261,43 @@ static enum status each_sealed(struct archive_reader *r, const struct sealed *s,
 	return rc;
 }
 
+/* The last segment that the manifest lists: one that is gone leaves no gap. */
+static unsigned listed_last(const struct archive_reader *r)
+{
+	char *start = xasprintf("  segments/%s-", r->policy.slug), *text = NULL;
+	const char *p;
+	unsigned last = 0;
+	size_t n;
+
+	if (fs_read(&text, &n, r->dir, "manifest-sha256.txt", LISTED_MAX, NULL) ==
+		ST_OK)
+		for (p = text; (p = strstr(p, start)); p += strlen(start)) {
+			unsigned long no = strtoul(p + strlen(start), NULL, 10);
+
+			if (no > last && no <= SEGMENT_NO_MAX)
+				last = (unsigned)no;
+		}
+	free(text);
+	free(start);
+	return last;
+}
+
 enum status archive_each(struct archive_reader *r,
 	enum status (*take)(void *ctx, const struct archive_row *row, struct err *err),
 	void *ctx, struct err *err)
 {
 	struct each e = { .take = take, .ctx = ctx };
 	enum status rc = ST_OK;
+	unsigned no = 0, gap = 0;
 	size_t i;
 
 	csv_init(&e.csv);
-	for (i = 0; rc == ST_OK && i < r->sealed_n; i++)
+	for (i = 0; rc == ST_OK && i < r->sealed_n; i++) {
+		if (r->sealed[i].no != no++ + 1 && !gap)
+			gap = no;
+		no = r->sealed[i].no;
 		rc = each_sealed(r, &r->sealed[i], &e, err);
+	}
 	if (rc == ST_OK && r->has_open) {
 		e.segment = r->open_name;
 		e.x = &r->open.idx;
@@ -281,6 +307,12 @@ enum status archive_each(struct archive_reader *r,
 		rc = open_state_rows(&r->open, r->log, each_line, &e, err);
 	}
 	csv_release(&e.csv);
+	if (!gap && listed_last(r) > no)
+		gap = no + 1;
+	if (rc == ST_OK && gap)
+		rc = err_set(err, ST_DENIED, EX_DATAERR,
+			"segment %s-%06u is missing: `popferry verify` tells what else",
+			r->policy.slug, gap);
 	return rc;
 }
 

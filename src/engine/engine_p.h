@@ -242,6 +242,10 @@ enum status parcel_stored(
 enum status parcel_failed(struct engine *e, struct parcel *p, const char *stage,
 	const struct err *why, struct err *err);
 
+/* The thread that cuts waits off when a stop was asked for; end it before freeing. */
+void watch_start(struct engine *e);
+void watch_end(struct engine *e);
+
 /* Sets err to what a stopped run says. */
 enum status engine_stopped(struct err *err);
 

@@ -6,9 +6,7 @@
 
 #include "engine_p.h"
 
-#include <errno.h>
 #include <fcntl.h>
-#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
@@ -65,16 +63,6 @@ void engine_pace(struct engine *e, const struct pace *pace)
 		e->pace.grace_ms = pace->grace_ms;
 }
 
-void engine_stop(struct engine *e)
-{
-	const uint64_t one = 1;
-
-	atomic_store(&e->stop, true);
-	/* Full means it was told already. */
-	if (write(e->stop_fd, &one, sizeof(one)) < 0)
-		return;
-}
-
 void engine_progress(struct engine *e, struct progress *out)
 {
 	pthread_mutex_lock(&e->lock);
@@ -89,91 +77,6 @@ void engine_phase(struct engine *e, const char *phase)
 	pthread_mutex_unlock(&e->lock);
 }
 
-enum status engine_stopped(struct err *err)
-{
-	return err_set(err, ST_DENIED, EX_TEMPFAIL,
-		"stopped on request; run again to go on from here");
-}
-
-void engine_sleep(struct engine *e, int64_t ms)
-{
-	struct pollfd p = { e->stop_fd, POLLIN, 0 };
-	int64_t until = clock_ms() + ms, left;
-
-	while (!atomic_load(&e->stop) && (left = until - clock_ms()) > 0)
-		poll(&p, 1, left > 60000 ? 60000 : (int)left);
-}
-
-void engine_backoff(struct engine *e, unsigned n, int asked_ms, const struct err *why,
-	const char *side)
-{
-	int64_t ms = asked_ms > 0 ? asked_ms
-				  : (int64_t)e->pace.backoff_ms << (n > 1 ? n - 1 : 0);
-
-	log_warn(&e->log, "trying-again", LOG_S("side", side), LOG_U("try", n),
-		LOG_U("wait_ms", (uint64_t)ms), LOG_S("reason", why->text));
-	engine_phase(e, "waiting");
-	engine_sleep(e, ms);
-	engine_phase(e, "copying");
-}
-
-/* ---- the stop's watcher ---- */
-
-/*
- * engine_stop() may be called from a signal handler, so it only writes to an
- * eventfd; this thread does what must be done under a lock.
- */
-static void *watch(void *arg)
-{
-	struct engine *e = arg;
-	struct pollfd p = { e->stop_fd, POLLIN, 0 };
-	int64_t until;
-	bool over;
-	size_t k;
-
-	while (poll(&p, 1, -1) < 0 && errno == EINTR)
-		;
-	pthread_mutex_lock(&e->lock);
-	if (e->cancel_source)
-		e->cancel_source->ops->cancel(e->cancel_source);
-	over = !e->watching;
-	pthread_mutex_unlock(&e->lock);
-	/* What is in flight may settle, but not for ever. */
-	for (until = clock_ms() + e->pace.grace_ms; !over && clock_ms() < until;) {
-		clock_sleep(50);
-		pthread_mutex_lock(&e->lock);
-		over = !e->watching;
-		pthread_mutex_unlock(&e->lock);
-	}
-	pthread_mutex_lock(&e->lock);
-	for (k = 0; e->watching && k < SINKS_MAX; k++)
-		if (e->cancel_sink[k])
-			e->cancel_sink[k]->ops->cancel(e->cancel_sink[k]);
-	pthread_mutex_unlock(&e->lock);
-	return NULL;
-}
-
-static void watch_start(struct engine *e)
-{
-	e->watching = true;
-	if (pthread_create(&e->watcher, NULL, watch, e) != 0)
-		abort(); /* as good as a crash */
-}
-
-static void watch_end(struct engine *e)
-{
-	bool stopped = atomic_load(&e->stop);
-
-	if (!e->watching)
-		return;
-	pthread_mutex_lock(&e->lock);
-	e->watching = false;
-	pthread_mutex_unlock(&e->lock);
-	engine_stop(e);
-	pthread_join(e->watcher, NULL);
-	atomic_store(&e->stop, stopped);
-}
-
 /* ---- before ---- */
 
 static enum status find_kinds(struct engine *e, struct err *err)
@@ -183,7 +86,8 @@ static enum status find_kinds(struct engine *e, struct err *err)
 
 	e->source_ops = source_kind(job->source.scheme);
 	if (!e->source_ops)
-		return err_set(err, ST_DENIED, EX_USAGE, "%s cannot be a source",
+		return err_set(err, ST_DENIED, EX_USAGE,
+			"%s cannot be a source in this version; pop3s:// and pop3:// can",
 			job->source.url);
 	e->account = e->source_ops->account(&job->source);
 	for (i = 0; i < job->n_dest; i++) {

@@ -214,7 +214,7 @@ static enum status silent(struct conn *c)
 			"that is expected on this port?)",
 			c->doing);
 	if (!c->tls && c->fd >= 0 && !c->counts.in)
-		return conn_fail(c, ST_RETRY, EX_TEMPFAIL,
+		return conn_fail(c, ST_RETRY, EX_UNAVAILABLE,
 			"said nothing for %.3g s; if this is a port where TLS comes first "
 			"(995, 993), use pop3s:// or imaps:// (implicit TLS)",
 			s);

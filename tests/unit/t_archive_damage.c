@@ -389,6 +389,14 @@ static void test_forged(void **state)
 	free(dir);
 }
 
+static enum status pass_over(void *ctx, const struct archive_row *row, struct err *err)
+{
+	(void)ctx;
+	(void)row;
+	(void)err;
+	return ST_OK;
+}
+
 static void test_missing_and_extra(void **state)
 {
 	char *dir = sealed(ARCHIVE_GZ),
@@ -396,6 +404,7 @@ static void test_missing_and_extra(void **state)
 	     *extra = xasprintf("%s/segments/stray", dir);
 	struct archive_config cfg = { .path = dir };
 	struct archive_writer *w = NULL;
+	struct archive_reader *r = NULL;
 	struct err err = ERR_INIT;
 	struct findings f;
 
@@ -406,6 +415,11 @@ static void test_missing_and_extra(void **state)
 	unlink(extra);
 	unlink(seg);
 	assert_true(verify(dir, &f, NULL) >= 2); /* the file, and its messages */
+	assert_int_equal(archive_read(&r, dir, &err), ST_OK);
+	assert_int_equal(archive_each(r, pass_over, NULL, &err), ST_DENIED);
+	assert_int_equal(err.exit, EX_DATAERR);
+	assert_non_null(strstr(err.text, "acme-000001 is missing"));
+	archive_done(&r);
 	assert_int_equal(archive_open(&w, &cfg, &err), ST_DENIED);
 	assert_int_equal(err.exit, EX_DATAERR);
 	remove_all(dir);

@@ -384,7 +384,7 @@ static void silent_server(void **state)
 	c = dial(l);
 	conn_patience(c, 30);
 	assert_int_equal(conn_line(c, 99, &p, &n, &err), ST_RETRY);
-	assert_int_equal(err.exit, EX_TEMPFAIL);
+	assert_int_equal(err.exit, EX_UNAVAILABLE);
 	assert_non_null(strstr(err.text, "said nothing for 0.03 s"));
 	assert_non_null(strstr(err.text, "implicit TLS"));
 	conn_close(&c);

@@ -219,7 +219,7 @@ static void silent_port(void **state)
 	configure(&cfg, l);
 	cfg.greeting_ms = 50;
 	assert_int_equal(pop3_connect(&p, &cfg, &err), ST_RETRY);
-	assert_int_equal(err.exit, EX_TEMPFAIL);
+	assert_int_equal(err.exit, EX_UNAVAILABLE);
 	assert_non_null(strstr(err.text, "TLS"));
 	loop_close(&l);
 }
