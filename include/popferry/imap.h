@@ -55,8 +55,6 @@ struct imap_config {
 	uint64_t window_bytes; /* unanswered bytes; 0: 8 MiB */
 	uint64_t append_max; /* larger messages are refused; 0: what APPENDLIMIT says */
 	bool cautious; /* every APPEND synchronous and single, each reply awaited */
-	int settle_ms; /* the caller's wait before it looks again (quirk Q111); 0: 2000
-			*/
 	int greeting_ms, reply_ms; /* 0: 60 000, 300 000 */
 };
 
