@@ -117,6 +117,8 @@ struct job {
 	uint64_t limit;               /* messages; 0: none */
 	enum delete_policy delete;
 	int64_t delete_age; /* seconds */
+	unsigned timeout; /* seconds without a byte until a server counts as lost; 0: as
+			     each phase is used to */
 	bool dry_run;
 	unsigned codec; /* 0 gz, 1 zst, 2 zip, 3 none: as enum archive_codec */
 	bool codec_given;

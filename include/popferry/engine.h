@@ -54,9 +54,10 @@ void engine_free(struct engine **e);
  * time. Before engine_run() only.
  */
 struct pace {
-	int backoff_ms; /* before the second try; then twice as long each time */
-	int settle_ms;  /* what a server gets to show what it took (quirk Q111) */
-	int grace_ms;   /* from a stop to cutting the destinations off */
+	int backoff_ms;  /* before the second try; then twice as long each time */
+	int settle_ms;   /* what a server gets to show what it took (quirk Q111) */
+	int grace_ms;    /* from a stop to cutting the destinations off */
+	int deadline_ms; /* a silent server is given up; before the job's timeout */
 };
 void engine_pace(struct engine *e, const struct pace *pace);
 

@@ -67,6 +67,7 @@ struct sink_setup {
 	const struct log *log;
 	int stop_fd;   /* readable: stop; ends waits until the sink is open. 0: none */
 	bool cautious; /* one message at a time: a batch was refused before */
+	int deadline_ms; /* a server silent for so long is lost; 0: as usual */
 };
 
 struct sink_ops {

@@ -44,8 +44,9 @@ struct source_setup {
 	const char *password; /* may be NULL where none is needed */
 	struct trace *trace;
 	const struct log *log;
-	int stop_fd;   /* readable: stop; every wait ends. 0: none */
-	bool cautious; /* one command at a time: asking ahead went wrong before */
+	int stop_fd;     /* readable: stop; every wait ends. 0: none */
+	bool cautious;   /* one command at a time: asking ahead went wrong before */
+	int deadline_ms; /* a server silent for so long is lost; 0: as usual */
 };
 
 struct source_ops {

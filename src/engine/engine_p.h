@@ -187,6 +187,9 @@ struct engine {
 
 void engine_phase(struct engine *e, const char *phase);
 
+/* When a silent server is given up; 0: as the protocol's module thinks best. */
+int engine_deadline_ms(const struct engine *e);
+
 /* ---- judging and delivering ---- */
 
 /* Lists, marks what the journal knows, orders the rest. */

@@ -21,7 +21,7 @@ void engine_new(struct engine **out, const struct job *job, const struct log *lo
 	e->job = job;
 	e->fields[0] = LOG_S("job", job->name);
 	e->log = (struct log){ log, e->fields, 1 };
-	e->pace = (struct pace){ BACKOFF_MS, SETTLE_MS, GRACE_MS };
+	e->pace = (struct pace){ BACKOFF_MS, SETTLE_MS, GRACE_MS, 0 };
 	e->dirfd = e->lockfd = -1;
 	e->stop_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	pthread_mutex_init(&e->lock, NULL);
@@ -61,6 +61,14 @@ void engine_pace(struct engine *e, const struct pace *pace)
 		e->pace.settle_ms = pace->settle_ms;
 	if (pace->grace_ms)
 		e->pace.grace_ms = pace->grace_ms;
+	e->pace.deadline_ms = pace->deadline_ms;
+}
+
+int engine_deadline_ms(const struct engine *e)
+{
+	if (e->pace.deadline_ms)
+		return e->pace.deadline_ms;
+	return (int)(e->job->timeout * 1000);
 }
 
 void engine_progress(struct engine *e, struct progress *out)
@@ -288,7 +296,8 @@ out:
 static enum status open_source(struct engine *e, struct source **src, struct err *err)
 {
 	struct source_setup setup = { &e->job->source, e->source_password, e->trace,
-		&e->log, e->stop_fd, e->source_cautious || e->careful };
+		&e->log, e->stop_fd, e->source_cautious || e->careful,
+		engine_deadline_ms(e) };
 	enum status rc;
 
 	engine_phase(e, "connecting");

@@ -28,7 +28,7 @@ void slot_close(struct engine *e, struct slot *s)
 enum status slot_open(struct engine *e, struct slot *s, struct err *err)
 {
 	struct sink_setup setup = { s->end, e->job, e->account, s->password, e->trace,
-		&e->log, e->stop_fd, s->cautious };
+		&e->log, e->stop_fd, s->cautious, engine_deadline_ms(e) };
 	enum status rc;
 
 	if (s->sink)

@@ -28,6 +28,7 @@ static void fill_config(struct imap_config *c, const struct sink_setup *setup)
 			.ca_file = end->ca_file,
 			.pin = end->pin,
 			.name = "dest",
+			.connect_ms = setup->deadline_ms,
 			.trace = setup->trace,
 			.stop_fd = setup->stop_fd,
 			.log = setup->log },
@@ -42,6 +43,8 @@ static void fill_config(struct imap_config *c, const struct sink_setup *setup)
 		.batch_bytes = end->imap.batch_bytes,
 		.window_bytes = end->imap.window_bytes,
 		.append_max = end->imap.append_max,
+		.greeting_ms = setup->deadline_ms,
+		.reply_ms = setup->deadline_ms,
 	};
 }
 

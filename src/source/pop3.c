@@ -37,6 +37,7 @@ static void fill_config(struct pop3_config *c, const struct source_setup *setup)
 			.ca_file = end->ca_file,
 			.pin = end->pin,
 			.name = "source",
+			.connect_ms = setup->deadline_ms,
 			.trace = setup->trace,
 			.stop_fd = setup->stop_fd,
 			.log = setup->log },
@@ -49,6 +50,9 @@ static void fill_config(struct pop3_config *c, const struct source_setup *setup)
 		.window_bytes = end->pop3.window_bytes,
 		.window_count = end->pop3.window_count,
 		.message_max = end->pop3.message_max,
+		.greeting_ms = setup->deadline_ms,
+		.reply_ms = setup->deadline_ms,
+		.idle_ms = setup->deadline_ms,
 	};
 }
 

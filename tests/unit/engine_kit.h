@@ -185,7 +185,7 @@ static inline struct job *kit_job(struct rig *r, const char *options)
 		r->dir, fakepop_port(r->pop), fakeimap_port(r->imap), options);
 }
 
-static const struct pace kit_pace = { 5, 60, 300 };
+static const struct pace kit_pace = { 5, 60, 300, 0 };
 
 static inline void kit_ledger(const struct ledger *l, char *out, size_t cap)
 {
