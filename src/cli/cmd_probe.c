@@ -38,6 +38,7 @@ struct probe {
 	char *password; /* NULL: none configured */
 	bool anonymous; /* the URL names no user */
 	struct trace *trace;
+	int for_all_ms, for_look_ms; /* PROBE_MS and LOOK_MS, or the timeout */
 };
 
 static bool wants_pop3(const struct probe *p)
@@ -187,15 +188,15 @@ static void look_at(const struct probe *p, enum tls_mode mode, struct look *l)
 
 	*l = (struct look){ .mode = mode, .err = ERR_INIT };
 	net.tls = mode;
-	net.connect_ms = LOOK_MS;
+	net.connect_ms = p->for_look_ms;
 	if (conn_dial(&c, &net, &l->err) == ST_OK) {
-		conn_patience(c, LOOK_MS);
+		conn_patience(c, p->for_look_ms);
 		if (conn_line(c, FIRST_LINE_MAX, &line, &n, &l->err) == ST_OK) {
 			l->who = speaker(line, n);
 			text_clean(l->said, sizeof(l->said), line, n);
 		}
 	}
-	l->silent = !l->who && clock_ms() - began >= LOOK_MS;
+	l->silent = !l->who && clock_ms() - began >= p->for_look_ms;
 	conn_close(&c);
 }
 
@@ -323,7 +324,7 @@ static enum status probe_pop3(const struct probe *p, struct err *err)
 		.auth = (enum pop3_auth)p->end->pop3.auth,
 		.pipelining = p->end->pop3.no_pipelining ? POP3_PIPELINE_NO
 							 : POP3_PIPELINE_AUTO,
-		.greeting_ms = PROBE_MS,
+		.greeting_ms = p->for_all_ms,
 	};
 	const struct pop3_server *s;
 	struct pop3_listing l;
@@ -371,7 +372,7 @@ static enum status probe_imap(const struct probe *p, struct err *err)
 		.user = p->end->user,
 		.password = p->password,
 		.auth = (enum imap_auth)p->end->imap.auth,
-		.greeting_ms = PROBE_MS,
+		.greeting_ms = p->for_all_ms,
 	};
 	const struct imap_server *s;
 	struct imap *imap = NULL;
@@ -463,6 +464,11 @@ static enum status run_probe(struct cli *c, struct probe *p, struct err *err)
 		rc = trace_open(&p->trace, c->job->trace, err);
 	if (rc != ST_OK)
 		return rc;
+	p->for_all_ms = p->for_look_ms = (int)c->job->timeout * 1000;
+	if (!c->job->timeout) {
+		p->for_all_ms = PROBE_MS;
+		p->for_look_ms = LOOK_MS;
+	}
 	p->net = (struct net_config){
 		.host = p->end->host,
 		.port = p->end->port,
@@ -470,7 +476,7 @@ static enum status run_probe(struct cli *c, struct probe *p, struct err *err)
 		.ca_file = p->end->ca_file,
 		.pin = p->end->pin,
 		.name = p->side,
-		.connect_ms = PROBE_MS,
+		.connect_ms = p->for_all_ms,
 		.trace = p->trace,
 	};
 	printf("%s (port %u, %s)\n", p->url, p->net.port, mode_text(p->net.tls));

@@ -63,7 +63,8 @@ static bool takes(const struct command *cmd, const char *name)
 		return !end;
 	case TAKES_SERVER:
 		return text_starts(name, "source-") || text_starts(name, "dest-") ||
-			strcmp(name, "ca-file") == 0 || strcmp(name, "trace") == 0;
+			strcmp(name, "ca-file") == 0 || strcmp(name, "trace") == 0 ||
+			strcmp(name, "timeout") == 0;
 	case TAKES_NOTHING:
 		break;
 	}

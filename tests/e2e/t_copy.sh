@@ -237,6 +237,7 @@ test_a_full_mailbox_is_said_and_resumed() {
 	says 'quota'
 	copy 73 "$(url_pop3s "$src")" "$(url_imaps full)" archive:arc
 	sed -i '/^full:/s/=20k/=20M/' "$RIG/users" # its owner made room
+	sleep 2 # Dovecot looks at that file once a second
 	dst=full
 	copy 0 "$(url_pop3s "$src")" "$(url_imaps full)" archive:arc
 	arrived_in_imap

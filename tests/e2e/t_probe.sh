@@ -23,7 +23,7 @@ wrong() { # URL REGEX...
 	url=$1
 	shift
 	got=0
-	timeout 60 "$POPFERRY" probe "$url" --ca-file "$CA" >"$W/out" 2>"$W/err" </dev/null || got=$?
+	timeout 60 "$POPFERRY" probe "$url" --ca-file "$CA" --timeout 1 >"$W/out" 2>"$W/err" </dev/null || got=$?
 	case $got in
 	69 | 75 | 76 | 77) ;;
 	*) check "probe $url: exit $got" false ;;
