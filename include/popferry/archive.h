@@ -72,9 +72,9 @@ enum status archive_put(struct archive_writer *w, const struct message *m,
 enum status archive_commit(struct archive_writer *w, struct err *err);
 
 /*
- * Looks for a durable message with this UIDL, occurrence and SHA-256 (or with
- * this SHA-256 alone when uidl is NULL), among all segments, that
- * archive_claim() has not given away. ST_OK and its number, or ST_END.
+ * Looks for a durable message with this SHA-256 that archive_claim() has not
+ * given away, among all segments: first for one with this UIDL and occurrence too,
+ * then (UIDLs change: quirk Q11) for any. ST_OK and its number, or ST_END.
  */
 enum status archive_find(struct archive_writer *w, const struct archive_entry *e,
 	const struct message *m, uint64_t *seq, struct err *err);

@@ -23,4 +23,7 @@ char *xmemdup0(const void *p, size_t n) __attribute__((malloc, returns_nonnull))
 char *xasprintf(const char *fmt, ...)
 	__attribute__((format(printf, 1, 2), malloc, returns_nonnull));
 
+/* The same end, for when a library got no memory: says so, exit code EX_TEMPFAIL. */
+void xmemory_gone(void) __attribute__((noreturn));
+
 #endif

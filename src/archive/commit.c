@@ -6,6 +6,7 @@
 #include <popferry/mem.h>
 #include <popferry/text.h>
 
+#include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -101,6 +102,7 @@ struct scan {
 	char *win;        /* WINDOW bytes at most, from win_at */
 	uint64_t win_at;
 	size_t win_n;
+	int failed; /* errno of a read; what follows is not known to be missing */
 };
 
 struct record {
@@ -133,6 +135,8 @@ static size_t look(struct scan *s, uint64_t at, size_t need, char **p)
 		need = (size_t)left;
 	if (at < s->win_at || at + need > s->win_at + s->win_n) {
 		n = fs_pread(s->fd, s->win, left < WINDOW ? (size_t)left : WINDOW, at);
+		if (n < 0)
+			s->failed = errno;
 		s->win_at = at;
 		s->win_n = n > 0 ? (size_t)n : 0;
 		if (need > s->win_n)
@@ -230,6 +234,13 @@ static enum status damaged(struct err *err, uint64_t at)
 		": put open/ back from a copy of the archive, or move it away and run again "
 		"to fetch what it held",
 		at);
+}
+
+/* A log that cannot be read is not one that ends there. */
+static enum status was_read(const struct scan *s, struct err *err)
+{
+	errno = s->failed;
+	return s->failed ? err_sys(err, ST_FATAL, "read the commit log") : ST_OK;
 }
 
 static bool take_begin(struct state_reader *sr, const struct record *r)
@@ -402,6 +413,8 @@ enum status open_state_read(
 	}
 	if (rc == ST_OK && s.at < s.end && commits_after(&s) == 2)
 		rc = damaged(err, o->log_len);
+	if (s.failed)
+		rc = was_read(&s, err);
 	if (rc == ST_OK)
 		place(&sr);
 	if (rc == ST_OK && o->idx.n == 0)
@@ -436,7 +449,7 @@ enum status open_state_rows(const struct open_state *o, int fd,
 		const char *line;
 
 		if (!next_record(&s, &r)) {
-			rc = damaged(err, s.at);
+			rc = s.failed ? was_read(&s, err) : damaged(err, s.at);
 			break;
 		}
 		line = strchr(r.p, '\n');

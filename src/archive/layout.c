@@ -83,27 +83,25 @@ static unsigned number_of(const char *name, const struct policy *p)
 enum status segments_list(
 	unsigned **out, size_t *n, int segdir, const struct policy *p, struct err *err)
 {
-	int fd = openat(segdir, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	unsigned *list = NULL;
-	struct dirent *d;
-	DIR *dir;
+	unsigned *list = NULL, no;
+	struct names *l;
+	const char *name;
+	enum status rc = names_open(&l, segdir, ".", err);
 
 	*n = 0;
-	dir = fd < 0 ? NULL : fdopendir(fd);
-	if (!dir) {
-		if (fd >= 0)
-			close(fd);
-		return err_sys(err, ST_FATAL, "segments");
-	}
-	while ((d = readdir(dir))) {
-		unsigned no = number_of(d->d_name, p);
-
+	while (rc == ST_OK && (rc = names_next(l, &name, err)) == ST_OK) {
+		no = number_of(name, p);
 		if (no == 0)
 			continue;
 		list = xreallocarray(list, *n + 1, sizeof(*list));
 		list[(*n)++] = no;
 	}
-	closedir(dir);
+	names_close(&l);
+	if (rc < 0) {
+		free(list);
+		*n = 0;
+		return err_note(err, "segments");
+	}
 	if (*n)
 		qsort(list, *n, sizeof(*list), by_number);
 	*out = list;
@@ -113,30 +111,24 @@ enum status segments_list(
 enum status open_log_find(
 	unsigned *no, int opendir, const struct policy *p, struct err *err)
 {
-	char name[NAME_MAX_SEGMENT], file[FILE_NAME_MAX];
-	int fd = openat(opendir, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	char segment[NAME_MAX_SEGMENT], file[FILE_NAME_MAX];
 	size_t n = strlen(p->slug);
-	enum status rc = ST_OK;
-	struct dirent *d;
-	DIR *dir = fd < 0 ? NULL : fdopendir(fd);
+	struct names *l;
+	const char *name;
+	enum status rc = names_open(&l, opendir, ".", err);
 
 	*no = 0;
-	if (!dir) {
-		if (fd >= 0)
-			close(fd);
-		return err_sys(err, ST_FATAL, "open");
-	}
-	while (rc == ST_OK && (d = readdir(dir))) {
+	while (rc == ST_OK && (rc = names_next(l, &name, err)) == ST_OK) {
 		unsigned long k;
 
-		if (strncmp(d->d_name, p->slug, n) != 0 || d->d_name[n] != '-')
+		if (strncmp(name, p->slug, n) != 0 || name[n] != '-')
 			continue;
-		k = strtoul(d->d_name + n + 1, NULL, 10);
+		k = strtoul(name + n + 1, NULL, 10);
 		if (k == 0 || k > SEGMENT_NO_MAX)
 			continue;
-		segment_name(name, p, (unsigned)k);
-		file_name(file, name, ".log");
-		if (strcmp(file, d->d_name) != 0)
+		segment_name(segment, p, (unsigned)k);
+		file_name(file, segment, ".log");
+		if (strcmp(file, name) != 0)
 			continue;
 		if (*no)
 			rc = err_set(err, ST_DENIED, EX_DATAERR,
@@ -144,8 +136,65 @@ enum status open_log_find(
 				"archive");
 		*no = (unsigned)k;
 	}
-	closedir(dir);
-	return rc;
+	names_close(&l);
+	return rc < 0 ? err_note(err, "open") : ST_OK;
+}
+
+/* ---- what is in a directory ---- */
+
+enum status file_there(int dirfd, const char *name, struct err *err)
+{
+	if (faccessat(dirfd, name, F_OK, 0) == 0)
+		return ST_OK;
+	return errno == ENOENT ? ST_END : err_sys(err, ST_FATAL, "%s", name);
+}
+
+struct names {
+	DIR *dir;
+};
+
+enum status names_open(struct names **out, int dirfd, const char *name, struct err *err)
+{
+	int fd = openat(dirfd, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	DIR *dir = fd < 0 ? NULL : fdopendir(fd);
+	enum status rc;
+
+	*out = NULL;
+	if (!dir) {
+		rc = fd < 0 && errno == ENOENT
+			? ST_END
+			: err_sys(err, ST_FATAL, "read directory %s", name);
+		if (fd >= 0)
+			close(fd);
+		return rc;
+	}
+	*out = xcalloc(1, sizeof(**out));
+	(*out)->dir = dir;
+	return ST_OK;
+}
+
+enum status names_next(struct names *l, const char **name, struct err *err)
+{
+	struct dirent *d;
+
+	do {
+		errno = 0; /* only so an error is known from the end */
+		d = readdir(l->dir);
+		if (!d)
+			return errno ? err_sys(err, ST_FATAL, "read directory")
+				     : ST_END;
+	} while (strcmp(d->d_name, ".") == 0 || strcmp(d->d_name, "..") == 0);
+	*name = d->d_name;
+	return ST_OK;
+}
+
+void names_close(struct names **lp)
+{
+	if (!*lp)
+		return;
+	closedir((*lp)->dir);
+	free(*lp);
+	*lp = NULL;
 }
 
 /* ---- paths inside a segment ---- */

@@ -43,6 +43,17 @@ void segment_name(char out[NAME_MAX_SEGMENT], const struct policy *p, unsigned n
 void file_name(char out[FILE_NAME_MAX], const char *segment, const char *suffix);
 void rest_name(char out[FILE_NAME_MAX], const char *segment, unsigned member);
 
+/* Whether dirfd/name is there: ST_OK, ST_END, or what keeps us from knowing. */
+enum status file_there(int dirfd, const char *name, struct err *err);
+
+/* The names in dirfd/name but "." and "..". ST_END: it is not there. */
+struct names;
+enum status names_open(
+	struct names **out, int dirfd, const char *name, struct err *err);
+/* The next one, good until the call after it. ST_END: there is no other. */
+enum status names_next(struct names *l, const char **name, struct err *err);
+void names_close(struct names **l);
+
 /* The numbers of the sealed segments, ascending; *out is the caller's. */
 enum status segments_list(
 	unsigned **out, size_t *n, int segdir, const struct policy *p, struct err *err);

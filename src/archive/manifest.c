@@ -133,10 +133,12 @@ static enum status cover_segments(struct lines *l, size_t known, int dir, int se
 		for (k = 0; rc == ST_OK && k < N_ELEMENTS(kinds); k++) {
 			segment_name(name, p, list[i]);
 			file_name(file, name, kinds[k]);
-			if (faccessat(segdir, file, F_OK, 0) < 0)
-				continue; /* an index can be missing */
+			rc = file_there(segdir, file, err);
 			file_name(path, "segments/", file);
-			rc = cover(l, known, dir, path, err);
+			if (rc == ST_OK)
+				rc = cover(l, known, dir, path, err);
+			else if (rc == ST_END) /* an index can be missing */
+				rc = ST_OK;
 		}
 	free(list);
 	return rc;

@@ -51,7 +51,7 @@ static void begin_gz(struct packer *p)
 	if (rc == Z_OK)
 		rc = deflateSetHeader(&p->z, &p->gz);
 	if (rc != Z_OK)
-		abort(); /* fixed arguments: only memory can be missing */
+		xmemory_gone(); /* fixed arguments: only memory can be missing */
 }
 
 static void begin_zst(struct packer *p, uint64_t raw)
@@ -60,7 +60,7 @@ static void begin_zst(struct packer *p, uint64_t raw)
 
 	p->zst = ZSTD_createCCtx();
 	if (!p->zst)
-		abort();
+		xmemory_gone();
 	bad |= ZSTD_CCtx_setParameter(p->zst, ZSTD_c_compressionLevel, ZST_LEVEL);
 	bad |= ZSTD_CCtx_setParameter(p->zst, ZSTD_c_windowLog, ZST_WINDOW);
 	bad |= ZSTD_CCtx_setParameter(p->zst, ZSTD_c_checksumFlag, 1);
@@ -68,7 +68,7 @@ static void begin_zst(struct packer *p, uint64_t raw)
 	 * frame for readers. */
 	bad |= ZSTD_CCtx_setPledgedSrcSize(p->zst, raw);
 	if (ZSTD_isError(bad))
-		abort();
+		xmemory_gone();
 }
 
 void packer_begin(struct packer **out, enum archive_codec c, int fd, uint64_t raw)
@@ -217,13 +217,13 @@ void unpacker_open(struct unpacker **out, enum archive_codec c, int fd, uint64_t
 	u->fresh = true;
 	u->want_marks = marks;
 	if (c == ARCHIVE_GZ && inflateInit2(&u->z, GZ_WRAP) != Z_OK)
-		abort();
+		xmemory_gone();
 	if (c == ARCHIVE_ZST) {
 		u->zst = ZSTD_createDCtx();
 		if (!u->zst ||
 			ZSTD_isError(ZSTD_DCtx_setParameter(
 				u->zst, ZSTD_d_windowLogMax, ZST_READ_MAX)))
-			abort();
+			xmemory_gone();
 	}
 	*out = u;
 }

@@ -6,7 +6,6 @@
 #include <popferry/mem.h>
 #include <popferry/text.h>
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
@@ -14,23 +13,19 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-/* Calls it "no" when the directory holds a name that ours() does not know. */
-static bool only_ours(int dir, const char *name, bool (*ours)(const char *name))
+/* *yes is false when the directory holds a name that ours() does not know. */
+static enum status only_ours(bool *yes, int dir, const char *name,
+	bool (*ours)(const char *name), struct err *err)
 {
-	int fd = openat(dir, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	DIR *d = fd < 0 ? NULL : fdopendir(fd);
-	bool rc = true;
-	struct dirent *e;
+	struct names *l;
+	const char *in;
+	enum status rc = names_open(&l, dir, name, err);
 
-	if (!d) {
-		writer_close_fd(&fd);
-		return errno == ENOENT;
-	}
-	while (rc && (e = readdir(d)))
-		rc = strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0 ||
-			ours(e->d_name);
-	closedir(d);
-	return rc;
+	*yes = true;
+	while (rc == ST_OK && *yes && (rc = names_next(l, &in, err)) == ST_OK)
+		*yes = ours(in);
+	names_close(&l);
+	return rc < 0 ? rc : ST_OK;
 }
 
 static bool ours_top(const char *name)
@@ -54,13 +49,18 @@ static bool ours_segments(const char *name)
 /* A directory without archive.json may hold only what making one begins with. */
 static enum status check_foreign(int dir, const char *path, struct err *err)
 {
-	if (!only_ours(dir, ".", ours_top))
+	bool top, open, segments;
+
+	if (only_ours(&top, dir, ".", ours_top, err) < 0 ||
+		only_ours(&open, dir, "open", ours_open, err) < 0 ||
+		only_ours(&segments, dir, "segments", ours_segments, err) < 0)
+		return err->status;
+	if (!top)
 		return err_set(err, ST_DENIED, EX_DATAERR,
 			"%s is no archive (it has no archive.json, but other files): name an "
 			"empty or a new directory",
 			path);
-	if (!only_ours(dir, "open", ours_open) ||
-		!only_ours(dir, "segments", ours_segments))
+	if (!open || !segments)
 		return err_set(err, ST_DENIED, EX_DATAERR,
 			"archive.json is gone, but there are messages: put it back from a copy "
 			"of the archive");
@@ -98,7 +98,9 @@ static enum status open_all(
 {
 	enum status rc = fs_open_dir(&w->dir, cfg->path, err);
 
-	if (rc == ST_OK && faccessat(w->dir, "archive.json", F_OK, 0) < 0)
+	if (rc == ST_OK)
+		rc = file_there(w->dir, "archive.json", err);
+	if (rc == ST_END)
 		rc = check_foreign(w->dir, cfg->path, err);
 	if (rc == ST_OK)
 		rc = open_sub(&w->opendir, w->dir, "open", err);
@@ -118,8 +120,9 @@ static enum status open_all(
 		w->segment_messages = SEGMENT_MESSAGES_MAX;
 	rc = writer_recover(w, err);
 	/* A sealed segment without it is a finding for verify. */
-	if (rc == ST_OK && w->last_no == 0 &&
-		faccessat(w->dir, "manifest-sha256.txt", F_OK, 0) < 0)
+	if (rc == ST_OK && w->last_no == 0)
+		rc = file_there(w->dir, "manifest-sha256.txt", err);
+	if (rc == ST_END)
 		rc = manifest_update(w->dir, w->segdir, &w->policy, err);
 	return rc;
 }

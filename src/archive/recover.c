@@ -6,7 +6,6 @@
 #include <popferry/mem.h>
 #include <popferry/text.h>
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -15,18 +14,6 @@
 #include <sys/stat.h>
 #include <unistd.h>
 #include <zlib.h>
-
-static enum status list_dir(DIR **out, int dirfd, struct err *err)
-{
-	int fd = openat(dirfd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-
-	*out = fd < 0 ? NULL : fdopendir(fd);
-	if (*out)
-		return ST_OK;
-	if (fd >= 0)
-		close(fd);
-	return err_sys(err, ST_FATAL, "read directory");
-}
 
 static enum status drop(int dir, const char *name, struct err *err)
 {
@@ -49,38 +36,33 @@ enum status open_sweep(
 	struct archive_writer *w, const char *const keep[], struct err *err)
 {
 	size_t n = strlen(w->policy.slug);
-	struct dirent *e;
-	DIR *d;
-	enum status rc = list_dir(&d, w->opendir, err);
+	struct names *l;
+	const char *name;
+	enum status rc = names_open(&l, w->opendir, ".", err);
 
-	if (rc < 0)
-		return rc;
-	while (rc == ST_OK && (e = readdir(d)))
-		if (strncmp(e->d_name, w->policy.slug, n) == 0 && e->d_name[n] == '-' &&
-			!listed(keep, e->d_name))
-			rc = drop(w->opendir, e->d_name, err);
-	closedir(d);
-	return rc;
+	while (rc == ST_OK && (rc = names_next(l, &name, err)) == ST_OK)
+		if (strncmp(name, w->policy.slug, n) == 0 && name[n] == '-' &&
+			!listed(keep, name))
+			rc = drop(w->opendir, name, err);
+	names_close(&l);
+	return rc < 0 ? rc : ST_OK;
 }
 
 /* What a replacement of a file that did not come to its rename left behind. */
 static enum status sweep_new(int dir, struct err *err)
 {
-	struct dirent *e;
-	DIR *d;
-	enum status rc = list_dir(&d, dir, err);
+	struct names *l;
+	const char *name;
+	enum status rc = names_open(&l, dir, ".", err);
 
-	if (rc < 0)
-		return rc;
-	while (rc == ST_OK && (e = readdir(d))) {
-		size_t n = strlen(e->d_name);
+	while (rc == ST_OK && (rc = names_next(l, &name, err)) == ST_OK) {
+		size_t n = strlen(name);
 
-		if (e->d_name[0] == '.' && n > 5 &&
-			strcmp(e->d_name + n - 4, ".new") == 0)
-			rc = drop(dir, e->d_name, err);
+		if (name[0] == '.' && n > 5 && strcmp(name + n - 4, ".new") == 0)
+			rc = drop(dir, name, err);
 	}
-	closedir(d);
-	return rc;
+	names_close(&l);
+	return rc < 0 ? rc : ST_OK;
 }
 
 /* ---- the state of the last commit ---- */
@@ -202,10 +184,11 @@ static enum status must_be_there(
 	void *ctx, const char *name, const unsigned char sha[DIGEST], struct err *err)
 {
 	struct archive_writer *w = ctx;
+	enum status rc = file_there(w->dir, name, err);
 
 	(void)sha;
-	if (faccessat(w->dir, name, F_OK, 0) == 0)
-		return ST_OK;
+	if (rc != ST_END)
+		return rc;
 	return err_set(err, ST_DENIED, EX_DATAERR,
 		"%s is missing: put it back from a copy of the archive", name);
 }

@@ -1,6 +1,7 @@
 /* tar.c: entries by libarchive, always the same bytes for the same input. */
 #include "tar.h"
 
+#include <popferry/fs.h>
 #include <popferry/mem.h>
 
 #include <archive.h>
@@ -9,7 +10,10 @@
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
+
+enum { ZIP_BLOCK = 128 * 1024 };
 
 uint64_t tar_padded(uint64_t n)
 {
@@ -43,6 +47,13 @@ static la_ssize_t give(struct archive *a, void *ctx, const void *p, size_t n)
 	return t->rc == ST_OK ? (la_ssize_t)n : -1;
 }
 
+/* For a bad format and for a wrong call libarchive takes numbers that are no failure of
+ * a disk. */
+static bool is_system(int no)
+{
+	return no > 0 && no != EILSEQ && no != EINVAL;
+}
+
 /* The status of the call: the taker's own error, or libarchive's. */
 static enum status result(struct tarw *t, bool ok)
 {
@@ -50,10 +61,13 @@ static enum status result(struct tarw *t, bool ok)
 		return t->rc;
 	if (ok)
 		return ST_OK;
-	t->rc = err_set(t->err, ST_FATAL,
-		archive_errno(t->a) == ENOSPC ? EX_IOERR : EX_SOFTWARE,
-		"libarchive: %s",
-		archive_error_string(t->a) ? archive_error_string(t->a) : "failed");
+	if (is_system(archive_errno(t->a)))
+		t->rc = err_set(t->err, ST_FATAL, EX_IOERR, "write: %s",
+			strerror(archive_errno(t->a)));
+	else
+		t->rc = err_set(t->err, ST_FATAL, EX_SOFTWARE, "libarchive: %s",
+			archive_error_string(t->a) ? archive_error_string(t->a)
+						   : "failed");
 	return t->rc;
 }
 
@@ -64,7 +78,7 @@ static struct tarw *writer_new(void)
 	t->a = archive_write_new();
 	t->e = archive_entry_new();
 	if (!t->a || !t->e)
-		abort();
+		xmemory_gone();
 	archive_write_set_bytes_per_block(t->a, 0);
 	return t;
 }
@@ -77,7 +91,7 @@ void tarw_open(struct tarw **out, tar_take *take, void *ctx)
 	t->ctx = ctx;
 	archive_write_set_format_pax_restricted(t->a);
 	if (archive_write_open(t->a, t, NULL, give, NULL) != ARCHIVE_OK)
-		abort(); /* opens nothing: only memory can be missing */
+		xmemory_gone(); /* opens nothing: only memory can be missing */
 	*out = t;
 }
 
@@ -157,7 +171,10 @@ struct entries {
 	struct err *err; /* of the call under way */
 	enum status rc;  /* of the unpacker */
 	uint64_t size, got;
-	bool zip;
+	bool zip; /* then from here, not from the unpacker: */
+	int fd;
+	int64_t at, end;
+	char in[];
 };
 
 static la_ssize_t pull(struct archive *a, void *ctx, const void **p)
@@ -176,29 +193,61 @@ static la_ssize_t pull(struct archive *a, void *ctx, const void **p)
 	return -1;
 }
 
-static enum status damaged(struct entries *s, const char *what)
+static la_ssize_t pull_zip(struct archive *a, void *ctx, const void **p)
 {
-	/* The unpacker told the cause, and where. */
-	if (s->rc != ST_OK)
-		return s->rc;
-	return err_set(s->err, ST_DENIED, EX_DATAERR,
-		"damaged %s near byte %" PRIu64 ": %s", s->zip ? "zip" : "tar",
-		(uint64_t)archive_read_header_position(s->a), what);
+	struct entries *s = ctx;
+	ssize_t n = fs_pread(s->fd, s->in, ZIP_BLOCK, (uint64_t)s->at);
+
+	if (n < 0) {
+		s->rc = err_sys(s->err, ST_FATAL, "read at byte %" PRIi64, s->at);
+		archive_set_error(a, errno, "reading failed");
+		return -1;
+	}
+	s->at += n;
+	*p = s->in;
+	return n;
 }
 
-static struct entries *reader_new(void)
+static la_int64_t seek_zip(struct archive *a, void *ctx, la_int64_t off, int whence)
 {
-	struct entries *s = xcalloc(1, sizeof(*s));
+	struct entries *s = ctx;
+
+	off += whence == SEEK_CUR ? s->at : whence == SEEK_END ? s->end : 0;
+	if (off < 0) {
+		archive_set_error(a, EINVAL, "a place before the file");
+		return ARCHIVE_FATAL;
+	}
+	return s->at = off;
+}
+
+static enum status damaged(struct entries *s, const char *what)
+{
+	la_int64_t at = archive_read_header_position(s->a);
+
+	/* Whoever failed to read told the cause, and where. */
+	if (s->rc != ST_OK)
+		return s->rc;
+	if (is_system(archive_errno(s->a)))
+		return err_set(s->err, ST_FATAL, EX_IOERR, "libarchive: %s",
+			archive_error_string(s->a));
+	return err_set(s->err, ST_DENIED, EX_DATAERR,
+		"damaged %s near byte %" PRIi64 ": %s", s->zip ? "zip" : "tar",
+		at < 0 ? 0 : at, what);
+}
+
+static struct entries *reader_new(size_t buffer)
+{
+	struct entries *s = xcalloc(1, sizeof(*s) + buffer);
 
 	s->a = archive_read_new();
 	if (!s->a)
-		abort();
+		xmemory_gone();
 	return s;
 }
 
 enum status entries_open(struct entries **out, struct unpacker *u, struct err *err)
 {
-	struct entries *s = reader_new();
+	struct entries *s = reader_new(0);
 	enum status rc = ST_OK;
 
 	s->u = u;
@@ -215,19 +264,27 @@ enum status entries_open(struct entries **out, struct unpacker *u, struct err *e
 
 enum status entries_open_zip(struct entries **out, int fd, struct err *err)
 {
-	struct entries *s = reader_new();
+	struct entries *s = reader_new(ZIP_BLOCK);
+	enum status rc = ST_OK;
+	struct stat st;
 
 	s->zip = true;
 	s->err = err;
+	s->fd = fd;
+	if (fstat(fd, &st) < 0)
+		rc = err_sys(err, ST_FATAL, "zip");
+	else
+		s->end = st.st_size;
 	archive_read_support_format_zip_seekable(s->a);
-	if (lseek(fd, 0, SEEK_SET) < 0 ||
-		archive_read_open_fd(s->a, fd, 128 * 1024) != ARCHIVE_OK) {
-		damaged(s, "it is not a whole zip");
+	archive_read_set_callback_data(s->a, s);
+	archive_read_set_read_callback(s->a, pull_zip);
+	archive_read_set_seek_callback(s->a, seek_zip);
+	if (rc == ST_OK && archive_read_open1(s->a) != ARCHIVE_OK)
+		rc = damaged(s, "it is not a whole zip");
+	if (rc < 0)
 		entries_close(&s);
-		return ST_DENIED;
-	}
 	*out = s;
-	return ST_OK;
+	return rc;
 }
 
 static bool decent(struct archive_entry *e)

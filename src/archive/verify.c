@@ -8,7 +8,6 @@
 #include <popferry/mem.h>
 #include <popferry/text.h>
 
-#include <dirent.h>
 #include <fcntl.h>
 #include <inttypes.h>
 #include <stdlib.h>
@@ -82,33 +81,28 @@ static void check_manifest(struct verify *v)
 /* Files that nobody vouches for, and numbers that are left out. */
 static enum status check_extra(struct verify *v, struct err *err)
 {
-	int fd = openat(v->r->segdir, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	DIR *d = fd < 0 ? NULL : fdopendir(fd);
 	char sealing[NAME_MAX_SEGMENT];
-	struct dirent *e;
+	struct names *l;
+	const char *file;
+	enum status rc = names_open(&l, v->r->segdir, ".", err);
 
-	if (!d) {
-		if (fd >= 0)
-			close(fd);
-		return err_sys(err, ST_FATAL, "segments");
-	}
 	segment_name(sealing, &v->r->policy, v->r->log_no);
-	while ((e = readdir(d))) {
-		char *name;
+	while (rc == ST_OK && (rc = names_next(l, &file, err)) == ST_OK) {
 		size_t n = strlen(sealing);
+		char *name;
 
 		/* Its sealing is under way, or the next run takes it up again. */
-		if (e->d_name[0] == '.' ||
-			(v->r->log_no && strncmp(e->d_name, sealing, n) == 0 &&
-				e->d_name[n] == '.'))
+		if (file[0] == '.' ||
+			(v->r->log_no && strncmp(file, sealing, n) == 0 &&
+				file[n] == '.'))
 			continue;
-		name = xasprintf("segments/%s", e->d_name);
+		name = xasprintf("segments/%s", file);
 		if (!is_listed(v, name, false))
 			tally_bad(&v->t, "%s has no line in manifest-sha256.txt", name);
 		free(name);
 	}
-	closedir(d);
-	return ST_OK;
+	names_close(&l);
+	return rc < 0 ? err_note(err, "segments") : ST_OK;
 }
 
 /* ---- segments ---- */

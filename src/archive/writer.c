@@ -454,6 +454,9 @@ enum status archive_find(struct archive_writer *w, const struct archive_entry *e
 	}
 	idx_key(key, e->uidl, e->uidl_n, e->occurrence, m->facts.sha256);
 	found = find_get(w->find, m->facts.sha256, e->uidl ? key : NULL);
+	/* A server may have given all its messages new UIDLs meanwhile (quirk Q11). */
+	if (found == 0)
+		found = find_get(w->find, m->facts.sha256, NULL);
 	if (found == 0)
 		return ST_END;
 	*seq = found;

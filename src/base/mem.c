@@ -8,16 +8,21 @@
 #include <sysexits.h>
 #include <unistd.h>
 
-static void *must(void *p)
+void xmemory_gone(void)
 {
 	static const char text[] = "popferry: out of memory\n";
 
-	if (p)
-		return p;
 	/* No cleanup: the journal takes a crash, and cleanup would allocate. */
 	if (write(STDERR_FILENO, text, sizeof(text) - 1) < 0)
 		_exit(EX_OSERR);
 	_exit(EX_TEMPFAIL);
+}
+
+static void *must(void *p)
+{
+	if (!p)
+		xmemory_gone();
+	return p;
 }
 
 void *xmalloc(size_t n)

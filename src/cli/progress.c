@@ -88,6 +88,10 @@ static void compose(
 							     : p->phase;
 	char in[16], all[16], per[16], eta[48] = "", failed[32] = "";
 
+	if (p->total == 0 && p->done) {
+		snprintf(out, cap, "%s: %" PRIu64 " read back", phase, p->done);
+		return;
+	}
 	if (p->total == 0) {
 		snprintf(out, cap, "%s", phase);
 		return;
@@ -173,6 +177,17 @@ static bool can_erase(void)
 	return isatty(STDERR_FILENO) && term && *term && strcmp(term, "dumb") != 0;
 }
 
+static void progress_free(struct progress_line **lp)
+{
+	struct progress_line *l = *lp;
+
+	log_hook(NULL);
+	pthread_mutex_destroy(&l->lock);
+	pthread_cond_destroy(&l->changed);
+	free(l);
+	*lp = NULL;
+}
+
 void progress_begin(struct progress_line **out, const struct cli *c, const char *job,
 	struct engine *e)
 {
@@ -195,9 +210,10 @@ void progress_begin(struct progress_line **out, const struct cli *c, const char 
 	pthread_condattr_destroy(&attr);
 	if (l->terminal)
 		log_hook(around_log);
-	if (pthread_create(&l->thread, NULL, keep_drawing, l) != 0)
-		abort();
 	*out = l;
+	/* A machine that has no thread to spare goes on without the line. */
+	if (pthread_create(&l->thread, NULL, keep_drawing, l) != 0)
+		progress_free(out);
 }
 
 void progress_end(struct progress_line **lp)
@@ -211,10 +227,6 @@ void progress_end(struct progress_line **lp)
 	pthread_cond_broadcast(&l->changed);
 	pthread_mutex_unlock(&l->lock);
 	pthread_join(l->thread, NULL);
-	log_hook(NULL);
 	clear_line();
-	pthread_mutex_destroy(&l->lock);
-	pthread_cond_destroy(&l->changed);
-	free(l);
-	*lp = NULL;
+	progress_free(lp);
 }

@@ -1,14 +1,14 @@
 /* sha.c: SHA-256 by OpenSSL, which takes the processor's own instructions. */
 #include "sha.h"
 
+#include <popferry/mem.h>
+
 #include <openssl/evp.h>
-#include <stdlib.h>
 
 static void must(int ok)
 {
-	/* As xmalloc(): running out of memory is a crash, and crashes are tested. */
 	if (!ok)
-		abort();
+		xmemory_gone();
 }
 
 void sha_init(struct sha *s)

@@ -458,10 +458,8 @@ enum status conn_sendf(struct conn *c, struct err *err, const char *fmt, ...)
 	va_start(ap, fmt);
 	n = vasprintf(&text, fmt, ap);
 	va_end(ap);
-	if (n < 0) {
-		conn_fail(c, ST_FATAL, EX_OSERR, "got no command: out of memory");
-		return conn_gone(c, err);
-	}
+	if (n < 0)
+		xmemory_gone();
 	rc = conn_send(c, text, (size_t)n, err);
 	explicit_bzero(text, (size_t)n);
 	free(text);

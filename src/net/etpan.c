@@ -7,6 +7,8 @@
  */
 #include "conn.h"
 
+#include <popferry/mem.h>
+
 #include <libetpan/libetpan.h>
 #include <stdlib.h>
 #include <string.h>
@@ -100,7 +102,7 @@ struct _mailstream *conn_stream(struct conn *c)
 	low = mailstream_low_new(c, &driver);
 	c->stream = low ? mailstream_new(low, ETPAN_BUFFER) : NULL;
 	if (!c->stream)
-		abort();
+		xmemory_gone();
 	return c->stream;
 }
 
