@@ -56,6 +56,7 @@ struct imap_config {
 	uint64_t append_max; /* larger messages are refused; 0: what APPENDLIMIT says */
 	bool cautious; /* every APPEND synchronous and single, each reply awaited */
 	int greeting_ms, reply_ms; /* 0: 60 000, 300 000 */
+	bool look_only; /* imap_folder() makes nothing: ST_SKIP when it is not there */
 };
 
 struct imap;
@@ -125,6 +126,13 @@ enum imap_outcome {
 	IMAP_REFUSED, /* proof that it is not stored; err says why */
 };
 
+/* For what a message was refused. */
+enum imap_cause {
+	IMAP_FOR_CONTENT, /* the way it is written, or it was not said */
+	IMAP_FOR_SIZE,
+	IMAP_FOR_POLICY, /* what it brings: a virus, spam */
+};
+
 /* One message to store; the caller keeps it until it is no longer pending, or
  * the session has failed. */
 struct imap_append {
@@ -134,20 +142,25 @@ struct imap_append {
 	bool seen, answered, flagged, draft; /* system flags to set */
 	enum imap_outcome outcome;
 	uint32_t uidvalidity, uid; /* of APPENDUID; 0 when the server told none */
-	struct err err;            /* for IMAP_REFUSED */
+	/* The server would not take it with its date, or its flags (quirks Q77, Q104). */
+	bool no_date, no_flags;
+	bool absent; /* IMAP_PENDING, but proof that it is not stored: throttled, full */
+	enum imap_cause cause; /* of IMAP_REFUSED */
+	struct err err;
 };
 
 /*
  * Sends it, or gathers it for the next MULTIAPPEND; may return with the
  * outcome still IMAP_PENDING. Messages to the same mailbox stay in order. The
- * mailbox is selected first and stays so. A message over append_max gets
- * IMAP_REFUSED at once and nothing is sent.
+ * mailbox is selected first and stays so. A message over append_max, or over what
+ * the server says of that mailbox, gets IMAP_REFUSED at once and nothing is sent;
+ * a limit below 1 MiB is only believed once the server has refused for size (Q84).
  */
 enum status imap_append(struct imap *i, struct imap_append *a, struct err *err);
 
 /*
  * Sends what is gathered and waits until no message is pending. On ST_RETRY
- * and ST_DENIED those still pending are in doubt.
+ * and ST_DENIED those still pending are in doubt, unless they are absent.
  */
 enum status imap_finish(struct imap *i, struct err *err);
 
@@ -159,9 +172,12 @@ enum status imap_finish(struct imap *i, struct err *err);
  */
 bool imap_refused(const struct imap *i);
 
-/* Milliseconds the server asked us to stay away (at most 30 minutes); 0: it
- * named none. Told with ST_RETRY. */
-int imap_wait_ms(const struct imap *i);
+/*
+ * Milliseconds the server asked us to stay away (at most 30 minutes); 0: it
+ * named none. Told with ST_RETRY. Without: it took messages since this was
+ * last asked, but wants less haste; -1: for a time that it did not name.
+ */
+int imap_wait_ms(struct imap *i);
 
 /* ---- looking ---- */
 
@@ -186,10 +202,35 @@ enum status imap_scan(struct imap *i, uint32_t first,
 enum status imap_fetch(
 	struct imap *i, uint32_t uid, mail_take *take, void *ctx, struct err *err);
 
+/* What became of one of many messages that were asked for. */
+enum imap_fetched {
+	IMAP_FETCHED, /* its bytes were given */
+	IMAP_GONE,    /* it was there, and was deleted */
+	IMAP_NEVER,   /* the mailbox has not given that UID to any message yet */
+	IMAP_UNREAD,  /* it is there, or may be, but its bytes cannot be had */
+};
+struct imap_reading {
+	void (*begin)(void *ctx); /* of any of them */
+	mail_take *take;
+	void (*end)(void *ctx, size_t k, enum imap_fetched what); /* of uids[k] */
+	void *ctx;
+};
+/*
+ * The bytes of many messages of the selected mailbox, in any order; end() comes once for
+ * each of these UIDs, which ascend, and begin() before those with bytes. begin() may come
+ * twice in a row: what was taken then belongs to none of them.
+ */
+enum status imap_fetch_many(struct imap *i, const uint32_t *uids, size_t n,
+	const struct imap_reading *to, struct err *err);
+
 /* Messages and the server's size sum when STATUS=SIZE is offered (else UINT64_MAX). For
  * probe. */
 enum status imap_status(struct imap *i, const struct imap_mailbox *mb,
 	uint32_t *messages, uint64_t *octets, struct err *err);
+
+/* Bytes the quotas of this mailbox leave (RFC 9208); UINT64_MAX: none known. */
+enum status imap_room(struct imap *i, const struct imap_mailbox *mb, uint64_t *bytes,
+	struct err *err);
 
 /* The net_config's stop_fd no longer ends waits: what was sent may settle. */
 void imap_ignore_stop(struct imap *i);

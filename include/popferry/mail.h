@@ -240,6 +240,37 @@ enum status wire_next(struct wire *w, char *out, size_t cap, const char **p, siz
 enum status wire_digest(
 	const struct message *m, unsigned char out[DIGEST], struct err *err);
 
+/* ---- forms for servers that refuse a message as it is ---- */
+
+/*
+ * repair: the header alone, and as little of it as possible. An mbox "From "
+ *         line and blank lines before the first field go; a line that is no
+ *         field is made one by "X-Unparsable: "; blanks before a colon go; 8-bit bytes
+ *         become encoded words (RFC 2047) or, where none can stand, '?'; lines over
+ *         998 bytes are folded at blanks. The rest is what goes up by IMAP anyway.
+ * wrap:   a new message with From, To, Cc, Subject, Date, Message-ID, References and
+ *         In-Reply-To of the old one, which is attached: as message/rfc822, or,
+ *         when it has odd bytes, lines or header, byte for byte in base64.
+ *
+ * A form depends on nothing but the message, is all CRLF and without NUL, and
+ * its header is ASCII with lines of at most 998 bytes (save repaired lines without
+ * a blank).
+ */
+enum rescue { RESCUE_NONE, RESCUE_REPAIR, RESCUE_WRAP };
+const char *rescue_name(enum rescue how);
+/*
+ * Gives the form out in pieces; all memory it needs is for headers. ST_END, and
+ * nothing given: the header has nothing to repair. ST_FATAL: the spool failed.
+ */
+enum status rescue_write(enum rescue how, const struct message *m, mail_take *take,
+	void *ctx, struct err *err);
+/* The same as a message of its own. */
+enum status rescue_make(struct message **out, enum rescue how, const struct message *m,
+	struct spool *sp, struct err *err);
+/* Its header only, up to and with the blank line. buf_free(out) whatever it returns. */
+enum status rescue_head(
+	enum rescue how, const struct message *m, struct buf *out, struct err *err);
+
 /* ---- folder names ---- */
 
 /*

@@ -32,6 +32,13 @@ enum delivery_outcome {
 	DELIVERY_REFUSED, /* proof that it is not there; err says why */
 };
 
+/* For what a message was refused. */
+enum delivery_cause {
+	REFUSED_OTHERWISE, /* a virus, a fault of the sink, no reason to try again */
+	REFUSED_CONTENT,   /* the way it is written: another form may be taken */
+	REFUSED_SIZE,
+};
+
 /* One message on its way to one sink. The engine keeps it. */
 struct delivery {
 	const struct message *message;
@@ -47,8 +54,19 @@ struct delivery {
 	enum delivery_outcome outcome;
 	uint64_t generation; /* IMAP: UIDVALIDITY; archive: 0 */
 	uint64_t place;      /* IMAP: UID; archive: number; 0: it did not say */
-	bool altered;   /* it went in the wire form, which differs from the record */
-	struct err err; /* for DELIVERY_REFUSED */
+	bool altered; /* it went in the wire form, which differs from the record */
+	/* It is stored without what was asked for, or otherwise than it was sent. */
+	bool no_date, no_flags, rewritten;
+	bool unsaid; /* stored, but the server did not give the receipt it always should */
+	bool absent;               /* pending, but surely not there: throttled, full */
+	enum delivery_cause cause; /* of DELIVERY_REFUSED; err says it in words */
+	struct err err;
+	/*
+	 * What goes up is this form of the message (deliver.c sets it), or is there in
+	 * it (find() does); wire is the digest of a form.
+	 */
+	enum rescue form;
+	unsigned char wire[DIGEST];
 };
 
 /* Where new messages of a folder will come to stand: what find() starts from. */
@@ -68,11 +86,40 @@ struct sink_setup {
 	int stop_fd;   /* readable: stop; ends waits until the sink is open. 0: none */
 	bool cautious; /* one message at a time: a batch was refused before */
 	int deadline_ms; /* a server silent for so long is lost; 0: as usual */
+	bool reading;    /* only for read() and survey(): nothing is made or changed */
+	uint64_t expect; /* bytes that are to come, for a warning; 0: unknown */
+	int *wait_ms; /* when open() gives ST_RETRY: what the server asked for, or 0 */
+	/* Is this the only message with its Message-ID that was ever sent there? */
+	bool (*alone)(void *ctx, const struct facts *f);
+	/* How many messages with exactly this content are stored there. */
+	unsigned (*copies)(void *ctx, const struct facts *f);
+	void *ask_ctx;
+};
+
+/* What became of a message that was to be read back. */
+enum sink_found {
+	FOUND_WHOLE,  /* its bytes were given */
+	FOUND_GONE,   /* it was there, and was taken away */
+	FOUND_NEVER,  /* it never was: whoever said so lost it */
+	FOUND_UNREAD, /* its bytes cannot be had, or are damaged */
+};
+struct sink_reading {
+	void (*begin)(void *ctx);
+	mail_take *take;
+	void (*end)(void *ctx, size_t k, enum sink_found what);
+	void *ctx;
+};
+
+/* A message in a folder, seen from outside. */
+struct sink_seen {
+	uint64_t generation, place;
+	const struct facts *facts; /* of its header alone: ident and msgid */
 };
 
 struct sink_ops {
 	const char *const *schemes;
 	bool secret; /* needs a password */
+	bool record; /* keeps every byte as it came */
 	/* The identity for the journal: "imap:user@host", "archive:PATH". Owned by the
 	 * caller. */
 	char *(*identity)(const struct endpoint *end);
@@ -85,19 +132,38 @@ struct sink_ops {
 	void (*claim)(struct sink *s, const char *folder, uint64_t generation,
 		uint64_t place);
 	/*
-	 * Is this message there, at or after the floor? ST_OK: found, claimed and
-	 * d's receipt filled; ST_END: it is not. patience_ms: how long a server may
-	 * still be busy with what an earlier connection sent; looks again until then.
+	 * Is this message there, at or after the floor, as it is or in a form? ST_OK:
+	 * found, claimed and d's receipt filled; ST_END: it is not. patience_ms: how long
+	 * a server may still be busy with what an earlier connection sent; looks again
+	 * until then. Below a floor with a generation (a put in doubt, not a first look) a
+	 * copy counts too in which the server changed white space or 8-bit bytes or, of a
+	 * message that is alone(), all but the main fields and a little of the size.
 	 */
 	enum status (*find)(struct sink *s, struct delivery *d,
 		const struct sink_floor *from, int64_t patience_ms, struct err *err);
 	enum status (*put)(struct sink *s, struct delivery *d, struct err *err);
 	enum status (*commit)(struct sink *s, struct err *err);
+	/*
+	 * Reads back what is durable at these places, which ascend, of a folder's
+	 * generation: end() comes once for each, in any order, and begin() before those
+	 * with bytes (twice in a row: what was taken in between belongs to none).
+	 * ST_SKIP: the folder is not there, or is of another generation. After ST_RETRY
+	 * what end() has told holds.
+	 */
+	enum status (*read)(struct sink *s, const char *folder, uint64_t generation,
+		const uint64_t *places, size_t n, const struct sink_reading *to,
+		struct err *err);
+	/* Shows every message of the folder. NULL: places are never unknown. ST_SKIP: it
+	 * is not there. */
+	enum status (*survey)(struct sink *s, const char *folder,
+		void (*each)(void *ctx, const struct sink_seen *seen), void *ctx,
+		struct err *err);
 	/* The job has ended well: seal, log out. */
 	enum status (*finish)(struct sink *s, struct err *err);
 	/* After ST_RETRY: true when the batch should come one by one. */
 	bool (*overreached)(const struct sink *s);
-	/* After ST_RETRY: milliseconds the server asked us to wait, or 0. */
+	/* After ST_RETRY: milliseconds the server asked us to wait, or 0. After commit()
+	 * the same before the next batch; -1: it wants less haste and names no time. */
 	int (*wait_ms)(const struct sink *s);
 	void (*cancel)(struct sink *s);
 	void (*close)(struct sink **s);

@@ -4,13 +4,10 @@
  * The danger (quirk Q75): a server that refuses the arguments of an APPEND
  * whose literal is already on its way reads the message as commands. So a
  * form of APPEND (mailbox, flags, with or without date) goes out with a
- * synchronising literal until it was accepted once; after that as many as the
- * window holds go ahead of their replies. When something that went ahead is
- * refused, nothing more is sent.
- *
- * Replies come in the order of the commands. Each command is a flight; the
- * messages of all flights stand in one ring. A flight is entered before its
- * first byte goes out, so that a reply that comes early finds it.
+ * synchronising literal until it was accepted once, and so does a message larger
+ * than all before; the others go ahead of their replies, as many as the
+ * window holds. When something that went ahead is
+ * refused, nothing more is sent. What is under way is flight.c's.
  */
 #include <popferry/buf.h>
 #include <popferry/clock.h>
@@ -24,10 +21,11 @@
 #include <string.h>
 
 enum {
-	LITERAL_MINUS_MAX = 4096, /* RFC 7888 */
-	BATCHES_MAX = 2,          /* MULTIAPPEND commands unanswered */
-	FORM_FLAGS = 0xf,         /* of a form, the rest is FORM_DATE */
-	FORM_DATE = 0x10,
+	LITERAL_MINUS_MAX = 4096,     /* RFC 7888 */
+	LITERAL_PLUS_MAX = 64 * 1024, /* and no more than what was stored before */
+	BATCHES_MAX = 2,              /* MULTIAPPEND commands unanswered */
+	OFFERS = 3,     /* messages of a session offered again with less arguments */
+	DATELESS = 2,   /* taken so in a row: from then on none has a date */
 	ZONE_STEP = 15, /* minutes */
 	ZONE_WEST = -12 * 60,
 	ZONE_EAST = 14 * 60,
@@ -43,13 +41,33 @@ static bool has_date(const struct imap_append *a)
 	return a->date.known && date_sane(&a->date, clock_utc());
 }
 
-static unsigned form_of(const struct imap_append *a, const struct mailbox *m)
+static unsigned form_wanted(const struct imap_append *a)
 {
-	unsigned form = (unsigned)a->seen | (unsigned)a->answered << 1 |
-		(unsigned)a->flagged << 2 | (unsigned)a->draft << 3;
+	return (unsigned)a->seen | (unsigned)a->answered << 1 |
+		(unsigned)a->flagged << 2 | (unsigned)a->draft << 3 |
+		(has_date(a) ? FORM_DATE : 0);
+}
 
-	form |= has_date(a) ? FORM_DATE : 0;
-	return m->bare & 1u << form ? form & FORM_DATE : form;
+/* The form in which it goes out, by what the server was seen to take. */
+static unsigned form_of(const struct imap *i, const struct imap_append *a)
+{
+	const struct mailbox *m = (const struct mailbox *)a->mailbox;
+	unsigned form = form_wanted(a);
+
+	if (m->bare & 1u << (form & FORM_FLAGS))
+		form &= FORM_DATE;
+	if (i->dateless >= DATELESS)
+		form &= FORM_FLAGS;
+	return form;
+}
+
+/* What it lacks that it should have had. */
+static void note_form(struct imap_append *a, unsigned form)
+{
+	unsigned lost = form_wanted(a) & ~form;
+
+	a->no_date = lost & FORM_DATE;
+	a->no_flags = lost & FORM_FLAGS;
 }
 
 /* " (FLAGS) "DATE" {SIZE+}" */
@@ -99,255 +117,6 @@ static enum status send_arguments(struct imap *i, int tag, const struct imap_app
 	return rc;
 }
 
-/* ---- replies ---- */
-
-static struct flight *oldest(struct imap *i)
-{
-	return &i->flights[i->flights_at];
-}
-
-static struct flight *newest(struct imap *i)
-{
-	return &i->flights[(i->flights_at + i->flights_n - 1) % COMMANDS_MAX];
-}
-
-static struct imap_append *message_of(const struct imap *i, size_t k)
-{
-	return i->ring[(i->ring_at + k) % i->ring_cap];
-}
-
-static struct flight *fly(struct imap *i, struct imap_append **a, size_t n, bool sync)
-{
-	struct flight *f;
-	size_t k;
-
-	i->flights_n++;
-	f = newest(i);
-	*f = (struct flight){
-		.tag = imap_tag(i), .n = n, .sync = sync, .waiting = sync
-	};
-	for (k = 0; k < n; k++) {
-		i->ring[(i->ring_at + i->ring_n++) % i->ring_cap] = a[k];
-		f->bytes += a[k]->message->facts.wire;
-	}
-	i->unanswered += f->bytes;
-	return f;
-}
-
-static void land(struct imap *i)
-{
-	const struct flight *f = oldest(i);
-
-	i->unanswered -= f->bytes;
-	i->ring_at = (i->ring_at + f->n) % i->ring_cap;
-	i->ring_n -= f->n;
-	i->flights_at = (i->flights_at + 1) % COMMANDS_MAX;
-	i->flights_n--;
-}
-
-static bool take_number(const char **p, const char *end, uint32_t *out)
-{
-	uint64_t v = 0;
-	const char *s = *p;
-
-	for (; *p < end && **p >= '0' && **p <= '9' && v <= UINT32_MAX; (*p)++)
-		v = v * 10 + (uint64_t)(**p - '0');
-	*out = (uint32_t)v;
-	return *p > s && v && v <= UINT32_MAX;
-}
-
-/* A set of exactly n UIDs; uid may be NULL, to see whether it is one. */
-static bool take_set(const char *p, const char *end, size_t n, struct imap *i)
-{
-	uint32_t from, to, t;
-	uint64_t count = 0;
-
-	while (take_number(&p, end, &from)) {
-		to = from;
-		if (p < end && *p == ':') {
-			p++;
-			if (!take_number(&p, end, &to))
-				return false;
-		}
-		if (to < from) {
-			t = to;
-			to = from;
-			from = t;
-		}
-		count += (uint64_t)to - from + 1;
-		if (count > n)
-			return false;
-		for (; i && from <= to && from; from++)
-			message_of(i, (size_t)(count - 1 - (to - from)))->uid = from;
-		if (p == end)
-			return count == n;
-		if (*p++ != ',')
-			return false;
-	}
-	return false;
-}
-
-/* "[APPENDUID 38505 3955:3957]" (RFC 4315); a hint, so that odd ones are ignored. */
-static void take_receipts(struct imap *i, const struct reply *r, size_t n)
-{
-	const char *p, *end;
-	uint32_t validity;
-	size_t len, k;
-
-	if (!reply_code(r, "APPENDUID", &p, &len))
-		return;
-	end = p + len;
-	if (!take_number(&p, end, &validity) || p == end || *p++ != ' ' ||
-		!take_set(p, end, n, NULL))
-		return;
-	take_set(p, end, n, i);
-	for (k = 0; k < n; k++)
-		message_of(i, k)->uidvalidity = validity;
-}
-
-static void stored(struct imap *i, const struct reply *r)
-{
-	const struct flight *f = oldest(i);
-	const char *args;
-	size_t n, k;
-
-	take_receipts(i, r, f->n);
-	for (k = 0; k < f->n; k++)
-		message_of(i, k)->outcome = IMAP_STORED;
-	if (!i->slow && reply_code(r, "THROTTLED", &args, &n)) {
-		log_warn(i->cfg.net.log, "throttled", LOG_S("server", i->where),
-			LOG_B("reply", r->text, r->n));
-		i->slow = true;
-	}
-	land(i);
-}
-
-static void refuse(struct imap *i, struct imap_append *a, const struct reply *r)
-{
-	a->outcome = IMAP_REFUSED;
-	err_set(&a->err, ST_SKIP, EX_DATAERR,
-		"%s refuses a message of %" PRIu64
-		" bytes for mailbox \"%s\" (server said: %.*s)",
-		i->where, a->message->facts.wire, a->mailbox->wire, (int)r->n, r->text);
-	err_reply(&a->err, r->text, r->n);
-}
-
-/* A NO or BAD that does not blame the message: it stays pending. */
-static enum status no_more(struct imap *i, const struct reply *r, struct err *err)
-{
-	enum status rc = imap_no(i, r, EX_CANTCREAT, err, "%s cannot store in \"%s\"",
-		i->where, message_of(i, 0)->mailbox->wire);
-
-	/* The mailbox was there when we began: another look will find or make it. */
-	if (reply_verdict(r, true) == NO_BOX) {
-		rc = err->status = ST_RETRY;
-		err->exit = EX_TEMPFAIL;
-	}
-	conn_kill(i->conn);
-	return rc;
-}
-
-/* The server may be reading our message as commands: nothing more may be sent. */
-static enum status hang_up(struct imap *i, const struct reply *r, struct err *err)
-{
-	bool no = r->kind == REPLY_NO;
-
-	conn_kill(i->conn);
-	err_set(err, ST_RETRY, no ? EX_TEMPFAIL : EX_PROTOCOL,
-		"%s refuses a message; to be safe the connection is given up (server "
-		"said: %.*s)",
-		i->where, (int)r->n, r->text);
-	err_reply(err, r->text, r->n);
-	return ST_RETRY;
-}
-
-static enum status not_stored(struct imap *i, const struct reply *r, struct err *err)
-{
-	const struct flight f = *oldest(i);
-	struct imap_append *a = message_of(i, 0);
-
-	if (reply_verdict(r, true) != NO_THIS)
-		return no_more(i, r, err);
-	if (f.n == 1 && (f.sync || r->kind == REPLY_NO)) {
-		refuse(i, a, r);
-		land(i);
-	} else {
-		i->refused = true;
-	}
-	/* In step: nothing was sent but a line, or all of it was asked for and taken.
-	 */
-	if (f.sync && (f.waiting || (f.sent && r->kind == REPLY_NO)))
-		return ST_OK;
-	return hang_up(i, r, err);
-}
-
-/* Takes one response while commands are unanswered. err is never NULL here. */
-static enum status take_reply(struct imap *i, struct err *err)
-{
-	struct flight *f;
-	struct reply r;
-	enum status rc;
-
-	rc = reply_read(i, &r, NULL, NULL, err);
-	if (rc != ST_OK)
-		return rc;
-	f = oldest(i);
-	if (r.kind == REPLY_BYE)
-		return imap_bye(i, &r, err);
-	if (r.kind == REPLY_GO && i->flights_n == 1 && f->waiting) {
-		f->waiting = false;
-		return ST_OK;
-	}
-	if (r.tag == 0 && r.kind == REPLY_BAD && i->flights_n == 1 && f->waiting) {
-		/* Exchange answers a line it dislikes so (quirk Q76). */
-		refuse(i, message_of(i, 0), &r);
-		land(i);
-		return imap_junk(i, &r, err);
-	}
-	if (r.tag == 0 && r.kind != REPLY_JUNK && r.kind != REPLY_GO &&
-		r.kind != REPLY_BAD)
-		return ST_OK;
-	if (r.tag != f->tag || !i->flights_n) {
-		i->refused |= r.kind == REPLY_BAD;
-		return imap_junk(i, &r, err);
-	}
-	if (r.kind != REPLY_OK)
-		return not_stored(i, &r, err);
-	if (!f->sent)
-		return imap_junk(i, &r, err);
-	stored(i, &r);
-	return ST_OK;
-}
-
-/* What has come in already, without waiting. */
-static enum status take_ready(struct imap *i, struct err *err)
-{
-	enum status rc = ST_OK;
-	const char *p;
-	size_t n;
-
-	if (i->unpolled >= PIECE) {
-		i->unpolled = 0;
-		rc = conn_poll(i->conn, err);
-	}
-	while (rc == ST_OK && i->flights_n) {
-		p = conn_peek(i->conn, &n);
-		if (!n || !memchr(p, '\n', n))
-			break;
-		rc = take_reply(i, err);
-	}
-	return rc;
-}
-
-static enum status take_until(struct imap *i, size_t flights, struct err *err)
-{
-	enum status rc = ST_OK;
-
-	while (rc == ST_OK && i->flights_n > flights)
-		rc = take_reply(i, err);
-	return rc;
-}
-
 /* ---- sending ---- */
 
 /* The message text. A body that cannot be read ends the connection in its middle,
@@ -372,7 +141,7 @@ static enum status send_body(
 		conn_quiet(i->conn, false);
 		i->unpolled += n;
 		if (rc == ST_OK)
-			rc = take_ready(i, err);
+			rc = flight_ready(i, err);
 		if (rc != ST_OK)
 			return rc;
 	}
@@ -394,12 +163,12 @@ static enum status send_end(struct imap *i, struct flight *f, struct err *err)
 static enum status make_room(struct imap *i, uint64_t bytes, bool many, struct err *err)
 {
 	size_t most = many ? BATCHES_MAX : COMMANDS_MAX;
-	enum status rc = take_ready(i, err);
+	enum status rc = flight_ready(i, err);
 
 	while (rc == ST_OK && i->flights_n &&
 		(i->flights_n >= most ||
 			(!many && i->unanswered + bytes > i->cfg.window_bytes)))
-		rc = take_reply(i, err);
+		rc = flight_reply(i, err);
 	return rc;
 }
 
@@ -407,10 +176,10 @@ static enum status make_room(struct imap *i, uint64_t bytes, bool many, struct e
 static enum status send_ahead(
 	struct imap *i, struct imap_append **a, size_t n, bool many, struct err *err)
 {
-	const struct mailbox *m = i->selected;
 	uint64_t bytes = 0;
 	enum status rc;
 	struct flight *f;
+	unsigned form;
 	size_t k;
 
 	for (k = 0; k < n; k++)
@@ -418,36 +187,15 @@ static enum status send_ahead(
 	rc = make_room(i, bytes, many, err);
 	if (rc != ST_OK)
 		return rc;
-	f = fly(i, a, n, false);
+	f = flight_begin(i, a, n, false);
 	for (k = 0; k < n && rc == ST_OK; k++) {
-		rc = send_arguments(
-			i, k ? 0 : f->tag, a[k], form_of(a[k], m), false, err);
+		form = form_of(i, a[k]);
+		note_form(a[k], form);
+		rc = send_arguments(i, k ? 0 : f->tag, a[k], form, false, err);
 		if (rc == ST_OK)
 			rc = send_body(i, a[k], err);
 	}
 	return rc == ST_OK ? send_end(i, f, err) : rc;
-}
-
-/* After a refusal in place of "+": does the server understand us still (Q76)? */
-static enum status see_in_step(struct imap *i, struct err *err)
-{
-	int tag = imap_tag(i);
-	enum status rc = conn_sendf(i->conn, err, "%d NOOP\r\n", tag);
-	struct reply r;
-
-	for (;;) {
-		if (rc == ST_OK)
-			rc = reply_read(i, &r, NULL, NULL, err);
-		if (rc != ST_OK)
-			return rc;
-		if (r.kind == REPLY_BYE)
-			return imap_bye(i, &r, err);
-		if (r.tag == tag && r.kind == REPLY_OK)
-			return ST_OK;
-		if (r.tag || r.kind <= REPLY_GO || r.kind == REPLY_BAD)
-			if (r.kind != REPLY_DATA)
-				return imap_junk(i, &r, err);
-	}
 }
 
 /*
@@ -464,51 +212,101 @@ static enum status send_sync(struct imap *i, struct imap_append *a, unsigned for
 	rc = make_room(i, a->message->facts.wire, false, err);
 	if (rc != ST_OK)
 		return rc;
-	f = fly(i, &a, 1, true);
+	f = flight_begin(i, &a, 1, true);
 	rc = send_arguments(i, f->tag, a, form, true, err);
 	if (rc == ST_OK)
 		rc = conn_flush(i->conn, err);
 	while (rc == ST_OK && a->outcome == IMAP_PENDING && f->waiting)
-		rc = take_reply(i, err);
+		rc = flight_reply(i, err);
 	if (rc != ST_OK)
 		return rc;
-	if (a->outcome != IMAP_PENDING)
-		return see_in_step(i, err);
-	rc = send_body(i, a, err);
-	if (rc == ST_OK)
-		rc = send_end(i, f, err);
-	if (rc == ST_OK && wait)
-		rc = take_until(i, 0, err);
-	return rc;
+	if (a->outcome == IMAP_PENDING) {
+		rc = send_body(i, a, err);
+		if (rc == ST_OK)
+			rc = send_end(i, f, err);
+		if (rc == ST_OK && wait)
+			rc = flight_until(i, 0, err);
+	}
+	return rc == ST_OK && i->unsure ? flight_in_step(i, err) : rc;
+}
+
+/* Offers it again in a form with less. */
+static enum status offer(
+	struct imap *i, struct imap_append *a, unsigned form, struct err *err)
+{
+	a->outcome = IMAP_PENDING;
+	note_form(a, form);
+	return send_sync(i, a, form, true, err);
 }
 
 /*
- * A message never fails for its flags (quirk Q104). Texts differ too much to see
- * whether they are to blame: while a form with flags is not proven, a refused
- * message is offered once more without.
+ * A message must not fail for its flags or its date (quirks Q77, Q104), and texts
+ * differ too much to see which is to blame. So while a form is not proven a
+ * refused message is offered again with less, unless the server names
+ * another reason. *form is what it was sent with at last.
  */
+static enum status send_again(
+	struct imap *i, struct imap_append *a, unsigned *form, struct err *err)
+{
+	const unsigned all = *form, less[] = { all & FORM_FLAGS, all & FORM_DATE, 0 };
+	const struct err first = a->err;
+	const enum imap_cause cause = a->cause;
+	enum status rc = ST_OK;
+	unsigned lost, k;
+
+	for (k = 0; k < N_ELEMENTS(less); k++) {
+		lost = all & ~less[k];
+		if (less[k] == *form || !(lost & i->blamed) ||
+			(k && less[k] == less[0]) ||
+			((lost & FORM_DATE) && i->dateless_tries >= OFFERS) ||
+			((lost & FORM_FLAGS) && i->bare_tries >= OFFERS))
+			continue;
+		i->dateless_tries += k == 0;
+		i->bare_tries += k == 1;
+		*form = less[k];
+		rc = offer(i, a, *form, err);
+		if (rc != ST_OK || a->outcome != IMAP_REFUSED)
+			break;
+	}
+	if (a->outcome != IMAP_REFUSED)
+		return rc;
+	a->err = first;
+	a->cause = cause;
+	note_form(a, all);
+	return rc;
+}
+
+/* What the server took at last is what it gets from now on. */
+static void learn_form(struct imap *i, const struct imap_append *a, unsigned wanted,
+	unsigned form, const char *reply)
+{
+	i->selected->proven |= 1u << form;
+	if (wanted & FORM_DATE)
+		i->dateless = form & FORM_DATE ? 0 : i->dateless + 1;
+	if ((wanted & ~form) & FORM_FLAGS)
+		i->selected->bare |= 1u << (wanted & FORM_FLAGS);
+	if (wanted == form)
+		return;
+	log_warn(i->cfg.net.log, a->no_flags ? "flags-refused" : "date-refused",
+		LOG_S("mailbox", a->mailbox->wire), LOG_S("reply", reply));
+}
+
 static enum status send_alone(struct imap *i, struct imap_append *a, struct err *err)
 {
-	struct mailbox *m = i->selected;
-	unsigned form = form_of(a, m);
-	bool proven = m->proven & 1u << form;
+	unsigned wanted = form_of(i, a), form = wanted;
+	bool proven = i->selected->proven & 1u << form;
 	bool wait = !proven || i->cfg.cautious || i->slow ||
 		i->cfg.literal == IMAP_LITERAL_SYNC;
-	enum status rc = send_sync(i, a, form, wait, err);
+	char reply[ERR_REPLY];
+	enum status rc;
 
-	if (rc == ST_OK && a->outcome == IMAP_REFUSED && form & FORM_FLAGS && !proven) {
-		a->outcome = IMAP_PENDING;
-		rc = send_sync(i, a, form & FORM_DATE, true, err);
-		if (a->outcome == IMAP_STORED) {
-			log_warn(i->cfg.net.log, "flags-refused",
-				LOG_S("mailbox", m->pub.wire),
-				LOG_S("reply", a->err.reply));
-			m->bare |= 1u << form;
-			form &= FORM_DATE;
-		}
-	}
+	note_form(a, form);
+	rc = send_sync(i, a, form, wait, err);
+	memcpy(reply, a->err.reply, sizeof(reply));
+	if (rc == ST_OK && a->outcome == IMAP_REFUSED && !proven)
+		rc = send_again(i, a, &form, err);
 	if (a->outcome == IMAP_STORED)
-		m->proven |= 1u << form;
+		learn_form(i, a, wanted, form, reply);
 	return rc;
 }
 
@@ -541,44 +339,68 @@ static enum status gather(struct imap *i, struct imap_append *a, struct err *err
 /* May it go out ahead of the reply to what was sent before? */
 static bool may_go_ahead(const struct imap *i, const struct imap_append *a)
 {
+	uint64_t size = a->message->facts.wire;
+
 	if (i->cfg.cautious || i->slow || i->cfg.literal == IMAP_LITERAL_SYNC)
 		return false;
-	if (!(i->selected->proven & 1u << form_of(a, i->selected)))
+	if (!(i->selected->proven & 1u << form_of(i, a)))
 		return false;
-	return i->server.literal_plus ||
-		(i->server.literal_minus &&
-			a->message->facts.wire <= LITERAL_MINUS_MAX);
+	if (!i->server.literal_plus)
+		return i->server.literal_minus && size <= LITERAL_MINUS_MAX;
+	return size <= LITERAL_PLUS_MAX || size <= i->largest;
 }
 
 static bool too_large(const struct imap *i, struct imap_append *a)
 {
-	if (!i->cfg.append_max || a->message->facts.wire <= i->cfg.append_max)
+	const struct mailbox *m = (const struct mailbox *)a->mailbox;
+	uint64_t limit = i->cfg.append_max;
+
+	if (m->append_max && (!limit || m->append_max < limit))
+		limit = m->append_max;
+	if (!limit || a->message->facts.wire <= limit)
 		return false;
 	a->outcome = IMAP_REFUSED;
+	a->cause = IMAP_FOR_SIZE;
 	err_set(&a->err, ST_SKIP, EX_DATAERR,
 		"message of %" PRIu64 " bytes is over the limit of %s (%" PRIu64
 		" bytes)",
-		a->message->facts.wire, i->where, i->cfg.append_max);
+		a->message->facts.wire, i->where, limit);
 	return true;
+}
+
+static enum status go_to(struct imap *i, struct imap_append *a, struct err *err)
+{
+	enum status rc;
+
+	if (i->selected == (const struct mailbox *)a->mailbox)
+		return ST_OK;
+	rc = imap_finish(i, err);
+	return rc == ST_OK ? imap_select(i, a->mailbox, err) : rc;
 }
 
 static enum status append(struct imap *i, struct imap_append *a, struct err *err)
 {
-	enum status rc = ST_OK;
+	enum status rc;
 
 	if (conn_dead(i->conn))
 		return conn_flush(i->conn, err);
-	if (i->selected != (const struct mailbox *)a->mailbox) {
-		rc = imap_finish(i, err);
-		if (rc == ST_OK)
-			rc = imap_select(i, a->mailbox, err);
-	}
-	if (rc != ST_OK)
+	if (too_large(i, a))
+		return ST_OK;
+	rc = go_to(i, a, err);
+	if (rc == ST_OK && i->unsure)
+		rc = flight_in_step(i, err);
+	if (rc != ST_OK || too_large(i, a))
 		return rc;
 	if (i->selected->readonly)
 		return err_set(err, ST_DENIED, EX_CANTCREAT,
-			"mailbox \"%s\" at %s can only be read", a->mailbox->wire,
-			i->where);
+			"mailbox \"%s\" at %s can only be read; choose another folder, "
+			"or ask for the right to write there",
+			a->mailbox->wire, i->where);
+	if (i->selected->no_insert)
+		return err_set(err, ST_DENIED, EX_CANTCREAT,
+			"at %s there is no right to put messages into mailbox \"%s\" (ACL); "
+			"choose another folder, or ask for the right to insert",
+			i->where, a->mailbox->wire);
 	if (may_go_ahead(i, a))
 		return i->cfg.multiappend && i->server.multiappend
 			? gather(i, a, err)
@@ -594,8 +416,7 @@ enum status imap_append(struct imap *i, struct imap_append *a, struct err *err)
 
 	a->outcome = IMAP_PENDING;
 	a->uidvalidity = a->uid = 0;
-	if (too_large(i, a))
-		return ST_OK;
+	a->no_date = a->no_flags = a->absent = false;
 	rc = append(i, a, &why);
 	if (rc != ST_OK && err)
 		*err = why;
@@ -610,7 +431,9 @@ enum status imap_finish(struct imap *i, struct err *err)
 	/* Even with nothing on the wire: what was gathered is lost to this session. */
 	rc = conn_dead(i->conn) ? conn_flush(i->conn, &why) : send_batch(i, &why);
 	if (rc == ST_OK)
-		rc = take_until(i, 0, &why);
+		rc = flight_until(i, 0, &why);
+	if (rc == ST_OK && i->unsure)
+		rc = flight_in_step(i, &why);
 	if (rc != ST_OK && err)
 		*err = why;
 	return rc;

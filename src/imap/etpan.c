@@ -7,6 +7,8 @@
  * result codes mix up refusals and broken replies: we look at the last line
  * it read, which is still in its buffer, and judge for ourselves.
  */
+#include <popferry/mem.h>
+
 #include "session.h"
 
 #include <stdlib.h>
@@ -88,7 +90,7 @@ static int swallow(int who, mailstream *s, MMAPString *b,
 static void register_swallower(void)
 {
 	if (mailimap_extension_register(&swallower) != MAILIMAP_NO_ERROR)
-		abort();
+		xmemory_gone();
 }
 
 void etpan_open(struct imap *i)
@@ -98,7 +100,7 @@ void etpan_open(struct imap *i)
 	call_once(&once, register_swallower);
 	i->etpan = mailimap_new(0, NULL);
 	if (!i->etpan)
-		abort();
+		xmemory_gone();
 }
 
 /* ---- lending ---- */

@@ -15,9 +15,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Some 50,000 folders. libetpan takes up to fifty bytes for one of an answer. */
-#define LIST_MAX (4 * MIB)
-
 void folders_free(struct imap *i)
 {
 	struct folder *f;
@@ -37,8 +34,7 @@ void folders_free(struct imap *i)
 
 /* ---- names ---- */
 
-/* Fit to stand in a command: nothing a quoted string cannot hold. */
-static bool is_safe(const char *s)
+bool imap_is_safe(const char *s)
 {
 	size_t n = 0;
 
@@ -50,7 +46,7 @@ static bool is_safe(const char *s)
 
 bool imap_quote(struct buf *b, const char *s)
 {
-	if (!is_safe(s) || !buf_addc(b, '"'))
+	if (!imap_is_safe(s) || !buf_addc(b, '"'))
 		return false;
 	for (; *s; s++) {
 		if ((*s == '"' || *s == '\\') && !buf_addc(b, '\\'))
@@ -75,8 +71,10 @@ static bool has_prefix(const char *s, const char *prefix)
 		memcmp(s + skip, prefix + skip, n - skip) == 0;
 }
 
-/* The name in modified UTF-7 with the server's delimiter and prefix. */
-static bool folder_wire(const struct imap *i, const char *folder, struct buf *out)
+/* The name in modified UTF-7 with the server's delimiter and prefix; flat: in one part
+ * below the prefix. */
+static bool folder_wire(
+	const struct imap *i, const char *folder, bool flat, struct buf *out)
 {
 	struct buf clean = BUF_INIT(IMAP_NAME_MAX), utf7 = BUF_INIT(IMAP_NAME_MAX);
 	const char *p;
@@ -92,7 +90,7 @@ static bool folder_wire(const struct imap *i, const char *folder, struct buf *ou
 	for (p = buf_str(&utf7); ok && *p; p++) {
 		if (*p != '/')
 			ok = buf_addc(&clean, *p);
-		else if (i->server.delimiter)
+		else if (i->server.delimiter && !flat)
 			ok = buf_addc(&clean, i->server.delimiter);
 		else
 			ok = buf_adds(&clean, " - ");
@@ -103,34 +101,10 @@ static bool folder_wire(const struct imap *i, const char *folder, struct buf *ou
 	ok = ok && buf_add(out, buf_str(&clean), clean.n);
 	buf_free(&clean);
 	buf_free(&utf7);
-	return ok && is_safe(buf_str(out));
+	return ok && imap_is_safe(buf_str(out));
 }
 
 /* ---- LIST ---- */
-
-static bool has_attribute(const struct mailimap_mailbox_list *e, const char *name)
-{
-	const struct mailimap_mbx_list_oflag *f;
-	clistiter *at;
-
-	if (!e->mb_flag || !e->mb_flag->mbf_oflags)
-		return false;
-	for (at = clist_begin(e->mb_flag->mbf_oflags); at; at = clist_next(at)) {
-		f = clist_content(at);
-		if (f->of_type == MAILIMAP_MBX_LIST_OFLAG_FLAG_EXT && f->of_flag_ext &&
-			text_same(f->of_flag_ext, name))
-			return true;
-	}
-	return false;
-}
-
-static bool can_select(const struct mailimap_mailbox_list *e)
-{
-	if (e->mb_flag && e->mb_flag->mbf_type == MAILIMAP_MBX_LIST_FLAGS_SFLAG &&
-		e->mb_flag->mbf_sflag == MAILIMAP_MBX_LIST_SFLAG_NOSELECT)
-		return false;
-	return !has_attribute(e, "NonExistent") && !has_attribute(e, "Noselect");
-}
 
 /* The entry spelt as asked for, or else the first. */
 static const struct mailimap_mailbox_list *best(clist *list, const char *wire)
@@ -142,7 +116,7 @@ static const struct mailimap_mailbox_list *best(clist *list, const char *wire)
 		e = clist_content(at);
 		if (strcmp(e->mb_name, wire) == 0)
 			return e;
-		if (!first && is_safe(e->mb_name))
+		if (!first && imap_is_safe(e->mb_name))
 			first = e;
 	}
 	return first;
@@ -166,64 +140,11 @@ static enum status list_one(struct imap *i, const char *wire, char **found,
 	e = rc == ST_OK && list ? best(list, wire) : NULL;
 	if (e) {
 		*found = xstrdup(e->mb_name);
-		*selectable = can_select(e);
+		*selectable = list_can_select(e);
 	}
 	if (list)
 		mailimap_list_result_free(list);
 	return rc;
-}
-
-static enum status list_all(
-	struct imap *i, bool extended, clist **list, struct err *err)
-{
-	static const char command[] = "LIST \"\" \"*\" RETURN (SPECIAL-USE)";
-	struct reply r;
-	enum status rc;
-	int how;
-
-	*list = NULL;
-	etpan_begin(i, LIST_MAX);
-	if (extended)
-		how = etpan_command(i, command);
-	else
-		how = mailimap_list(i->etpan, "", "*", list);
-	rc = etpan_end(i, how, &r, err);
-	if (rc == ST_OK && extended && i->etpan->imap_response_info) {
-		*list = i->etpan->imap_response_info->rsp_mailbox_list;
-		i->etpan->imap_response_info->rsp_mailbox_list = NULL;
-	}
-	return rc;
-}
-
-/* The mailbox with this special use (without the backslash), or NULL. */
-static enum status list_special(
-	struct imap *i, const char *use, char **found, struct err *err)
-{
-	const struct mailimap_mailbox_list *e;
-	enum status rc = ST_SKIP;
-	clist *list = NULL;
-	clistiter *at;
-
-	*found = NULL;
-	if (!i->server.special_use)
-		return ST_OK;
-	/* Refused here and there although it is offered (quirk Q92). */
-	if (imap_has(i, "LIST-EXTENDED"))
-		rc = list_all(i, true, &list, err);
-	if (rc == ST_SKIP) {
-		if (list)
-			mailimap_list_result_free(list);
-		rc = list_all(i, false, &list, err);
-	}
-	for (at = rc == ST_OK && list ? clist_begin(list) : NULL; at && !*found;
-		at = clist_next(at)) {
-		e = clist_content(at);
-		if (has_attribute(e, use) && can_select(e) && is_safe(e->mb_name))
-			*found = xstrdup(e->mb_name);
-	}
-	if (list)
-		mailimap_list_result_free(list);
-	return rc == ST_SKIP ? ST_OK : rc;
 }
 
 /* ---- finding or making ---- */
@@ -242,12 +163,33 @@ static enum status subscribe(struct imap *i, const char *wire, struct err *err)
 	return ST_OK;
 }
 
+/* With the special use, where that can be said; some refuse it all the same (Q92). */
+static enum status say_create(struct imap *i, const char *wire, const char *use,
+	struct reply *r, struct err *err)
+{
+	struct buf b = BUF_INIT(2 * IMAP_NAME_MAX + 64);
+	enum status rc = ST_SKIP;
+
+	if (use && imap_has(i, "CREATE-SPECIAL-USE") && imap_is_safe(use) &&
+		!strpbrk(use, " ()\\\"") && buf_adds(&b, "CREATE ") &&
+		imap_quote(&b, wire)) {
+		buf_addf(&b, " (USE (\\%s))", use);
+		etpan_begin(i, MIB);
+		rc = etpan_end(i, etpan_command(i, b.p), r, err);
+	}
+	buf_free(&b);
+	if (rc != ST_SKIP)
+		return rc;
+	etpan_begin(i, MIB);
+	return etpan_end(i, mailimap_create(i->etpan, wire), r, err);
+}
+
 /*
  * CREATE may say NO to what is there and OK to what it then calls otherwise,
  * so that the list has the last word (quirk Q95).
  */
-static enum status create(
-	struct imap *i, const char *folder, char **wire, struct err *err)
+static enum status create(struct imap *i, const char *folder, const char *use,
+	char **wire, struct err *err)
 {
 	char *listed = NULL;
 	struct err why = ERR_INIT;
@@ -255,8 +197,8 @@ static enum status create(
 	struct reply r;
 	enum status rc, made;
 
-	etpan_begin(i, MIB);
-	made = etpan_end(i, mailimap_create(i->etpan, *wire), &r, err);
+	made = say_create(i, *wire, use, &r, err);
+	i->flatten = made == ST_SKIP && verdict_of_one(reply_verdict(&r));
 	if (made == ST_SKIP)
 		made = imap_no(i, &r, EX_CANTCREAT, &why,
 			"%s cannot make mailbox \"%s\" for folder \"%s\"", i->where,
@@ -289,21 +231,13 @@ static enum status create(
 }
 
 /* Looks for the name and makes it when it is not there. */
-static enum status provide(
-	struct imap *i, const char *folder, char **wire, bool *created, struct err *err)
+static enum status find_or_make(struct imap *i, const char *folder, const char *use,
+	char **wire, bool *created, struct err *err)
 {
-	struct buf b = BUF_INIT(IMAP_NAME_MAX);
 	bool selectable = false;
 	char *listed = NULL;
-	enum status rc = ST_OK;
+	enum status rc;
 
-	if (!folder_wire(i, folder, &b)) {
-		buf_free(&b);
-		return err_set(err, ST_DENIED, EX_CANTCREAT,
-			"folder \"%s\" cannot be made a mailbox name of %s", folder,
-			i->where);
-	}
-	*wire = buf_take(&b);
 	if (is_inbox(*wire, strlen(*wire)))
 		return ST_OK;
 	rc = list_one(i, *wire, &listed, &selectable, err);
@@ -313,10 +247,71 @@ static enum status provide(
 		return ST_OK;
 	}
 	free(listed);
+	if (rc == ST_OK && i->cfg.look_only)
+		rc = err_set(err, ST_SKIP, EX_DATAERR, "%s has no mailbox \"%s\"",
+			i->where, *wire);
 	if (rc == ST_OK)
-		rc = create(i, folder, wire, err);
+		rc = create(i, folder, use, wire, err);
 	*created = rc == ST_OK;
 	return rc;
+}
+
+static enum status wire_name(
+	struct imap *i, const char *folder, bool flat, char **wire, struct err *err)
+{
+	struct buf b = BUF_INIT(IMAP_NAME_MAX);
+
+	if (!folder_wire(i, folder, flat, &b)) {
+		buf_free(&b);
+		return err_set(err, ST_DENIED, EX_CANTCREAT,
+			"folder \"%s\" cannot be made a mailbox name of %s", folder,
+			i->where);
+	}
+	free(*wire);
+	*wire = buf_take(&b);
+	return ST_OK;
+}
+
+/*
+ * Servers that allow no mailbox below another (\Noinferiors), or only so many
+ * levels, get the parts of the name in one (quirk Q101).
+ */
+static enum status provide(struct imap *i, const char *folder, const char *use,
+	char **wire, bool *created, struct err *err)
+{
+	const char *deep = i->server.delimiter ? strchr(folder, '/') : NULL;
+	struct err why = ERR_INIT, flat = ERR_INIT;
+	enum status rc = wire_name(i, folder, false, wire, &why), again = ST_DENIED;
+
+	i->flatten = false;
+	if (rc == ST_OK)
+		rc = find_or_make(i, folder, use, wire, created, &why);
+	if ((rc == ST_SKIP || (rc == ST_DENIED && i->flatten)) && deep && deep[1])
+		again = wire_name(i, folder, true, wire, &flat);
+	if (again == ST_OK)
+		again = find_or_make(i, folder, use, wire, created, &flat);
+	if (again == ST_OK)
+		log_info(i->cfg.net.log, "folder-flattened", LOG_S("folder", folder),
+			LOG_S("mailbox", *wire), LOG_S("reason", why.text));
+	if (again == ST_OK || rc == ST_OK)
+		return ST_OK;
+	*err = again == ST_RETRY ? flat : why;
+	return err->status;
+}
+
+/* Two folders in one mailbox: where names are the same in any case (quirk Q98). */
+static void warn_of_merging(struct imap *i, const char *name, const struct mailbox *m)
+{
+	const struct folder *f;
+
+	for (f = i->folders; f; f = f->next)
+		if (f->mailbox == m && !text_same(m->pub.wire, "INBOX") &&
+			!text_starts(f->name, "special:") &&
+			!text_starts(name, "special:") && strcmp(f->name, name) != 0)
+			break;
+	if (f)
+		log_warn(i->cfg.net.log, "folders-are-one", LOG_S("folder", name),
+			LOG_S("other", f->name), LOG_S("mailbox", m->pub.wire));
 }
 
 static struct mailbox *mailbox_get(struct imap *i, char *wire, bool created)
@@ -340,7 +335,7 @@ enum status imap_folder(struct imap *i, const char *folder,
 	const struct imap_mailbox **out, struct err *err)
 {
 	static const char special[] = "special:";
-	const char *name = folder;
+	const char *name = folder, *use = NULL;
 	bool created = false;
 	char *wire = NULL;
 	enum status rc;
@@ -356,15 +351,16 @@ enum status imap_folder(struct imap *i, const char *folder,
 	}
 	rc = imap_finish(i, err);
 	if (rc == ST_OK && text_starts(folder, special)) {
-		name = folder + sizeof(special) - 1;
-		rc = list_special(i, name, &wire, err);
+		name = use = folder + sizeof(special) - 1;
+		rc = list_special(i, use, &wire, err);
 	}
 	if (rc == ST_OK && !wire)
-		rc = provide(i, name, &wire, &created, err);
+		rc = provide(i, name, use, &wire, &created, err);
 	if (rc == ST_OK) {
 		f = xcalloc(1, sizeof(*f));
 		f->name = xstrdup(folder);
 		f->mailbox = mailbox_get(i, wire, created);
+		warn_of_merging(i, folder, f->mailbox);
 		f->next = i->folders;
 		i->folders = f;
 		*out = &f->mailbox->pub;
@@ -373,7 +369,7 @@ enum status imap_folder(struct imap *i, const char *folder,
 	return rc;
 }
 
-/* ---- SELECT, STATUS ---- */
+/* ---- SELECT ---- */
 
 static bool keeps_keywords(const struct mailimap_selection_info *s)
 {
@@ -390,6 +386,19 @@ static bool keeps_keywords(const struct mailimap_selection_info *s)
 	return false;
 }
 
+/* Gmail shows only so many messages of a folder if its owner said so (quirk Q102). */
+static void warn_of_view(struct imap *i, const struct mailbox *m)
+{
+	static const uint32_t limits[] = { 1000, 2000, 5000, 10000 };
+	size_t k;
+
+	for (k = 0; imap_has(i, "X-GM-EXT-1") && k < N_ELEMENTS(limits); k++)
+		if (m->pub.exists == limits[k])
+			log_warn(i->cfg.net.log, "view-may-be-limited",
+				LOG_S("mailbox", m->pub.wire),
+				LOG_U("messages", m->pub.exists));
+}
+
 enum status imap_reselect(
 	struct imap *i, const struct imap_mailbox *mb, struct err *err)
 {
@@ -398,6 +407,8 @@ enum status imap_reselect(
 	enum status rc = imap_finish(i, err);
 	struct reply r;
 
+	if (rc == ST_OK && !i->cfg.look_only)
+		rc = ask_limits(i, m, err);
 	if (rc != ST_OK)
 		return rc;
 	i->selected = NULL;
@@ -417,6 +428,7 @@ enum status imap_reselect(
 	m->pub.keywords = keeps_keywords(s);
 	m->readonly = s->sel_perm == MAILIMAP_MAILBOX_READONLY;
 	i->selected = m;
+	warn_of_view(i, m);
 	return m->pub.uidnext ? ST_OK : scan_uidnext(i, &m->pub.uidnext, err);
 }
 
@@ -425,65 +437,4 @@ enum status imap_select(struct imap *i, const struct imap_mailbox *mb, struct er
 	if (i->selected && &i->selected->pub == mb)
 		return ST_OK;
 	return imap_reselect(i, mb, err);
-}
-
-struct numbers {
-	uint64_t messages, size;
-	bool found;
-};
-
-/* "STATUS name (MESSAGES 3 SIZE 100)"; the name may have been a literal. */
-static void status_line(void *ctx, const char *line, size_t n)
-{
-	struct numbers *s = ctx;
-	const char *p = memrchr(line, '(', n), *end = line + n;
-	char word[16];
-	size_t k;
-
-	for (; p && p < end; p += k) {
-		p += *p == '(' || *p == ' ';
-		for (k = 0; p + k < end && !strchr(" ()", p[k]); k++)
-			;
-		if (!k)
-			break;
-		memcpy(word, p, k < sizeof(word) ? k : 0);
-		word[k < sizeof(word) ? k : 0] = '\0';
-		if (text_same(word, "MESSAGES")) {
-			s->messages = strtoull(p + k, NULL, 10);
-			s->found = true;
-		} else if (text_same(word, "SIZE")) {
-			s->size = strtoull(p + k, NULL, 10);
-		}
-	}
-}
-
-/* Our own command: libetpan can neither ask for SIZE nor read it. */
-enum status imap_status(struct imap *i, const struct imap_mailbox *mb,
-	uint32_t *messages, uint64_t *octets, struct err *err)
-{
-	struct numbers s = { 0, UINT64_MAX, false };
-	struct buf b = BUF_INIT(2 * IMAP_NAME_MAX + 64);
-	enum status rc = imap_finish(i, err);
-	struct reply r = { 0 };
-	int tag;
-
-	if (rc != ST_OK)
-		return rc;
-	tag = imap_tag(i);
-	imap_quote(&b, mb->wire);
-	rc = conn_sendf(i->conn, err, "%d STATUS %s (MESSAGES%s)\r\n", tag, buf_str(&b),
-		imap_has(i, "STATUS=SIZE") ? " SIZE" : "");
-	buf_free(&b);
-	if (rc == ST_OK)
-		rc = reply_wait(i, tag, &r, status_line, &s, err);
-	if (rc != ST_OK)
-		return rc;
-	if (r.kind != REPLY_OK)
-		return imap_no(i, &r, EX_CANTCREAT, err,
-			"%s tells nothing about mailbox \"%s\"", i->where, mb->wire);
-	if (!s.found)
-		return imap_junk(i, &r, err);
-	*messages = s.messages < UINT32_MAX ? (uint32_t)s.messages : UINT32_MAX;
-	*octets = s.size;
-	return ST_OK;
 }

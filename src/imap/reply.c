@@ -101,14 +101,14 @@ bool reply_says(const struct reply *r, const char *pattern)
 	return text_glob(pattern, r->text, r->n);
 }
 
-enum verdict reply_verdict(const struct reply *r, bool append)
+enum verdict reply_verdict(const struct reply *r)
 {
-	/* The first that fits. Quirks Q84, Q86-Q89, Q94, Q113. */
+	/* The first that fits. Quirks Q77-Q89, Q94, Q104, Q106, Q113. */
 	static const struct {
 		const char *pattern;
 		enum verdict verdict;
 	} rules[] = {
-		{ "*[TOOBIG]*", NO_THIS },
+		{ "*[TOOBIG]*", NO_SIZE },
 		{ "*[SERVERBUG]*", NO_DOUBT },
 		{ "*[UNAVAILABLE]*", NO_DOUBT },
 		{ "*throttl*", NO_WAIT },
@@ -118,29 +118,70 @@ enum verdict reply_verdict(const struct reply *r, bool append)
 		{ "*bandwidth*", NO_WAIT },
 		{ "*simultaneous connections*", NO_WAIT },
 		{ "*number of connections*", NO_WAIT },
+		{ "*too many connections*", NO_WAIT },
+		{ "*too many requests*", NO_WAIT },
 		{ "*[OVERQUOTA]*", NO_QUOTA },
-		{ "*[TRYCREATE]*", NO_BOX },
+		/* mailutils says "APPEND [TRYCREATE] failed" of any message. */
+		{ "[TRYCREATE]*", NO_BOX },
 		{ "*[NONEXISTENT]*", NO_BOX },
-		{ "*maximum*size*", NO_THIS },
-		{ "*too large*", NO_THIS },
-		{ "*too big*", NO_THIS },
+		{ "*[NOPERM]*", NO_RIGHT },
+		{ "*mailbox size*", NO_QUOTA },
+		{ "*maximum*size*", NO_SIZE },
+		{ "*size*exceed*", NO_SIZE },
+		{ "*exceed*size*", NO_SIZE },
+		{ "*too large*", NO_SIZE },
+		{ "*too big*", NO_SIZE },
+		{ "*larger than*", NO_SIZE },
+		/* After Dovecot's "[LIMIT] Mail size is larger than ...". */
+		{ "*[LIMIT]*", NO_WAIT },
 		{ "*quota*", NO_QUOTA },
 		{ "*blocks limit exceeded*", NO_QUOTA },
 		{ "*storage limit*", NO_QUOTA },
+		{ "*exceed*storage*", NO_QUOTA },
+		{ "*insufficient*storage*", NO_QUOTA },
+		{ "*insufficient*space*", NO_QUOTA },
+		{ "*not enough*space*", NO_QUOTA },
+		{ "*no space left*", NO_QUOTA },
+		{ "*disk full*", NO_QUOTA },
+		{ "*mailbox*full*", NO_QUOTA },
+		{ "*mail box*full*", NO_QUOTA },
 		{ "*find a bigger place*", NO_QUOTA },
 		{ "*timeout*", NO_DOUBT },
 		{ "*timed out*", NO_DOUBT },
 		{ "*server unavailable*", NO_DOUBT },
 		{ "*internal error*", NO_DOUBT },
+		{ "*internal server error*", NO_DOUBT },
 		{ "*temporar*", NO_DOUBT },
+		{ "*try again*", NO_DOUBT },
+		{ "*permission denied*", NO_RIGHT },
+		{ "*access denied*", NO_RIGHT },
+		{ "*read-only*", NO_RIGHT },
+		{ "*read only*", NO_RIGHT },
+		{ "*virus*", NO_POLICY },
+		{ "*malware*", NO_POLICY },
+		{ "*infected*", NO_POLICY },
+		{ "*spam*", NO_POLICY },
+		{ "*header*", NO_CONTENT },
+		{ "*newline*", NO_CONTENT },
+		{ "*line*too long*", NO_CONTENT },
+		{ "*NUL char*", NO_CONTENT },
+		{ "*null char*", NO_CONTENT },
+		{ "*invalid character*", NO_CONTENT },
+		{ "*8bit*", NO_CONTENT },
+		{ "*8-bit*", NO_CONTENT },
+		{ "*non-ascii*", NO_CONTENT },
+		{ "*pars*message*", NO_CONTENT },
+		{ "*message*pars*", NO_CONTENT },
+		{ "*malformed message*", NO_CONTENT },
+		{ "*invalid message*", NO_CONTENT },
+		{ "*mime*", NO_CONTENT },
 	};
 	size_t k;
 
 	for (k = 0; k < N_ELEMENTS(rules); k++)
 		if (reply_says(r, rules[k].pattern))
 			return rules[k].verdict;
-	/* Dovecot says it of a message that is too large, others of a rate. */
-	return !append && reply_says(r, "*[LIMIT]*") ? NO_WAIT : NO_THIS;
+	return NO_THIS;
 }
 
 /* ---- reading ---- */
@@ -270,8 +311,7 @@ enum status reply_wait_go(struct imap *i, int tag, struct reply *r, struct err *
 
 /* ---- ends ---- */
 
-/* "Suggested Backoff Time: 299961 milliseconds" (quirk Q87). */
-static void note_wait(struct imap *i, const struct reply *r)
+int reply_backoff_ms(const struct reply *r)
 {
 	static const char words[] = "backoff time";
 	size_t len = sizeof(words) - 1, k, at;
@@ -284,7 +324,7 @@ static void note_wait(struct imap *i, const struct reply *r)
 		;
 	for (; at < r->n && is_digit(r->text[at]) && ms < WAIT_MAX; at++)
 		ms = ms * 10 + (r->text[at] - '0');
-	i->wait_ms = ms < WAIT_MAX ? (int)ms : WAIT_MAX;
+	return ms < WAIT_MAX ? (int)ms : WAIT_MAX;
 }
 
 static bool holds(const char *p, size_t n, const char *secret)
@@ -353,7 +393,7 @@ enum status imap_bye(struct imap *i, const struct reply *r, struct err *err)
 		said.text);
 
 	err_reply(err, said.text, said.n);
-	note_wait(i, r);
+	i->wait_ms = reply_backoff_ms(r);
 	conn_kill(i->conn);
 	return rc;
 }
@@ -370,13 +410,10 @@ enum status imap_no(struct imap *i, const struct reply *r, int ex, struct err *e
 	va_start(ap, fmt);
 	vsnprintf(what, sizeof(what), fmt, ap);
 	va_end(ap);
-	switch (reply_verdict(r, false)) {
+	switch (reply_verdict(r)) {
 	case NO_WAIT:
-		note_wait(i, r);
-		st = ST_RETRY;
-		ex = EX_TEMPFAIL;
-		break;
 	case NO_DOUBT:
+		i->wait_ms = reply_backoff_ms(r);
 		st = ST_RETRY;
 		ex = EX_TEMPFAIL;
 		break;
@@ -386,6 +423,10 @@ enum status imap_no(struct imap *i, const struct reply *r, int ex, struct err *e
 			"; make room in that account or raise its quota, and run again";
 		break;
 	case NO_THIS:
+	case NO_CONTENT:
+	case NO_SIZE:
+	case NO_POLICY:
+	case NO_RIGHT:
 	case NO_BOX:
 		break;
 	}

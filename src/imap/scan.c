@@ -8,7 +8,7 @@
 #include <popferry/buf.h>
 #include <popferry/text.h>
 
-#include "session.h"
+#include "scan.h"
 
 #include <inttypes.h>
 #include <stdlib.h>
@@ -22,20 +22,6 @@ enum {
 
 /* What one FETCH command may give: a header or two for each of a window. */
 #define SCAN_MAX (4096 * MIB)
-
-enum item { IT_OTHER, IT_UID, IT_SIZE, IT_BODY };
-
-struct fetch {
-	mail_take *take; /* bytes of a body section */
-	void *ctx;
-	uint32_t uid;
-	uint64_t size;
-	bool has_uid, has_body, nil;
-	/* where we are between two lines */
-	enum item item; /* the value awaited, when in_value */
-	bool in_value, ended;
-	unsigned depth; /* of lists in the value */
-};
 
 /* ---- one response ---- */
 
@@ -215,10 +201,7 @@ static enum status take_fetch(struct imap *i, struct fetch *f, const char *line,
 
 /* ---- one command ---- */
 
-typedef void fetch_each(void *ctx, const struct fetch *f);
-
-/* Sends the command and shows each FETCH response; *r is the tagged reply. */
-static enum status fetch(struct imap *i, const char *command, struct fetch *f,
+enum status scan_fetch(struct imap *i, const char *command, struct fetch *f,
 	fetch_each *before, fetch_each *after, void *ctx, struct reply *r,
 	struct err *err)
 {
@@ -267,6 +250,12 @@ struct scan {
 	void *ctx;
 	uint32_t from, to; /* the window */
 	uint32_t seen;     /* in it */
+	uint32_t highest;  /* of those */
+	uint64_t all;      /* seen in all windows */
+	struct gap {
+		uint32_t from, to;
+	} * gaps; /* behind the last message of a window: was it the last? */
+	size_t n_gaps, cap_gaps;
 	struct buf header;
 };
 
@@ -295,6 +284,9 @@ static void scan_after(void *ctx, const struct fetch *f)
 	if (!f->has_uid || !f->has_body || f->uid < s->from || f->uid > s->to)
 		return;
 	s->seen++;
+	s->all++;
+	if (f->uid > s->highest)
+		s->highest = f->uid;
 	s->each(s->ctx, &m);
 }
 
@@ -329,7 +321,7 @@ static enum status scan_window(struct imap *i, struct scan *s, struct err *err)
 			" (UID RFC822.SIZE BODY.PEEK[HEADER.FIELDS "
 			"(Message-ID From Date Subject To Cc List-Id)])",
 			s->from, s->to);
-		rc = fetch(i, command.p, &f, scan_before, scan_after, s, &r, err);
+		rc = scan_fetch(i, command.p, &f, scan_before, scan_after, s, &r, err);
 		if (rc != ST_OK)
 			break;
 		if (r.kind != REPLY_OK) {
@@ -347,6 +339,42 @@ static enum status scan_window(struct imap *i, struct scan *s, struct err *err)
 		s->to = lowest - 1;
 	}
 	buf_free(&command);
+	return rc;
+}
+
+static enum status scan_from(
+	struct imap *i, struct scan *s, uint32_t from, uint32_t to, struct err *err)
+{
+	enum status rc;
+
+	s->from = from;
+	s->to = to;
+	s->seen = s->highest = 0;
+	rc = scan_window(i, s, err);
+	if (rc != ST_OK || !s->highest || s->highest >= to)
+		return rc;
+	if (s->n_gaps == s->cap_gaps) {
+		s->cap_gaps = s->cap_gaps ? 2 * s->cap_gaps : 16;
+		s->gaps = xreallocarray(s->gaps, s->cap_gaps, sizeof(*s->gaps));
+	}
+	s->gaps[s->n_gaps++] = (struct gap){ s->highest + 1, to };
+	return ST_OK;
+}
+
+/*
+ * Fewer messages than there are: the server may have cut its answers short and
+ * said nothing (quirk Q90). It is asked again behind the last of each.
+ */
+static enum status scan_gaps(struct imap *i, struct scan *s, struct err *err)
+{
+	enum status rc = ST_OK;
+	struct gap g;
+
+	while (rc == ST_OK && s->n_gaps) {
+		g = s->gaps[--s->n_gaps];
+		rc = scan_from(i, s, g.from, g.to, err);
+		i->cuts_short |= s->seen > 0;
+	}
 	return rc;
 }
 
@@ -379,13 +407,14 @@ enum status imap_scan(struct imap *i, uint32_t first,
 	end = i->selected->pub.exists ? i->selected->pub.uidnext : 0;
 	for (from = first ? first : 1; rc == ST_OK && from < end; from = next) {
 		next = end - from < width ? end : from + width;
-		s.from = (uint32_t)from;
-		s.to = (uint32_t)(next - 1);
-		s.seen = 0;
-		rc = scan_window(i, &s, err);
+		rc = scan_from(i, &s, (uint32_t)from, (uint32_t)(next - 1), err);
 		if (!i->message_limit)
 			width = next_width(width, s.seen);
 	}
+	if (rc == ST_OK &&
+		(i->cuts_short || (first <= 1 && s.all < i->selected->pub.exists)))
+		rc = scan_gaps(i, &s, err);
+	free(s.gaps);
 	buf_free(&s.header);
 	return rc;
 }
@@ -436,13 +465,13 @@ enum status imap_fetch(
 	if (!i->selected)
 		return nothing_selected(err);
 	buf_addf(&command, "UID FETCH %" PRIu32 " (UID BODY.PEEK[])", uid);
-	rc = fetch(i, command.p, &f, single_before, single_after, &s, &r, err);
+	rc = scan_fetch(i, command.p, &f, single_before, single_after, &s, &r, err);
 	buf_free(&command);
 	if (rc != ST_OK)
 		return rc;
 	if (s.wrong)
 		return imap_junk(i, &r, err);
-	if (r.kind != REPLY_OK && reply_verdict(&r, false) != NO_THIS)
+	if (r.kind != REPLY_OK && !verdict_of_one(reply_verdict(&r)))
 		return imap_no(i, &r, EX_UNAVAILABLE, err,
 			"%s does not give a message back", i->where);
 	if (r.kind != REPLY_OK || !s.taken) {
@@ -481,8 +510,8 @@ enum status scan_uidnext(struct imap *i, uint32_t *uidnext, struct err *err)
 	uint32_t uid = 0;
 
 	if (i->selected->pub.exists) {
-		rc = fetch(i, "UID FETCH * (UID)", &f, single_before, highest, &uid, &r,
-			err);
+		rc = scan_fetch(i, "UID FETCH * (UID)", &f, single_before, highest,
+			&uid, &r, err);
 		if (rc != ST_OK)
 			return rc;
 	}

@@ -1,4 +1,5 @@
 /* session.c: a session from its greeting to its end. */
+#include <popferry/mem.h>
 #include <popferry/text.h>
 
 #include "session.h"
@@ -33,9 +34,12 @@ const struct imap_server *imap_server(const struct imap *i)
 	return &i->server;
 }
 
-int imap_wait_ms(const struct imap *i)
+int imap_wait_ms(struct imap *i)
 {
-	return i->wait_ms;
+	int ms = i->wait_ms ? i->wait_ms : i->ease_ms;
+
+	i->ease_ms = 0;
+	return ms;
 }
 
 bool imap_refused(const struct imap *i)
@@ -135,7 +139,9 @@ static void understand_words(struct imap *i)
 		*flags[k].flag = imap_has(i, flags[k].word);
 	s->append_limit = limit_of(i, "APPENDLIMIT=");
 	i->message_limit = limit_of(i, "MESSAGELIMIT=");
-	if (!i->cfg.append_max && s->append_limit >= APPEND_LIMIT_LOW)
+	if (s->append_limit && s->append_limit < APPEND_LIMIT_LOW)
+		i->limit_low = s->append_limit;
+	else if (!i->cfg.append_max)
 		i->cfg.append_max = s->append_limit;
 }
 
@@ -262,7 +268,7 @@ static enum status greet(struct imap *i, struct err *err)
 	m->imap_stream = conn_stream(i->conn);
 	m->imap_connection_info = mailimap_connection_info_new();
 	if (!m->imap_connection_info)
-		abort();
+		xmemory_gone();
 	m->imap_state = i->preauth ? MAILIMAP_STATE_AUTHENTICATED
 				   : MAILIMAP_STATE_NON_AUTHENTICATED;
 	return ST_OK;
@@ -335,7 +341,8 @@ void imap_close(struct imap **ip)
 	/* libetpan says LOGOUT when it is freed: only with nothing under way. */
 	if (i->flights_n || i->batch_n)
 		conn_kill(i->conn);
-	conn_patience(i->conn, LOGOUT_MS);
+	conn_patience(
+		i->conn, i->cfg.reply_ms < LOGOUT_MS ? i->cfg.reply_ms : LOGOUT_MS);
 	conn_budget(i->conn, MIB);
 	conn_guard(i->conn, true);
 	mailimap_free(i->etpan);

@@ -3,7 +3,7 @@
  *
  * session.c begins and ends it; etpan.c lends the connection to libetpan and
  * judges how that went; reply.c reads and judges replies ourselves; login.c,
- * folder.c, append.c and scan.c are the commands.
+ * folder.c, append.c, scan.c and fetch.c are the commands.
  */
 #ifndef IMAP_SESSION_H
 #define IMAP_SESSION_H
@@ -43,19 +43,31 @@ struct reply {
 
 /* What a NO or BAD means for us. */
 enum verdict {
-	NO_THIS,  /* the thing asked for is refused */
-	NO_QUOTA, /* no more room in this account */
-	NO_WAIT,  /* throttled: not done, later perhaps */
-	NO_DOUBT, /* the server failed: done or not */
-	NO_BOX,   /* the mailbox is not there */
+	NO_THIS,    /* the thing asked for is refused, it is not clear why */
+	NO_CONTENT, /* the way the message is written */
+	NO_SIZE,    /* of the message */
+	NO_POLICY,  /* a virus, spam */
+	NO_QUOTA,   /* no more room in this account */
+	NO_RIGHT,   /* no right to do it */
+	NO_WAIT,    /* throttled: not done, later perhaps */
+	NO_DOUBT,   /* the server failed: done or not */
+	NO_BOX,     /* the mailbox is not there */
 };
+
+/* It is about what was asked for, and says nothing of the next. */
+static inline bool verdict_of_one(enum verdict v)
+{
+	return v <= NO_POLICY;
+}
 
 void reply_parse(struct reply *r, const char *line, size_t n);
 
 /* The arguments of response code [CODE ...], wherever in the text it stands. */
 bool reply_code(const struct reply *r, const char *code, const char **args, size_t *n);
 bool reply_says(const struct reply *r, const char *pattern);
-enum verdict reply_verdict(const struct reply *r, bool append);
+enum verdict reply_verdict(const struct reply *r);
+/* "Suggested Backoff Time: 299961 milliseconds" (quirk Q87); 0: no such words. */
+int reply_backoff_ms(const struct reply *r);
 
 /* A line outside literals. */
 enum status reply_line(struct imap *i, const char **line, size_t *n, struct err *err);
@@ -96,8 +108,11 @@ enum status imap_no(struct imap *i, const struct reply *r, int ex, struct err *e
 struct mailbox {
 	struct imap_mailbox pub;
 	bool readonly;
-	uint32_t proven; /* forms of APPEND accepted in this session, a bit each */
-	uint32_t bare;   /* forms whose flags were refused: sent without */
+	uint32_t proven;     /* forms of APPEND accepted in this session, a bit each */
+	uint32_t bare;       /* sets of flags that were refused: sent without */
+	bool asked;          /* for its APPENDLIMIT, and our rights */
+	bool no_insert;      /* we have not the right to put anything there */
+	uint64_t append_max; /* its own; 0: none */
 	struct mailbox *next;
 };
 
@@ -111,7 +126,24 @@ struct folder { /* what was asked for, and what it turned out to be */
 void folders_free(struct imap *i);
 /* A quoted string; false when s cannot be one. */
 bool imap_quote(struct buf *b, const char *s);
+/* Fit to stand in a command: nothing a quoted string cannot hold. */
+bool imap_is_safe(const char *s);
 enum status scan_uidnext(struct imap *i, uint32_t *uidnext, struct err *err);
+
+/* ---- what LIST says (folder.c, special.c) ---- */
+
+bool list_has(const struct mailimap_mailbox_list *e, const char *attribute);
+bool list_can_select(const struct mailimap_mailbox_list *e);
+/* The mailbox for this special use (no backslash): by its attribute, or by a name
+ * that programs give it. *found is the caller's; NULL: there is none. */
+enum status list_special(
+	struct imap *i, const char *use, char **found, struct err *err);
+
+/* ---- limits (ask.c) ---- */
+
+/* The APPENDLIMIT of a mailbox (RFC 7889) and our rights (RFC 4314), once, where the
+ * server has them. */
+enum status ask_limits(struct imap *i, struct mailbox *m, struct err *err);
 
 /* ---- the session ---- */
 
@@ -123,6 +155,12 @@ struct flight {
 	bool sync;    /* synchronising literal */
 	bool waiting; /* for "+" */
 	bool sent;    /* to its last byte */
+};
+
+/* Arguments of an APPEND as bits: flags in the order of flag_names, and a date. */
+enum {
+	FORM_FLAGS = 0xf,
+	FORM_DATE = 0x10,
 };
 
 struct imap {
@@ -137,13 +175,21 @@ struct imap {
 	char **words; /* of CAPABILITY */
 	char *prefix;
 	uint64_t message_limit; /* RFC 9738; 0: none */
+	bool cuts_short;        /* was seen to give less than was asked for */
 
 	struct mailbox *selected, *mailboxes;
 	struct folder *folders;
+	bool flatten; /* the last CREATE was refused for the name it had */
 
-	int wait_ms;
+	int wait_ms, ease_ms;
 	bool refused;
-	bool slow; /* throttled: one at a time from now on */
+	bool slow;       /* throttled: one at a time from now on */
+	bool unsure;     /* refused: ask whether we are in step before anything else */
+	unsigned blamed; /* forms a refusal may be about */
+	unsigned bare_tries, dateless_tries; /* messages offered again without */
+	unsigned dateless;                   /* taken so in a row */
+	uint64_t largest;                    /* message it has stored in this session */
+	uint64_t limit_low; /* an APPENDLIMIT too small to be believed yet; 0: none */
 
 	struct imap_append **ring; /* sent and pending, oldest at ring_at */
 	size_t ring_cap, ring_at, ring_n;
@@ -156,6 +202,20 @@ struct imap {
 	uint64_t batch_bytes;
 	char *piece;
 };
+
+/* ---- commands under way (flight.c) ---- */
+
+/* Enters a command for n messages; its tag is in the result. */
+struct flight *flight_begin(
+	struct imap *i, struct imap_append **a, size_t n, bool sync);
+/* Takes one response while commands are unanswered. err is never NULL here. */
+enum status flight_reply(struct imap *i, struct err *err);
+/* What has come in already, without waiting. */
+enum status flight_ready(struct imap *i, struct err *err);
+/* Until no more than so many commands are unanswered. */
+enum status flight_until(struct imap *i, size_t flights, struct err *err);
+/* After a refusal: does the server understand us still (quirk Q76)? */
+enum status flight_in_step(struct imap *i, struct err *err);
 
 /* The tag for a command of our own; libetpan counts on. */
 int imap_tag(struct imap *i);

@@ -9,7 +9,8 @@
 
 struct archive_sink {
 	struct sink base;
-	struct archive_writer *w;
+	struct archive_writer *w; /* NULL: only for reading back */
+	struct archive_reader *r; /* of what was durable when it was opened */
 	const char *path;
 	struct delivery **pending; /* put and not committed */
 	size_t n, cap;
@@ -72,6 +73,7 @@ static void archive_sink_close(struct sink **sp)
 		return;
 	s = self(*sp);
 	archive_close(&s->w);
+	archive_done(&s->r);
 	free(s->pending);
 	free(s);
 	*sp = NULL;
@@ -92,7 +94,10 @@ static enum status archive_sink_open(
 
 	s->base.ops = &archive_sink;
 	s->path = setup->end->path;
-	rc = archive_open(&s->w, &cfg, err);
+	if (setup->reading)
+		rc = archive_read(&s->r, s->path, err);
+	else
+		rc = archive_open(&s->w, &cfg, err);
 	if (rc != ST_OK)
 		archive_sink_close(&base);
 	*out = base;
@@ -193,6 +198,31 @@ static enum status archive_sink_commit(struct sink *base, struct err *err)
 	return ST_OK;
 }
 
+/* An archive gives numbers once and takes nothing away. */
+static enum status archive_sink_read(struct sink *base, const char *folder,
+	uint64_t generation, const uint64_t *places, size_t n,
+	const struct sink_reading *to, struct err *err)
+{
+	struct archive_sink *s = self(base);
+	enum status rc = s->r ? ST_OK : archive_read(&s->r, s->path, err);
+	size_t k;
+
+	(void)folder;
+	(void)generation;
+	for (k = 0; rc == ST_OK && k < n; k++) {
+		to->begin(to->ctx);
+		rc = archive_get(s->r, places[k], to->take, to->ctx, err);
+		to->end(to->ctx, k,
+			rc == ST_OK            ? FOUND_WHOLE
+				: rc == ST_END ? FOUND_NEVER
+					       : FOUND_UNREAD);
+		/* One that is damaged says nothing of the others. */
+		if (rc == ST_END || rc == ST_DENIED)
+			rc = ST_OK;
+	}
+	return rc == ST_OK ? rc : name_it(s, rc, err);
+}
+
 static enum status archive_sink_finish(struct sink *base, struct err *err)
 {
 	struct archive_sink *s = self(base);
@@ -223,6 +253,7 @@ static const char *const schemes[] = { "archive", NULL };
 
 const struct sink_ops archive_sink = {
 	.schemes = schemes,
+	.record = true,
 	.identity = archive_identity,
 	.open = archive_sink_open,
 	.floor = archive_sink_floor,
@@ -230,6 +261,7 @@ const struct sink_ops archive_sink = {
 	.find = archive_sink_find,
 	.put = archive_sink_put,
 	.commit = archive_sink_commit,
+	.read = archive_sink_read,
 	.finish = archive_sink_finish,
 	.overreached = archive_sink_overreached,
 	.wait_ms = archive_sink_wait,

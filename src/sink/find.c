@@ -1,5 +1,5 @@
 /*
- * find.c: is this message in the folder already?
+ * find.c: is this message in the folder already, as it is or in another form?
  *
  * The folder's headers are read once from the floor on (by FETCH, never by
  * SEARCH, which lies: quirks Q90, Q119) into a table of 32 bytes a message.
@@ -7,10 +7,12 @@
  * same Message-ID; then the content is fetched and decides. Each UID is given
  * to one message only, so that equal messages stay as many as they were.
  */
+#include <popferry/buf.h>
 #include <popferry/clock.h>
 #include <popferry/log.h>
 #include <popferry/mem.h>
 
+#include "alike.h"
 #include "imap_sink.h"
 
 #include <stdlib.h>
@@ -93,7 +95,7 @@ static struct entry *entry_of(struct finder *f, uint32_t uid)
 {
 	size_t lo = 0, hi = f->n;
 
-	/* Scanned in ascending order, so the table is sorted by UID. */
+	/* put_in_order() has sorted the table. */
 	while (lo < hi) {
 		size_t mid = lo + (hi - lo) / 2;
 
@@ -136,8 +138,6 @@ static void note(void *ctx, const struct imap_seen *m)
 	struct facts facts;
 	struct entry *e;
 
-	if (f->n && m->uid <= f->entries[f->n - 1].uid)
-		return; /* a server that repeats itself */
 	if (f->n == f->cap) {
 		f->cap = f->cap ? 2 * f->cap : 256;
 		f->entries = xreallocarray(f->entries, f->cap, sizeof(*f->entries));
@@ -152,6 +152,26 @@ static void note(void *ctx, const struct imap_seen *m)
 		.uid = m->uid,
 	};
 	facts_release(&facts);
+}
+
+static int by_uid(const void *a, const void *b)
+{
+	const struct entry *x = a, *y = b;
+
+	return (x->uid > y->uid) - (x->uid < y->uid);
+}
+
+/* Answers that were cut short come from the newest down (quirk Q90), and twice. */
+static void put_in_order(struct finder *f, size_t old)
+{
+	size_t i, n = old;
+
+	if (f->n > old)
+		qsort(f->entries + old, f->n - old, sizeof(*f->entries), by_uid);
+	for (i = old; i < f->n; i++)
+		if (!n || f->entries[i].uid > f->entries[n - 1].uid)
+			f->entries[n++] = f->entries[i];
+	f->n = n;
 }
 
 static void link_in(struct finder *f)
@@ -192,6 +212,7 @@ static enum status read_on(struct imap_sink *s, struct finder *f,
 	const struct imap_mailbox *mb, uint32_t first, struct err *err)
 {
 	enum status rc;
+	size_t old;
 
 	if (f->uidvalidity != mb->uidvalidity) {
 		forget(f);
@@ -201,7 +222,9 @@ static enum status read_on(struct imap_sink *s, struct finder *f,
 		forget(f);
 	if (!f->upto)
 		f->from = f->upto = first;
+	old = f->n;
 	rc = imap_scan(s->imap, f->upto, note, f, err);
+	put_in_order(f, old);
 	if (rc != ST_OK)
 		return rc;
 	if (mb->uidnext > f->upto)
@@ -214,77 +237,130 @@ static enum status read_on(struct imap_sink *s, struct finder *f,
 
 /* ---- comparing ---- */
 
+/* What is looked for: a message as it is, or a form of it. */
+struct sought {
+	const struct message *message;
+	const struct facts *facts;
+	enum rescue form;
+	bool doubtful; /* it was sent, and may have been stored */
+	unsigned
+		owned; /* so many copies belong to others, though we cannot say which */
+	bool tolerant; /* a copy that the server rewrote will do, */
+	bool alone;    /* whatever it did to the text */
+	/* Of the body without what servers change, once it was asked for. */
+	bool squeezed;
+	unsigned char body[DIGEST];
+};
+
+static enum status squeeze_ours(struct sought *w, struct err *err)
+{
+	struct squeeze q = { 0 };
+	char block[16 * 1024];
+	struct wire wire;
+	enum status rc;
+	const char *p;
+	size_t n;
+
+	if (w->squeezed)
+		return ST_OK;
+	facts_begin(&q.out);
+	wire_begin(&wire, w->message);
+	while ((rc = wire_next(&wire, block, sizeof(block), &p, &n, err)) == ST_OK && n)
+		squeeze_put(&q, p, n);
+	squeeze_end(&q, w->body);
+	w->squeezed = rc == ST_OK;
+	return rc;
+}
+
+struct fetched {
+	struct facts_maker *facts;
+	struct squeeze squeeze;
+};
+
 static void feed(void *ctx, const char *p, size_t n)
 {
-	facts_put(ctx, p, n);
+	struct fetched *f = ctx;
+
+	facts_put(f->facts, p, n);
+	if (f->squeeze.out)
+		squeeze_put(&f->squeeze, p, n);
 }
 
-/*
- * Content decides. Where the job keeps messages that differ only in trace
- * headers, so must this; but a server may have had to change a message with
- * NUL, bare CR or 8-bit headers, and then the rest has to do.
- */
-static bool same(
-	const struct imap_sink *s, const struct facts *ours, const struct facts *theirs)
+/* *is_same; and *rewritten: not as it was sent. */
+static enum status compare(struct imap_sink *s, struct sought *w, struct entry *e,
+	bool *is_same, bool *rewritten, struct err *err)
 {
-	bool strict = s->dedup == DEDUP_EXACT || s->dedup == DEDUP_NONE ||
-		!ours->has_msgid;
-	bool changed = ours->anomalies & (AN_NUL | AN_BARE_CR | AN_8BIT_HEADER);
-
-	if (memcmp(ours->exact, theirs->exact, DIGEST) == 0)
-		return true;
-	if (memcmp(ours->loose, theirs->loose, DIGEST) != 0)
-		return false;
-	if (memcmp(ours->ident, theirs->ident, DIGEST) == 0)
-		return changed || !strict;
-	return changed && ours->has_msgid && theirs->has_msgid &&
-		memcmp(ours->msgid, theirs->msgid, DIGEST) == 0;
-}
-
-static enum status compare(struct imap_sink *s, const struct delivery *d,
-	struct entry *e, bool *is_same, struct err *err)
-{
-	struct facts_maker *fm;
+	enum status rc = w->tolerant ? squeeze_ours(w, err) : ST_OK;
+	unsigned char body[DIGEST] = { 0 };
+	struct fetched f = { 0 };
 	struct facts theirs;
-	enum status rc;
 
-	facts_begin(&fm);
-	rc = imap_fetch(s->imap, e->uid, feed, fm, err);
-	if (rc != ST_OK) {
-		facts_end(&fm, NULL);
-		*is_same = false;
-		return rc == ST_SKIP ? ST_OK : rc; /* it went meanwhile */
-	}
-	facts_end(&fm, &theirs);
-	*is_same = same(s, &d->message->facts, &theirs);
+	*is_same = false;
+	if (rc != ST_OK)
+		return rc;
+	facts_begin(&f.facts);
+	if (w->tolerant)
+		facts_begin(&f.squeeze.out);
+	rc = imap_fetch(s->imap, e->uid, feed, &f, err);
+	if (w->tolerant)
+		squeeze_end(&f.squeeze, body);
+	facts_end(&f.facts, &theirs);
+	if (rc == ST_OK && w->tolerant)
+		*is_same = alike_rewritten(w->facts, &theirs,
+			memcmp(w->body, body, DIGEST) == 0, w->alone);
+	else if (rc == ST_OK)
+		*is_same = alike_same(s->dedup, w->facts, &theirs);
+	*rewritten = w->doubtful && !(w->facts->anomalies & (AN_NUL | AN_BARE_CR)) &&
+		memcmp(w->facts->exact, theirs.exact, DIGEST) != 0;
 	facts_release(&theirs);
-	return ST_OK;
+	return rc == ST_SKIP ? ST_OK : rc; /* it went meanwhile */
+}
+
+/* The next entry of a chain that may be it; NULL at its end. */
+static struct entry *candidate(
+	struct finder *f, uint32_t *head, bool by_ident, uint64_t key, uint32_t first)
+{
+	while (*head) {
+		struct entry *e = &f->entries[*head - 1];
+
+		*head = by_ident ? e->next_ident : e->next_msgid;
+		if (!e->claimed && e->uid >= first &&
+			(by_ident ? e->ident : e->msgid) == key)
+			return e;
+	}
+	return NULL;
+}
+
+static uint32_t chain(const struct finder *f, bool by_ident, uint64_t key)
+{
+	return (by_ident ? f->ident_heads : f->msgid_heads)[key & f->mask];
 }
 
 /* Goes through one chain. ST_OK: found; ST_END: not in it. */
 static enum status try_chain(struct imap_sink *s, struct finder *f, struct delivery *d,
-	uint32_t head, bool by_ident, uint64_t key, uint32_t first, struct err *err)
+	struct sought *w, bool by_ident, uint64_t key, uint32_t first, struct err *err)
 {
+	uint32_t head = chain(f, by_ident, key);
+	struct entry *e;
+	bool is_same, rewritten;
 	enum status rc;
-	bool is_same;
 
-	while (head) {
-		struct entry *e = &f->entries[head - 1];
-
-		head = by_ident ? e->next_ident : e->next_msgid;
-		if (e->claimed || e->uid < first ||
-			(by_ident ? e->ident : e->msgid) != key)
-			continue;
-		rc = compare(s, d, e, &is_same, err);
+	while ((e = candidate(f, &head, by_ident, key, first))) {
+		rc = compare(s, w, e, &is_same, &rewritten, err);
 		if (rc != ST_OK)
 			return rc;
 		if (!is_same)
 			continue;
 		e->claimed = true;
+		if (w->owned) {
+			w->owned--;
+			continue;
+		}
 		add_claim(f, f->uidvalidity, e->uid); /* for when it is read again */
 		d->outcome = DELIVERY_STORED;
 		d->generation = f->uidvalidity;
 		d->place = e->uid;
+		d->rewritten = rewritten;
 		return ST_OK;
 	}
 	return ST_END;
@@ -303,7 +379,7 @@ static bool starts_blank(const struct message *m)
 
 /* Among those that have no header in the server's eyes. */
 static enum status look_headless(struct imap_sink *s, struct finder *f,
-	struct delivery *d, uint32_t first, struct err *err)
+	struct delivery *d, struct sought *w, uint32_t first, struct err *err)
 {
 	struct facts_maker *fm;
 	struct facts none;
@@ -313,24 +389,129 @@ static enum status look_headless(struct imap_sink *s, struct finder *f,
 	facts_end(&fm, &none);
 	ident = head_of(none.ident);
 	facts_release(&none);
-	return try_chain(
-		s, f, d, f->ident_heads[ident & f->mask], true, ident, first, err);
+	return try_chain(s, f, d, w, true, ident, first, err);
 }
 
-static enum status look(struct imap_sink *s, struct finder *f, struct delivery *d,
-	uint32_t first, struct err *err)
+static enum status look_by_ident(struct imap_sink *s, struct finder *f,
+	struct delivery *d, struct sought *w, uint32_t first, struct err *err)
 {
-	const struct facts *ours = &d->message->facts;
-	uint64_t ident = head_of(ours->ident);
-	uint64_t msgid = ours->has_msgid ? head_of(ours->msgid) : 0;
 	enum status rc = try_chain(
-		s, f, d, f->ident_heads[ident & f->mask], true, ident, first, err);
+		s, f, d, w, true, head_of(w->facts->ident), first, err);
 
-	if (rc == ST_END && starts_blank(d->message))
-		rc = look_headless(s, f, d, first, err);
-	if (rc == ST_END && msgid && (ours->anomalies & AN_8BIT_HEADER))
-		rc = try_chain(s, f, d, f->msgid_heads[msgid & f->mask], false, msgid,
-			first, err);
+	if (rc == ST_END && !w->form && starts_blank(w->message))
+		rc = look_headless(s, f, d, w, first, err);
+	return rc;
+}
+
+static enum status look_by_msgid(struct imap_sink *s, struct finder *f,
+	struct delivery *d, struct sought *w, uint32_t first, struct err *err)
+{
+	if (!w->facts->has_msgid)
+		return ST_END;
+	return try_chain(s, f, d, w, false, head_of(w->facts->msgid), first, err);
+}
+
+/* Does anything look like that form from its header? Then it pays to make all of it. */
+static enum status form_wanted(struct finder *f, const struct message *m,
+	enum rescue how, uint32_t first, struct err *err)
+{
+	struct facts_maker *fm;
+	struct facts facts;
+	struct buf head;
+	uint32_t at;
+	enum status rc = rescue_head(how, m, &head, err);
+
+	if (rc == ST_OK) {
+		facts_begin(&fm);
+		facts_put(fm, buf_str(&head), head.n);
+		facts_end(&fm, &facts);
+		at = chain(f, true, head_of(facts.ident));
+		if (!candidate(f, &at, true, head_of(facts.ident), first))
+			rc = ST_END;
+		facts_release(&facts);
+	}
+	buf_free(&head);
+	return rc;
+}
+
+static void put_facts(void *ctx, const char *p, size_t n)
+{
+	facts_put(ctx, p, n);
+}
+
+/* A form is sent when the message itself was refused (rescue.c of the engine). */
+static enum status look_form(struct imap_sink *s, struct finder *f, struct delivery *d,
+	enum rescue how, uint32_t first, struct err *err)
+{
+	struct sought w = { .message = d->message, .form = how };
+	enum status rc = form_wanted(f, d->message, how, first, err);
+	struct facts_maker *fm;
+	struct facts facts;
+
+	if (rc != ST_OK)
+		return rc;
+	facts_begin(&fm);
+	rc = rescue_write(how, d->message, put_facts, fm, err);
+	facts_end(&fm, &facts);
+	w.facts = &facts;
+	if (rc == ST_OK)
+		rc = look_by_ident(s, f, d, &w, first, err);
+	if (rc == ST_OK) {
+		d->form = how;
+		memcpy(d->wire, facts.sha256, DIGEST);
+	}
+	facts_release(&facts);
+	return rc;
+}
+
+/*
+ * Where equal messages are kept, all of the mailbox is looked at, and UIDs were given
+ * anew (quirk Q116), the known copies have no place any more: as many as the
+ * journal has of them are not ours.
+ */
+static unsigned owned_by_others(
+	struct imap_sink *s, struct finder *f, const struct facts *facts)
+{
+	uint64_t key = head_of(facts->ident);
+	unsigned n, claimed = 0;
+	uint32_t at;
+
+	if (s->dedup != DEDUP_NONE || !s->copies)
+		return 0;
+	n = s->copies(s->ask_ctx, facts);
+	for (at = chain(f, true, key); at; at = f->entries[at - 1].next_ident)
+		claimed += f->entries[at - 1].ident == key &&
+			f->entries[at - 1].claimed;
+	return n > claimed ? n - claimed : 0;
+}
+
+/* Below a floor of this generation a put may have got through, and nothing older is seen. */
+static enum status look(struct imap_sink *s, struct finder *f, struct delivery *d,
+	const struct sink_floor *from, uint32_t first, struct err *err)
+{
+	bool doubtful = from->generation && from->generation == f->uidvalidity;
+	struct sought w = { .message = d->message,
+		.facts = &d->message->facts,
+		.doubtful = doubtful,
+		.owned = doubtful ? 0 : owned_by_others(s, f, &d->message->facts),
+		.form = d->form };
+	enum status rc = look_by_ident(s, f, d, &w, first, err);
+	enum rescue how;
+
+	for (how = RESCUE_REPAIR; rc == ST_END && !d->form && how <= RESCUE_WRAP; how++)
+		rc = look_form(s, f, d, how, first, err);
+	if (rc == ST_END && (w.facts->anomalies & AN_8BIT_HEADER))
+		rc = look_by_msgid(s, f, d, &w, first, err);
+	if (rc == ST_END && doubtful) {
+		w.tolerant = true;
+		w.alone = s->alone && s->alone(s->ask_ctx, w.facts);
+		rc = look_by_ident(s, f, d, &w, first, err);
+		if (rc == ST_END)
+			rc = look_by_msgid(s, f, d, &w, first, err);
+	}
+	if (rc == ST_OK && d->rewritten)
+		log_warn(s->log, "altered-by-server", LOG_S("folder", d->folder),
+			LOG_U("uid", d->place));
 	return rc;
 }
 
@@ -355,10 +536,12 @@ enum status imap_finder_find(struct imap_sink *s, struct delivery *d,
 {
 	int64_t until = patience_ms > 0 ? clock_ms() + patience_ms : 0, left;
 	const struct imap_mailbox *mb;
+	bool unsaid = d->unsaid;
 	struct finder *f;
 	uint32_t first;
 	enum status rc;
 
+	d->rewritten = false;
 	rc = imap_folder(s->imap, d->folder, &mb, err);
 	if (rc == ST_OK)
 		rc = imap_select(s->imap, mb, err);
@@ -373,7 +556,9 @@ enum status imap_finder_find(struct imap_sink *s, struct delivery *d,
 		if (!f->upto || first < f->from || f->uidvalidity != mb->uidvalidity)
 			rc = read_on(s, f, mb, first, err);
 		if (rc == ST_OK)
-			rc = look(s, f, d, first, err);
+			rc = look(s, f, d, from, first, err);
+		if (rc == ST_OK)
+			s->unsaid += unsaid;
 		/* What was looked at must be as young as the patience is long. */
 		if (rc != ST_END || f->viewed >= until)
 			return rc;

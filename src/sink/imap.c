@@ -43,6 +43,7 @@ static void fill_config(struct imap_config *c, const struct sink_setup *setup)
 		.batch_bytes = end->imap.batch_bytes,
 		.window_bytes = end->imap.window_bytes,
 		.append_max = end->imap.append_max,
+		.look_only = setup->reading,
 		.greeting_ms = setup->deadline_ms,
 		.reply_ms = setup->deadline_ms,
 	};
@@ -66,6 +67,20 @@ static void imap_sink_close(struct sink **sp)
 	*sp = NULL;
 }
 
+/* Told once a session: when what is listed will not fit, a person can act now. */
+static void warn_of_room(struct imap_sink *s, const struct imap_mailbox *mb)
+{
+	struct err why = ERR_INIT;
+	uint64_t room;
+
+	if (!s->expect)
+		return;
+	if (imap_room(s->imap, mb, &room, &why) == ST_OK && room < s->expect)
+		log_warn(s->log, "quota-too-small", LOG_U("room", room),
+			LOG_U("listed", s->expect), LOG_S("mailbox", mb->wire));
+	s->expect = 0;
+}
+
 static enum status imap_sink_open(
 	struct sink **out, const struct sink_setup *setup, struct err *err)
 {
@@ -77,6 +92,10 @@ static enum status imap_sink_open(
 	s->base.ops = &imap_sink;
 	s->log = setup->log;
 	s->dedup = setup->job->dedup;
+	s->expect = setup->expect;
+	s->alone = setup->alone;
+	s->copies = setup->copies;
+	s->ask_ctx = setup->ask_ctx;
 	fill_config(&cfg, setup);
 	rc = imap_connect(&s->imap, &cfg, err);
 	if (rc == ST_OK)
@@ -85,6 +104,8 @@ static enum status imap_sink_open(
 		if (rc == ST_DENIED && err->exit == EX_NOPERM && setup->end->imap.notes)
 			log_warn(s->log, "provider-notes",
 				LOG_S("notes", setup->end->imap.notes));
+		if (s->imap && setup->wait_ms)
+			*setup->wait_ms = imap_wait_ms(s->imap);
 		imap_sink_close(&base);
 		return rc;
 	}
@@ -115,6 +136,27 @@ static bool altered(const struct message *m)
 	return m->facts.wire != m->facts.size || (m->facts.anomalies & AN_NUL);
 }
 
+static enum delivery_cause cause_of(const struct imap_append *a)
+{
+	static const enum delivery_cause causes[] = {
+		[IMAP_FOR_CONTENT] = REFUSED_CONTENT,
+		[IMAP_FOR_SIZE] = REFUSED_SIZE,
+		[IMAP_FOR_POLICY] = REFUSED_OTHERWISE,
+	};
+
+	return causes[a->cause];
+}
+
+/*
+ * An OK without a believable receipt from a server that gives them: it may have
+ * stored nothing (quirks Q112, Q114). One that was often found to have stored
+ * the message all the same just gives none.
+ */
+static bool is_suspicious(const struct imap_sink *s, const struct delivery *d)
+{
+	return !d->place && imap_server(s->imap)->uidplus && s->unsaid < UNSAID_MAX;
+}
+
 /* What the session knows of each append becomes the delivery's outcome. */
 static void settle(struct imap_sink *s)
 {
@@ -125,6 +167,9 @@ static void settle(struct imap_sink *s)
 		struct delivery *d = s->deliveries[i];
 
 		d->altered = altered(a->message);
+		d->no_date = a->no_date;
+		d->no_flags = a->no_flags;
+		d->absent = a->absent;
 		if (a->outcome == IMAP_STORED) {
 			d->outcome = DELIVERY_STORED;
 			d->generation = a->mailbox->uidvalidity;
@@ -132,8 +177,10 @@ static void settle(struct imap_sink *s)
 			if (d->place)
 				imap_finder_claim(
 					s, a->mailbox, d->generation, d->place);
+			d->unsaid = is_suspicious(s, d);
 		} else if (a->outcome == IMAP_REFUSED) {
 			d->outcome = DELIVERY_REFUSED;
+			d->cause = cause_of(a);
 			d->err = a->err;
 		}
 		free(a);
@@ -200,6 +247,8 @@ static enum status imap_sink_floor(
 	if (rc == ST_OK)
 		*out = (struct sink_floor){ mb->uidvalidity, mb->uidnext,
 			mb->exists == 0 };
+	if (rc == ST_OK)
+		warn_of_room(s, mb);
 	return rc;
 }
 
@@ -260,6 +309,8 @@ const struct sink_ops imap_sink = {
 	.find = imap_sink_find,
 	.put = imap_sink_put,
 	.commit = imap_sink_commit,
+	.read = imap_sink_read,
+	.survey = imap_sink_survey,
 	.finish = imap_sink_finish,
 	.overreached = imap_sink_overreached,
 	.wait_ms = imap_sink_wait,

@@ -6,6 +6,9 @@
 
 #include "sinks.h"
 
+/* So many OKs without a receipt are looked after. */
+enum { UNSAID_MAX = 3 };
+
 struct finder;
 
 struct imap_sink {
@@ -13,6 +16,11 @@ struct imap_sink {
 	struct imap *imap;
 	const struct log *log;
 	enum dedup dedup;
+	uint64_t expect; /* bytes to come; 0: unknown, or compared with the quota */
+	bool (*alone)(void *ctx, const struct facts *f); /* of struct sink_setup */
+	unsigned (*copies)(void *ctx, const struct facts *f);
+	void *ask_ctx;
+	unsigned unsaid;              /* messages found that an OK told no receipt of */
 	struct imap_append **jobs;    /* owned; pending ones */
 	struct delivery **deliveries; /* beside jobs */
 	size_t n, cap;
@@ -20,6 +28,14 @@ struct imap_sink {
 	const struct imap_mailbox *last_mailbox; /* of the latest receipt */
 	uint32_t last_uid;                       /* that it gave */
 };
+
+/* Reading back (imap_read.c): of struct sink_ops. */
+enum status imap_sink_read(struct sink *s, const char *folder, uint64_t generation,
+	const uint64_t *places, size_t n, const struct sink_reading *to,
+	struct err *err);
+enum status imap_sink_survey(struct sink *s, const char *folder,
+	void (*each)(void *ctx, const struct sink_seen *seen), void *ctx,
+	struct err *err);
 
 /* What is in each mailbox, read once and then kept up to date. */
 void imap_finder_claim(struct imap_sink *s, const struct imap_mailbox *mb,

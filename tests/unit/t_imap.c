@@ -298,6 +298,15 @@ static const struct {
 					"S: * NAMESPACE NIL NIL NIL\n"
 					"S: 5 OK done\n" DELIMITER("6") LOGOUT("7"),
 		"ann", "pw", IMAP_AUTH_AUTO, ST_OK, 0, NULL, "", '.' },
+	{ "NAMESPACE unknown",
+		GREET("X") "C: 2 LOGIN ann pw\nS: 2 OK in\n" AFTER(
+			"NAMESPACE") "C: 4 NAMESPACE\nS: 4 BAD what\n" DELIMITER("5")
+			LOGOUT("6"),
+		"ann", "pw", IMAP_AUTH_AUTO, ST_OK, 0, NULL, "", '.' },
+	{ "LIST for the delimiter unknown",
+		GREET("X") "C: 2 LOGIN ann pw\nS: 2 OK in\n" AFTER(
+			"X") "C: 4 LIST \"\" \"\"\nS: 4 BAD what\n" LOGOUT("5"),
+		"ann", "pw", IMAP_AUTH_AUTO, ST_OK, 0, NULL, "", 0 },
 	{ "NAMESPACE refused, flat",
 		GREET("X") "C: 2 LOGIN ann pw\nS: 2 OK in\n" AFTER(
 			"NAMESPACE") "C: 4 NAMESPACE\nS: 4 NO no\n"

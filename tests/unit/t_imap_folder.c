@@ -160,8 +160,71 @@ static const struct {
 						      "\"/\" Sent") LOGOUT("7"),
 		ST_OK, 0, NULL, "Sent", false },
 	{ "special use not offered", "special:Sent",
-		START("X", "\"/\"") THERE("5", "Sent", "\"/\" Sent") LOGOUT("6"), ST_OK,
-		0, NULL, "Sent", false },
+		START("X", "\"/\"") "C: 5 LIST \"\" \"*\"\n"
+				    "S: * LIST () \"/\" INBOX\n"
+				    "S: 5 OK done\n" THERE("6", "Sent", "\"/\" Sent")
+					    LOGOUT("7"),
+		ST_OK, 0, NULL, "Sent", false },
+	{ "special use by a name in another language", "special:Sent",
+		START("X",
+			"\"/\"") "C: 5 LIST \"\" \"*\"\n"
+				 "S: * LIST () \"/\" x/Enviados\n"
+				 "S: * LIST () \"/\" \"x/&AMk-l&AOk-ments envoy&AOk-s\"\n"
+				 "S: 5 OK done\n" LOGOUT("6"),
+		ST_OK, 0, NULL, "x/&AMk-l&AOk-ments envoy&AOk-s", false },
+	{ "XLIST", "special:Junk",
+		START("XLIST",
+			"\"/\"") "C: 5 XLIST \"\" \"*\"\n"
+				 "S: * XLIST (\\\\HasNoChildren) \"/\" Junk\n"
+				 "S: * XLIST (\\\\HasNoChildren \\\\Spam) \"/\" Kosz\n"
+				 "S: 5 OK done\n" LOGOUT("6"),
+		ST_OK, 0, NULL, "Kosz", false },
+	{ "XLIST refused", "special:Sent",
+		START("XLIST", "\"/\"") "C: 5 XLIST \"\" \"*\"\n"
+					"S: 5 BAD what\n"
+					"C: 6 LIST \"\" \"*\"\n"
+					"S: * LIST () \"/\" \"Sent Items\"\n"
+					"S: 6 OK done\n" LOGOUT("7"),
+		ST_OK, 0, NULL, "Sent Items", false },
+	{ "made with its use", "special:Archive",
+		START("SPECIAL-USE CREATE-SPECIAL-USE",
+			"\"/\"") "C: 5 LIST \"\" \"*\"\nS: 5 OK done\n" MISSING("6",
+			"Archive") "C: 7 CREATE \"Archive\" (USE (\\\\Archive))\n"
+				   "S: 7 OK made\n" THERE("8", "Archive",
+					   "\"/\" Archive") "C: 9 SUBSCRIBE Archive\n"
+							    "S: 9 BAD what\n" LOGOUT(
+								    "10"),
+		ST_OK, 0, NULL, "Archive", true },
+	{ "made with its use, refused", "special:Archive",
+		START("SPECIAL-USE CREATE-SPECIAL-USE",
+			"\"/\"") "C: 5 LIST \"\" \"*\"\nS: 5 OK done\n" MISSING("6",
+			"Archive") "C: 7 CREATE \"Archive\" (USE (\\\\Archive))\n"
+				   "S: 7 BAD what\nC: 8 CREATE Archive\n"
+				   "S: 8 OK made\n" THERE("9", "Archive",
+					   "\"/\" Archive") "C: 10 SUBSCRIBE Archive\n"
+							    "S: 10 OK yes\n" LOGOUT(
+								    "11"),
+		ST_OK, 0, NULL, "Archive", true },
+	{ "no mailbox below another", "a/b",
+		START("X", "\"/\"") MISSING("5",
+			"a/b") "C: 6 CREATE \"a/b\"\nS: 6 NO \\\\Noinferiors\n" MISSING("7",
+			"a/b") MISSING("8",
+			"a - b") "C: 9 CREATE \"a - b\"\nS: 9 OK made\n" THERE("10",
+			"a - b", "\"/\" \"a - b\"") "C: 11 SUBSCRIBE \"a - b\"\n"
+						    "S: 11 OK yes\n" LOGOUT("12"),
+		ST_OK, 0, NULL, "a - b", true },
+	{ "no mailbox below another, made before", "a/b",
+		START("X", "\"/\"") MISSING("5",
+			"a/b") "C: 6 CREATE \"a/b\"\nS: 6 NO \\\\Noinferiors\n" MISSING("7",
+			"a/b") THERE("8", "a - b", "\"/\" \"a - b\"") LOGOUT("9"),
+		ST_OK, 0, NULL, "a - b", false },
+	{ "no mailbox at all", "a/b",
+		START("X", "\"/\"") MISSING(
+			"5", "a/b") "C: 6 CREATE \"a/b\"\nS: 6 NO no\n" MISSING("7",
+			"a/b") MISSING("8",
+			"a - b") "C: 9 CREATE \"a - b\"\nS: 9 NO no, no\n" MISSING("10",
+			"a - b") LOGOUT("11"),
+		ST_DENIED, EX_CANTCREAT, "cannot make mailbox \"a/b\"", NULL, false },
 };
 
 static enum status open_folder(struct rig *rig, const char *script, size_t step,
@@ -343,9 +406,54 @@ static void test_status(void **state)
 	}
 }
 
+static void test_room(void **state)
+{
+	static const struct {
+		const char *caps, *lines;
+		uint64_t room;
+	} quotas[] = {
+		{ "X", LOGOUT("5"), UINT64_MAX },
+		{ "QUOTA",
+			"C: 5 GETQUOTAROOT \"INBOX\"\nS: * QUOTAROOT INBOX \"\"\n"
+			"S: * QUOTA \"\" (STORAGE 10 512)\nS: 5 OK x\n" LOGOUT("6"),
+			502 * 1024 },
+		{ "QUOTA",
+			"C: 5 GETQUOTAROOT \"INBOX\"\nS: * QUOTAROOT {5}\nS: INBOX a b\n"
+			"S: * QUOTA a (MESSAGE 1 2 STORAGE 600 512)\n"
+			"S: * QUOTA {1}\nS: b (STORAGE 1 9)\nS: 5 OK x\n" LOGOUT("6"),
+			0 },
+		{ "QUOTA", "C: 5 GETQUOTAROOT \"INBOX\"\nS: 5 BAD what\n" LOGOUT("6"),
+			UINT64_MAX },
+		{ "QUOTA",
+			"C: 5 GETQUOTAROOT \"INBOX\"\nS: * QUOTA \"\" ()\nS: 5 OK x\n" LOGOUT(
+				"6"),
+			UINT64_MAX },
+	};
+	const struct imap_mailbox *mb;
+	struct imap_config cfg = rig_config();
+	char text[4096];
+	struct rig rig;
+	uint64_t room;
+	size_t k;
+
+	(void)state;
+	for (k = 0; k < N_ELEMENTS(quotas); k++) {
+		snprintf(text, sizeof(text),
+			GREET("X") "C: 2 LOGIN ann pw\nS: 2 OK in\nC: 3 CAPABILITY\n"
+				   "S: * CAPABILITY IMAP4rev1 %s\nS: 3 OK done\n"
+				   "C: 4 LIST \"\" \"\"\nS: 4 OK done\n%s",
+			quotas[k].caps, quotas[k].lines);
+		assert_int_equal(open_folder(&rig, text, 7, &cfg, "", &mb), ST_OK);
+		assert_int_equal(imap_room(rig.imap, mb, &room, &rig.err), ST_OK);
+		assert_true(room == quotas[k].room);
+		rig_close(&rig);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_room),
 		cmocka_unit_test(test_folders),
 		cmocka_unit_test(test_hostile_names),
 		cmocka_unit_test(test_select),

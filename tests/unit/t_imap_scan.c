@@ -55,7 +55,7 @@ static const struct {
 		"S: * ESEARCH (x {4}\nS: abc)) 5\n"
 		"S: 6 OK done\n" LOGOUT("7"),
 		5, ST_OK, 0, "" },
-	{ "odd numbers", OPEN("X", "9", "12") ASK("6", "1:11")
+	{ "odd numbers", OPEN("X", "1", "12") ASK("6", "1:11")
 		"S: * 1 FETCH (UID 1 RFC822.SIZE 9.37e+06 " FIELDS " \"a\")\n"
 		"S: * 2 FETCH (UID 99999999999 RFC822.SIZE 1 " FIELDS " \"b\")\n"
 		"S: * 3 FETCH (UID -3 RFC822.SIZE 1 " FIELDS " \"c\")\n"
@@ -69,6 +69,13 @@ static const struct {
 		1, ST_OK, 0, "11 1 <a>;3 1 <b>;" },
 	{ "cut short, and it does not say where", OPEN("X", "9", "12") ASK("6", "1:11")
 		"S: 6 OK [MESSAGELIMIT 1] more\n", 1, ST_RETRY, EX_PROTOCOL, "" },
+	{ "cut short in silence", OPEN("X", "4", "12") ASK("6", "1:11")
+		"S: * 1 FETCH (UID 2 RFC822.SIZE 1 " FIELDS " \"a\")\n"
+		"S: * 2 FETCH (UID 3 RFC822.SIZE 1 " FIELDS " \"b\")\nS: 6 OK x\n" ASK("7", "4:11")
+		"S: * 3 FETCH (UID 5 RFC822.SIZE 1 " FIELDS " \"c\")\n"
+		"S: * 4 FETCH (UID 9 RFC822.SIZE 1 " FIELDS " \"d\")\nS: 7 OK x\n" ASK("8", "10:11")
+		"S: 8 OK x\n" LOGOUT("9"),
+		1, ST_OK, 0, "2 1 <a>;3 1 <b>;5 1 <c>;9 1 <d>;" },
 	{ "windows", OPEN("MESSAGELIMIT=5", "9", "12") ASK("6", "1:5")
 		"S: * 1 FETCH (UID 5 RFC822.SIZE 1 " FIELDS " \"a\")\nS: 6 OK done\n"
 		ASK("7", "6:10") "S: 7 OK done\n" ASK("8", "11:11") "S: 8 OK done\n" LOGOUT("9"),
@@ -150,7 +157,7 @@ static void test_long_header(void **state)
 	struct rig rig;
 
 	(void)state;
-	buf_adds(&b, OPEN("X", "9", "12") ASK("6", "1:11"));
+	buf_adds(&b, OPEN("X", "1", "12") ASK("6", "1:11"));
 	buf_addf(&b, "S: * 1 FETCH (UID 3 " FIELDS " {%zu}\nS- ", size);
 	for (k = 0; k < size; k++)
 		buf_addc(&b, 'a');

@@ -1,0 +1,199 @@
+/*
+ * ask.c: what a mailbox holds, and what it may hold: STATUS, rights and quotas.
+ *
+ * Our own commands: libetpan can neither ask for SIZE and APPENDLIMIT nor read them.
+ */
+#include <popferry/buf.h>
+#include <popferry/text.h>
+
+#include "session.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* Where an APPENDLIMIT begins to be believed at once (quirk Q84). */
+#define LIMIT_BELIEVED MIB
+
+/* "COMMAND mailbox MORE"; each() sees what comes. The answer is judged by the caller. */
+static enum status ask(struct imap *i, const char *command, const char *wire,
+	const char *more, reply_each *each, void *ctx, struct reply *r, struct err *err)
+{
+	struct buf b = BUF_INIT(2 * IMAP_NAME_MAX + 64);
+	enum status rc = imap_finish(i, err);
+	int tag;
+
+	if (rc != ST_OK)
+		return rc;
+	tag = imap_tag(i);
+	imap_quote(&b, wire);
+	rc = conn_sendf(
+		i->conn, err, "%d %s %s%s\r\n", tag, command, buf_str(&b), more);
+	buf_free(&b);
+	return rc == ST_OK ? reply_wait(i, tag, r, each, ctx, err) : rc;
+}
+
+/* Calls each() for the words between the last '(' of the line and its ')'. */
+static void words(const char *line, size_t n,
+	void (*each)(void *ctx, unsigned k, const char *word, const char *rest),
+	void *ctx)
+{
+	const char *p = memrchr(line, '(', n), *end = line + n;
+	char word[16];
+	unsigned i;
+	size_t k;
+
+	for (i = 0; p && p < end; p += k) {
+		p += *p == '(' || *p == ' ';
+		for (k = 0; p + k < end && !strchr(" ()", p[k]); k++)
+			;
+		if (!k)
+			break;
+		memcpy(word, p, k < sizeof(word) ? k : 0);
+		word[k < sizeof(word) ? k : 0] = '\0';
+		each(ctx, i++, word, p + k);
+	}
+}
+
+/* ---- STATUS ---- */
+
+struct numbers {
+	uint64_t messages, size, limit;
+	bool found;
+};
+
+static void number(void *ctx, unsigned k, const char *word, const char *rest)
+{
+	struct numbers *s = ctx;
+
+	(void)k;
+	if (text_same(word, "MESSAGES")) {
+		s->messages = strtoull(rest, NULL, 10);
+		s->found = true;
+	} else if (text_same(word, "SIZE")) {
+		s->size = strtoull(rest, NULL, 10);
+	} else if (text_same(word, "APPENDLIMIT")) {
+		s->limit = strtoull(rest, NULL, 10); /* NIL is 0 */
+	}
+}
+
+/* "STATUS name (MESSAGES 3 SIZE 100)"; the name may have been a literal. */
+static void status_line(void *ctx, const char *line, size_t n)
+{
+	words(line, n, number, ctx);
+}
+
+enum status imap_status(struct imap *i, const struct imap_mailbox *mb,
+	uint32_t *messages, uint64_t *octets, struct err *err)
+{
+	struct numbers s = { 0, UINT64_MAX, 0, false };
+	struct reply r = { 0 };
+	enum status rc = ask(i, "STATUS", mb->wire,
+		imap_has(i, "STATUS=SIZE") ? " (MESSAGES SIZE)" : " (MESSAGES)",
+		status_line, &s, &r, err);
+
+	if (rc != ST_OK)
+		return rc;
+	if (r.kind != REPLY_OK)
+		return imap_no(i, &r, EX_CANTCREAT, err,
+			"%s tells nothing about mailbox \"%s\"", i->where, mb->wire);
+	if (!s.found)
+		return imap_junk(i, &r, err);
+	*messages = s.messages < UINT32_MAX ? (uint32_t)s.messages : UINT32_MAX;
+	*octets = s.size;
+	return ST_OK;
+}
+
+static enum status ask_size(struct imap *i, struct mailbox *m, struct err *err)
+{
+	struct numbers s = { 0 };
+	struct reply r = { 0 };
+	enum status rc = ask(
+		i, "STATUS", m->pub.wire, " (APPENDLIMIT)", status_line, &s, &r, err);
+
+	if (rc != ST_OK)
+		return rc;
+	if (s.limit >= LIMIT_BELIEVED)
+		m->append_max = s.limit;
+	else if (s.limit)
+		i->limit_low = s.limit;
+	return ST_OK;
+}
+
+/* "* MYRIGHTS INBOX lrswi": the last word are rights; "i" is to insert. */
+static void rights_line(void *ctx, const char *line, size_t n)
+{
+	bool *no_insert = ctx;
+	const char *blank = memrchr(line, ' ', n);
+
+	if (!blank || !text_glob("? MYRIGHTS *", line, n))
+		return;
+	n -= (size_t)(blank + 1 - line);
+	*no_insert = n && !memchr(blank + 1, 'i', n);
+}
+
+static enum status ask_rights(struct imap *i, struct mailbox *m, struct err *err)
+{
+	struct reply r = { 0 };
+
+	return ask(i, "MYRIGHTS", m->pub.wire, "", rights_line, &m->no_insert, &r, err);
+}
+
+enum status ask_limits(struct imap *i, struct mailbox *m, struct err *err)
+{
+	enum status rc = ST_OK;
+
+	if (m->asked)
+		return ST_OK;
+	m->asked = true;
+	if (imap_has(i, "ACL"))
+		rc = ask_rights(i, m, err);
+	if (rc == ST_OK && imap_has(i, "APPENDLIMIT"))
+		rc = ask_size(i, m, err);
+	return rc;
+}
+
+/* ---- quotas ---- */
+
+struct quota {
+	uint64_t left; /* KiB */
+	uint64_t used; /* of the resource at hand */
+	bool storage;
+};
+
+/* In threes: "STORAGE 10 512". */
+static void resource(void *ctx, unsigned k, const char *word, const char *rest)
+{
+	struct quota *q = ctx;
+	uint64_t v = strtoull(word, NULL, 10);
+
+	(void)rest;
+	if (k % 3 == 0)
+		q->storage = text_same(word, "STORAGE");
+	else if (k % 3 == 1)
+		q->used = v;
+	else if (q->storage && (v <= q->used || v - q->used < q->left))
+		q->left = v <= q->used ? 0 : v - q->used;
+}
+
+/* "* QUOTA root (STORAGE 10 512 MESSAGE 3 100)"; a QUOTAROOT line has no list. */
+static void quota_line(void *ctx, const char *line, size_t n)
+{
+	words(line, n, resource, ctx);
+}
+
+enum status imap_room(
+	struct imap *i, const struct imap_mailbox *mb, uint64_t *bytes, struct err *err)
+{
+	struct quota q = { .left = UINT64_MAX };
+	struct reply r = { 0 };
+	enum status rc;
+
+	*bytes = UINT64_MAX;
+	if (!imap_has(i, "QUOTA"))
+		return ST_OK;
+	rc = ask(i, "GETQUOTAROOT", mb->wire, "", quota_line, &q, &r, err);
+	if (rc == ST_OK && r.kind == REPLY_OK && q.left < UINT64_MAX / KIB)
+		*bytes = q.left * KIB;
+	return rc;
+}

@@ -1,0 +1,78 @@
+/* alike.c: is what a server shows the message that was sent? */
+#include "alike.h"
+
+#include <string.h>
+
+void squeeze_put(struct squeeze *q, const char *p, size_t n)
+{
+	char kept[512];
+	size_t k = 0;
+
+	for (; n; n--, p++) {
+		char c = *p;
+
+		if (!q->in_body) {
+			q->in_body = c == '\n' && !q->in_line;
+			q->in_line = c != '\n' && (q->in_line || c != '\r');
+			continue;
+		}
+		if (c == ' ' || c == '\t' || c == '\r' || c == '\n')
+			continue;
+		if (c < ' ' || c > '~' || c == '?') {
+			if (q->odd)
+				continue;
+			c = '?';
+		}
+		q->odd = c == '?';
+		kept[k++] = c;
+		if (k == sizeof(kept)) {
+			facts_put(q->out, kept, k);
+			k = 0;
+		}
+	}
+	facts_put(q->out, kept, k);
+}
+
+void squeeze_end(struct squeeze *q, unsigned char digest[DIGEST])
+{
+	struct facts f;
+
+	facts_end(&q->out, &f);
+	memcpy(digest, f.sha256, DIGEST);
+	facts_release(&f);
+}
+
+bool alike_same(enum dedup dedup, const struct facts *ours, const struct facts *theirs)
+{
+	bool strict = dedup == DEDUP_EXACT || dedup == DEDUP_NONE || !ours->has_msgid;
+	bool changed = ours->anomalies & (AN_NUL | AN_BARE_CR | AN_8BIT_HEADER);
+
+	if (memcmp(ours->exact, theirs->exact, DIGEST) == 0)
+		return true;
+	if (memcmp(ours->loose, theirs->loose, DIGEST) != 0)
+		return false;
+	if (memcmp(ours->ident, theirs->ident, DIGEST) == 0)
+		return changed || !strict;
+	return changed && ours->has_msgid && theirs->has_msgid &&
+		memcmp(ours->msgid, theirs->msgid, DIGEST) == 0;
+}
+
+/* Within 5 % and 2 KiB. */
+static bool near(uint64_t a, uint64_t b)
+{
+	uint64_t most = a > b ? a : b, least = a > b ? b : a;
+
+	return most - least <= most / 20 + 2048;
+}
+
+bool alike_rewritten(const struct facts *ours, const struct facts *theirs,
+	bool same_body, bool alone)
+{
+	bool ident = memcmp(ours->ident, theirs->ident, DIGEST) == 0;
+	bool msgid = ours->has_msgid && theirs->has_msgid &&
+		memcmp(ours->msgid, theirs->msgid, DIGEST) == 0;
+
+	if ((ident || msgid) && same_body)
+		return true;
+	return alone && ident && msgid && near(ours->wire, theirs->size);
+}

@@ -1,0 +1,38 @@
+/* alike.h: is what a server shows the message that was sent? */
+#ifndef SINK_ALIKE_H
+#define SINK_ALIKE_H
+
+#include <popferry/config.h>
+#include <popferry/mail.h>
+
+/*
+ * Content decides. Where the job keeps messages that differ only in trace
+ * headers, so must this; but a server may have had to change a message with
+ * NUL, bare CR or 8-bit headers, and then the rest has to do.
+ */
+bool alike_same(enum dedup dedup, const struct facts *ours, const struct facts *theirs);
+
+/*
+ * A copy in which the server changed something (quirk Q115), of a message that
+ * was sent to it: From, Date and so on or the Message-ID are equal, and the squeezed
+ * body is. alone: no other has its Message-ID, so that with both of them equal
+ * it is enough that the size is right within 5 % and 2 KiB.
+ */
+bool alike_rewritten(const struct facts *ours, const struct facts *theirs,
+	bool same_body, bool alone);
+
+/*
+ * The body without white space, and with every run of 8-bit bytes, controls and
+ * '?' as one '?': what servers change there (quirk Q115) does not count.
+ */
+struct squeeze {
+	struct facts_maker *out; /* for its SHA-256 */
+	bool in_body, in_line, odd;
+};
+
+/* out must have been begun. */
+void squeeze_put(struct squeeze *q, const char *p, size_t n);
+/* Ends out too. */
+void squeeze_end(struct squeeze *q, unsigned char digest[DIGEST]);
+
+#endif
