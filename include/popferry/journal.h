@@ -5,13 +5,14 @@
  * belong to a transaction; journal_commit() returns when they are on disk
  * (WAL, synchronous=FULL: one sync). Outside of one each call is a transaction
  * by itself. Rows are never deleted; states only move forward, save that a
- * failed, filtered or duplicate message may be taken after all. Look-ups are
+ * failed, filtered or duplicate message may be taken after all, and that what is
+ * not found when it is verified is in doubt again. Look-ups are
  * twice as fast in a transaction.
  *
  * A message row is one message of the source: its UIDL and occurrence, bound
  * to the digests of its content. A place is where one sink has it, or is about
  * to: first STORING with the floor from which to look for it after a crash,
- * then STORED with the receipt.
+ * then STORED with the receipt, then VERIFIED when it was read back.
  *
  * Errors: ST_FATAL, EX_IOERR (EX_CONFIG: newer schema, another account's
  * journal; EX_DATAERR: damaged; EX_CANTCREAT: no right to it; EX_TEMPFAIL: held
@@ -57,9 +58,13 @@ struct journal_row {
 	unsigned char sha256[DIGEST], exact[DIGEST], body[DIGEST], ident[DIGEST],
 		msgid[DIGEST];
 	bool has_msgid;
-	unsigned stored;  /* bit k: sink k has it (STORED or VERIFIED) */
-	unsigned storing; /* bit k: sink k is in doubt */
-	unsigned tries;   /* times it failed */
+	unsigned stored;   /* bit k: sink k has it (STORED or VERIFIED) */
+	unsigned storing;  /* bit k: sink k is in doubt */
+	unsigned verified; /* bit k: what sink k has was read back */
+	unsigned tries;    /* times it failed */
+	unsigned kept;     /* times the source kept it though it agreed to delete it */
+	int64_t asked;     /* when, and what came of it is not known yet; 0: no */
+	int64_t removed;   /* when a listing no longer showed it after that; 0: no */
 };
 
 /*
@@ -80,6 +85,11 @@ const char *journal_account(const struct journal *j);
 enum status journal_sink(
 	struct journal *j, const char *identity, unsigned *sink, struct err *err);
 
+/* Every sink it knows, by id. */
+enum status journal_sinks(struct journal *j,
+	void (*each)(void *ctx, unsigned sink, const char *identity), void *ctx,
+	struct err *err);
+
 enum status journal_begin(struct journal *j, struct err *err);
 enum status journal_commit(struct journal *j, struct err *err);
 
@@ -95,6 +105,10 @@ enum status journal_find_content(struct journal *j, const unsigned char sha256[D
 
 enum status journal_get(
 	struct journal *j, int64_t id, struct journal_row *out, struct err *err);
+
+/* Its UIDL, yours to free; NULL: it has none. ST_END: no such row. */
+enum status journal_uidl(
+	struct journal *j, int64_t id, char **uidl, size_t *n, struct err *err);
 
 /* What identifies a message of the source. */
 struct journal_key {
@@ -174,6 +188,39 @@ enum status journal_stored(struct journal *j, int64_t id, unsigned sink,
  * none has. */
 enum status journal_holder(struct journal *j, int64_t id, unsigned sink,
 	const struct place *at, int64_t *holder, struct err *err);
+/* Read back and equal. at: where it was found, if the place had no number. ST_END: the
+ * place is not STORED, or what was found there is another message's. */
+enum status journal_verified(struct journal *j, int64_t id, unsigned sink,
+	const struct place *at, int64_t now, struct err *err);
+/* Stored, never verified, and not there: back to STORING, with its place as the floor. A
+ * place that is VERIFIED stays as it is. */
+enum status journal_doubtful(
+	struct journal *j, int64_t id, unsigned sink, int64_t now, struct err *err);
+
+/* What a sink has, one after the other, a page at a time. */
+struct journal_placed {
+	int64_t id; /* of the message */
+	struct place at;
+	bool verified, has_wire;
+	unsigned char wire[DIGEST];
+};
+enum { JOURNAL_PAGE = 256 };
+struct journal_page {
+	bool again;          /* set by the caller: those that are VERIFIED too */
+	bool unknown;        /* set by the caller: those without a number */
+	char *folder;        /* all of the page are in it; free it after the last */
+	uint64_t generation; /* and of this generation */
+	size_t n;
+	struct journal_placed v[JOURNAL_PAGE]; /* ascending by number */
+	int64_t folder_id, after[2];           /* where the next page begins */
+};
+/* The next page, from a struct journal_page that began as zeros. ST_END: no more. */
+enum status journal_page(
+	struct journal *j, unsigned sink, struct journal_page *p, struct err *err);
+/* When the last of these sinks (bits) got it; the latest they can be is `unknown`. ST_END:
+ * not all of them have it. */
+enum status journal_stored_at(struct journal *j, int64_t id, unsigned sinks,
+	int64_t unknown, int64_t *at, struct err *err);
 /* Each place of this sink and folder that is STORED with a known number. */
 enum status journal_places(struct journal *j, unsigned sink, const char *folder,
 	void (*each)(void *ctx, const struct place *at), void *ctx, struct err *err);
@@ -192,12 +239,90 @@ enum status journal_note(
 enum status journal_noted(
 	struct journal *j, const char *key, char **value, struct err *err);
 
+/* ---- deletion at the source ---- */
+
+/* About to be asked for. */
+enum status journal_remove_asked(
+	struct journal *j, int64_t id, int64_t now, struct err *err);
+/* What came of it: gone at that time, or 0: still there, for the source did not agree. */
+enum status journal_remove_settled(
+	struct journal *j, int64_t id, int64_t gone, struct err *err);
+/* Still there, or there again, although the source agreed. */
+enum status journal_remove_kept(struct journal *j, int64_t id, struct err *err);
+/* Calls each() with those that were asked for and not settled yet, until it returns other
+ * than ST_OK, which is returned. It may settle them. */
+enum status journal_removals(struct journal *j,
+	enum status (*each)(void *ctx, int64_t id, struct err *err), void *ctx,
+	struct err *err);
+/* How often the source was asked to delete a message; never less than before. */
+enum status journal_removed_count(struct journal *j, uint64_t *n, struct err *err);
+/* Did this message fail in that run? ST_END: no. */
+enum status journal_failed_in(
+	struct journal *j, int64_t id, int64_t run, struct err *err);
+
+/* ---- UIDLs that changed (quirk Q11) ---- */
+
+/*
+ * A name under which the source listed a message that is taken: its row's own, or that
+ * of a row noted by journal_reissued(). uidl NULL: it had none. current: a listing
+ * that has this UIDL and occurrence may mean this message; a name that was set
+ * aside means another one by now.
+ */
+struct journal_alias {
+	int64_t row;  /* the row with the name */
+	int64_t root; /* the taken message */
+	const char *uidl;
+	size_t uidl_n;
+	uint32_t occurrence;
+	bool current;
+};
+/* Every name of every message with this exact digest, by root, oldest first. */
+enum status journal_aliases(struct journal *j, const unsigned char exact[DIGEST],
+	void (*each)(void *ctx, const struct journal_alias *a), void *ctx,
+	struct err *err);
+/* The row id is the message root under another name. */
+enum status journal_reissued(
+	struct journal *j, int64_t id, int64_t root, struct err *err);
+/* The root of such a row. ST_END: it is none. */
+enum status journal_root(struct journal *j, int64_t id, int64_t *root, struct err *err);
+
+/* ---- notices: what a reader of the report should know ---- */
+
+/*
+ * One line about a message in the run begun here; a second one of this kind replaces it.
+ * id 0: about the whole run. kind: a short word, for programs; text: a sentence, cleaned
+ * here.
+ */
+enum status journal_notice(struct journal *j, int64_t id, const char *kind,
+	const char *text, struct err *err);
+/* Adds to this run's notices of the message what the journal keeps nowhere else. */
+enum status journal_notice_about(struct journal *j, int64_t id, uint32_t number,
+	const struct facts *f, struct err *err);
+
+struct journal_notice {
+	const char *uidl; /* NULL: none */
+	size_t uidl_n;
+	uint32_t number;                                /* 0: unknown */
+	uint64_t size;                                  /* UINT64_MAX: unknown */
+	const char *message_id, *subject, *kind, *text; /* clean; may be "" */
+};
+/* Of this run, or of all (0), oldest first. */
+enum status journal_notices(struct journal *j, int64_t run,
+	void (*each)(void *ctx, const struct journal_notice *n), void *ctx,
+	struct err *err);
+/* The kinds a message ever got. */
+enum status journal_notice_kinds(struct journal *j, int64_t id,
+	void (*each)(void *ctx, const char *kind), void *ctx, struct err *err);
+
 /* ---- runs, for the report and `status` ---- */
 
 struct ledger {
 	uint64_t listed, known, stored, duplicate, filtered, failed, vanished;
 	uint64_t left;  /* listed, and not looked at: interrupted, or --limit */
 	uint64_t bytes; /* of the messages stored in this run */
+	/* No part of the balance: */
+	uint64_t deleted;     /* at the source, confirmed in this run */
+	uint64_t delete_left; /* asked for by --delete, and still there */
 };
 bool ledger_balances(const struct ledger *l); /* left counts as accounted */
 
@@ -220,10 +345,11 @@ enum status journal_last_run(
 /*
  * Totals over all runs, by state. stored: taken, some sink has it, none is in doubt;
  * storing: taken, and in doubt; bytes: of the stored. Failed rows set aside count no
- * more.
+ * more. verified: of the stored, at all sinks that have it; removed: at the source.
  */
 struct journal_totals {
-	uint64_t messages, stored, storing, duplicate, filtered, failed, bytes;
+	uint64_t messages, stored, storing, duplicate, filtered, failed, bytes,
+		verified, removed;
 };
 enum status journal_totals(
 	struct journal *j, struct journal_totals *out, struct err *err);

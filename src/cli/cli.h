@@ -25,7 +25,7 @@ struct cli {
 };
 
 /* Which settings are options of a command. */
-enum takes { TAKES_NOTHING, TAKES_SERVER, TAKES_JOB, TAKES_ALL };
+enum takes { TAKES_NOTHING, TAKES_SERVER, TAKES_DEST, TAKES_JOB, TAKES_ALL };
 
 struct command {
 	const char *name, *arguments, *summary;
@@ -55,6 +55,11 @@ enum status cli_apply(const struct cli *c, struct job *job, struct err *err);
 void cli_complain(const struct cli *c, const struct err *err);
 /* Which of two exit codes is to be returned for both. */
 int cli_worse(int a, int b);
+/* Says why on standard error. The exit code of an archive that is not there is that of
+ * one that is not good. */
+int cli_archive_failed(const struct cli *c, struct err *err);
+/* "archive:DIR" and "DIR" mean the same. */
+const char *cli_archive_path(const char *arg);
 /* A header's text for people: decoded (RFC 2047), clean, clipped. Returns out. */
 const char *cli_show(char *out, size_t cap, const char *header);
 /* Opens the state directory of a JOB argument: a directory or a profile. */
@@ -68,5 +73,6 @@ void progress_end(struct progress_line **p);
 
 /* SIGINT, SIGTERM and SIGHUP stop this engine; a second one ends the process. */
 void stop_on_signals(struct engine *e);
+void stop_no_more(void); /* before that engine is freed */
 
 #endif

@@ -1,4 +1,4 @@
-/* cmd_archive.c: list and verify. */
+/* cmd_archive.c: what is in an archive. */
 #include <popferry/archive.h>
 #include <popferry/buf.h>
 #include <popferry/mem.h>
@@ -14,18 +14,8 @@
 
 enum { COLUMN = 256, TEXT_MAX = 4096, JSON_MAX = 256 * 1024 };
 
-/* "archive:DIR" and "DIR" mean the same here. */
-static const char *archive_arg(
-	const struct cli *c, const char *command, struct err *err)
+const char *cli_archive_path(const char *arg)
 {
-	const char *arg = c->n_args == 1 ? c->args[0] : NULL;
-
-	if (!arg) {
-		err_set(err, ST_DENIED, EX_USAGE,
-			"%s needs one ARCHIVE; try `popferry %s --help`", command,
-			command);
-		return NULL;
-	}
 	return text_starts(arg, "archive:") ? arg + strlen("archive:") : arg;
 }
 
@@ -120,8 +110,7 @@ static enum status show_row(void *ctx, const struct archive_row *r, struct err *
 	return ST_OK;
 }
 
-/* The exit code of an archive that is not there is that of one that is not good. */
-static int fail(const struct cli *c, struct err *err)
+int cli_archive_failed(const struct cli *c, struct err *err)
 {
 	if (err->exit == EX_NOINPUT)
 		err->exit = EX_DATAERR;
@@ -131,72 +120,17 @@ static int fail(const struct cli *c, struct err *err)
 
 int cmd_list(struct cli *c, struct err *err)
 {
-	const char *path = archive_arg(c, "list", err);
 	struct archive_reader *r = NULL;
-	enum status rc = path ? archive_read(&r, path, err) : ST_DENIED;
+	enum status rc;
 
 	signal(SIGPIPE, SIG_DFL); /* for `| head` */
+	if (c->n_args == 1)
+		rc = archive_read(&r, cli_archive_path(c->args[0]), err);
+	else
+		rc = err_set(err, ST_DENIED, EX_USAGE,
+			"list needs one ARCHIVE; try `popferry list --help`");
 	if (rc == ST_OK)
 		rc = archive_each(r, show_row, c, err);
 	archive_done(&r);
-	return rc < 0 ? fail(c, err) : 0;
-}
-
-static void show_bad(void *ctx, const char *what)
-{
-	const struct cli *c = ctx;
-
-	if (c->format == LOG_JSON)
-		log_error(NULL, "damaged", LOG_S("what", what));
-	else
-		fprintf(stderr, "popferry: damaged: %s\n", what);
-}
-
-static void tell_json(const char *path, const struct archive_check *k)
-{
-	struct buf b = BUF_INIT(JSON_MAX);
-
-	buf_addf(&b,
-		"{\"good\":%s,\"segments\":%" PRIu64 ",\"messages\":%" PRIu64
-		",\"bytes\":%" PRIu64 ",\"damaged\":%" PRIu64,
-		k->damaged ? "false" : "true", k->segments, k->messages, k->bytes,
-		k->damaged);
-	add_text(&b, "archive", path);
-	printf("%s}\n", buf_str(&b));
-	buf_free(&b);
-}
-
-static void tell(const struct cli *c, const char *path, const struct archive_check *k)
-{
-	char bytes[16];
-
-	if (c->verbosity < 0)
-		return;
-	if (c->format == LOG_JSON) {
-		tell_json(path, k);
-		return;
-	}
-	printf("%s: ", path);
-	if (k->damaged)
-		printf("DAMAGED in %" PRIu64 " place%s: ", k->damaged,
-			k->damaged == 1 ? "" : "s");
-	printf("%" PRIu64 " message%s (%s), %" PRIu64 " sealed segment%s%s\n",
-		k->messages, k->messages == 1 ? "" : "s", text_bytes(bytes, k->bytes),
-		k->segments, k->segments == 1 ? "" : "s",
-		k->damaged ? " are good" : ": all good");
-}
-
-int cmd_verify(struct cli *c, struct err *err)
-{
-	const char *path = archive_arg(c, "verify", err);
-	struct archive_check k = { 0 };
-	struct archive_reader *r = NULL;
-	enum status rc = path ? archive_read(&r, path, err) : ST_DENIED;
-
-	if (rc == ST_OK)
-		rc = archive_verify(r, &k, show_bad, c, err);
-	archive_done(&r);
-	if (path && (rc == ST_OK || k.damaged))
-		tell(c, path, &k);
-	return rc == ST_OK ? 0 : fail(c, err);
+	return rc < 0 ? cli_archive_failed(c, err) : 0;
 }

@@ -45,6 +45,12 @@ void stop_on_signals(struct engine *e)
 		sigaction(signals[i], &sa, NULL);
 }
 
+void stop_no_more(void)
+{
+	running = NULL;
+	alarm(0);
+}
+
 /* ---- what is told at the end ---- */
 
 static void tell_plan(const struct job *job, const struct outcome *o)
@@ -55,6 +61,10 @@ static void tell_plan(const struct job *job, const struct outcome *o)
 	       " filtered; %" PRIu64 " to copy (%s). Dry run: nothing was done.\n",
 		job->name, o->ledger.listed, o->ledger.known, o->ledger.filtered,
 		o->plan.todo, text_bytes(bytes, o->plan.todo_bytes));
+	if (job->delete != DELETE_NEVER)
+		printf("%s: %" PRIu64
+		       " would be deleted at the source once they are verified.\n",
+			job->name, o->plan.deletable);
 }
 
 static void tell_pace(const struct job *job, const struct outcome *o)
@@ -85,6 +95,10 @@ static void tell(const struct job *job, const struct outcome *o)
 		printf(" + %" PRIu64 " left", l->left);
 	printf("\n");
 	tell_pace(job, o);
+	if (l->deleted || l->delete_left)
+		printf("%s: %" PRIu64 " deleted at the source, %" PRIu64
+		       " of those that may go are left there\n",
+			job->name, l->deleted, l->delete_left);
 	if (o->id_collisions)
 		printf("%s: %" PRIu64
 		       " messages share a Message-ID with a different one; all were kept\n",
@@ -155,8 +169,7 @@ static int move(const struct cli *c, struct job *job)
 	progress_begin(&line, c, job->name, e);
 	engine_run(e, &o);
 	progress_end(&line);
-	running = NULL;
-	alarm(0);
+	stop_no_more();
 	if (job->report && report_write(job, &o, job->report, &err) != ST_OK) {
 		err_note(&err, "the report could not be written");
 		cli_complain(c, &err);
@@ -171,8 +184,10 @@ static int move(const struct cli *c, struct job *job)
 		LOG_U("duplicate", o.ledger.duplicate),
 		LOG_U("filtered", o.ledger.filtered), LOG_U("failed", o.ledger.failed),
 		LOG_U("vanished", o.ledger.vanished), LOG_U("left", o.ledger.left),
-		LOG_U("bytes", o.ledger.bytes), LOG_U("ms", (uint64_t)o.elapsed_ms));
+		LOG_U("bytes", o.ledger.bytes), LOG_U("deleted", o.ledger.deleted),
+		LOG_U("ms", (uint64_t)o.elapsed_ms));
 	summarise(c, job, &o);
+	outcome_release(&o);
 	engine_free(&e);
 	return o.exit;
 }

@@ -315,6 +315,21 @@ static void diagnose(const struct probe *p, struct err *err)
 
 /* ---- the dialogues ---- */
 
+/* What it does with mail and logins, as far as it says. */
+static void show_habits(const struct pop3_server *s)
+{
+	if (s->expire && strcmp(s->expire, "0") == 0)
+		row("expires",
+			"it may delete messages once they were fetched (EXPIRE 0)");
+	else if (s->expire && text_same(s->expire, "NEVER"))
+		row("expires", "never: mail stays until it is deleted (EXPIRE NEVER)");
+	else if (s->expire)
+		row("expires", "messages are deleted after so many days: %s (EXPIRE)",
+			s->expire);
+	if (s->login_delay)
+		row("pause", "%u seconds between logins (LOGIN-DELAY)", s->login_delay);
+}
+
 static enum status probe_pop3(const struct probe *p, struct err *err)
 {
 	const struct pop3_config cfg = {
@@ -352,6 +367,7 @@ static enum status probe_pop3(const struct probe *p, struct err *err)
 		l.n == 1 ? "" : "s", text_bytes(bytes, l.octets),
 		l.uidl ? "works" : "does not work",
 		s->pipelining ? "works" : "is not used");
+	show_habits(s);
 	if (l.repeated || l.unreadable)
 		row("oddities",
 			"%zu messages with a repeated UIDL, %zu rows that make no sense",

@@ -94,9 +94,11 @@ static void add_run(struct buf *b, const struct journal_run *r)
 			",\"stored\":%" PRIu64 ",\"duplicate\":%" PRIu64
 			",\"filtered\":%" PRIu64 ",\"failed\":%" PRIu64
 			",\"vanished\":%" PRIu64 ",\"left\":%" PRIu64
-			",\"bytes\":%" PRIu64,
+			",\"bytes\":%" PRIu64 ",\"deleted\":%" PRIu64
+			",\"delete_left\":%" PRIu64,
 			r->exit, l->listed, l->known, l->stored, l->duplicate,
-			l->filtered, l->failed, l->vanished, l->left, l->bytes);
+			l->filtered, l->failed, l->vanished, l->left, l->bytes,
+			l->deleted, l->delete_left);
 		add_text(b, "reason", r->reason);
 	}
 	buf_addc(b, '}');
@@ -113,9 +115,10 @@ static void show_json(const struct standing *s)
 	buf_addf(&b,
 		",\"messages\":%" PRIu64 ",\"stored\":%" PRIu64 ",\"in_doubt\":%" PRIu64
 		",\"duplicate\":%" PRIu64 ",\"filtered\":%" PRIu64
-		",\"failed\":%" PRIu64 ",\"bytes\":%" PRIu64,
+		",\"failed\":%" PRIu64 ",\"bytes\":%" PRIu64 ",\"verified\":%" PRIu64
+		",\"deleted\":%" PRIu64,
 		t->messages, t->stored, t->storing, t->duplicate, t->filtered,
-		t->failed, t->bytes);
+		t->failed, t->bytes, t->verified, t->removed);
 	if (s->has_run)
 		add_run(&b, &s->run);
 	printf("%s}\n", buf_str(&b));
@@ -182,6 +185,10 @@ static void show_text(const struct standing *s)
 	       " duplicate, %" PRIu64 " filtered, %" PRIu64 " failed\n",
 		t->messages, t->stored, text_bytes(bytes, t->bytes), t->duplicate,
 		t->filtered, t->failed);
+	if (t->verified || t->removed)
+		printf("  %" PRIu64 " read back and equal; %" PRIu64
+		       " deleted at the source\n",
+			t->verified, t->removed);
 	if (t->storing)
 		printf("  %" PRIu64 " in doubt: their upload was cut off; the next run "
 		       "looks whether they arrived\n",

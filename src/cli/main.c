@@ -46,9 +46,13 @@ static const struct command commands[] = {
 	{ "status", "JOB...", "Where a job stands, and why messages failed",
 		"A JOB is a state directory or a profile. Works beside a running job.\n",
 		cmd_status, TAKES_NOTHING },
-	{ "verify", "ARCHIVE", "Read an archive back and check every byte",
-		"Exit code 0: all is good; 65: something is damaged, and each finding is named.\n",
-		cmd_verify, TAKES_NOTHING },
+	{ "verify", "ARCHIVE|JOB [DEST]", "Read a destination back and check it",
+		"An ARCHIVE is read whole and every byte is checked. A JOB is a profile, or the\n"
+		"state directory of one: what its journal says is stored is read back from the\n"
+		"destinations and compared. A state directory does not tell how an IMAP account is\n"
+		"reached: name it as for copy.\n"
+		"Exit code 0: all is good; 65: something is not, and each finding is named.\n",
+		cmd_verify, TAKES_DEST },
 	{ "list", "ARCHIVE", "The messages in an archive",
 		"One line a message: number, date, size, folder, sender, subject; a \"*\" after\n"
 		"the number says that it is not sealed yet. With --log-format json: one JSON\n"
@@ -105,7 +109,7 @@ static void print_settings(const struct command *cmd)
 
 		if (!cli_setting(cmd, s[i].name))
 			continue;
-		if (text_starts(s[i].name, "dest-"))
+		if (cmd->takes != TAKES_DEST && text_starts(s[i].name, "dest-"))
 			continue;
 		snprintf(left, sizeof(left), "--%s%s%s%s%s", s[i].name,
 			other ? ", --" : "", other ? other : "",

@@ -65,6 +65,10 @@ static bool takes(const struct command *cmd, const char *name)
 		return text_starts(name, "source-") || text_starts(name, "dest-") ||
 			strcmp(name, "ca-file") == 0 || strcmp(name, "trace") == 0 ||
 			strcmp(name, "timeout") == 0;
+	case TAKES_DEST:
+		return text_starts(name, "dest-") || strcmp(name, "ca-file") == 0 ||
+			strcmp(name, "timeout") == 0 || strcmp(name, "trace") == 0 ||
+			strcmp(name, "report") == 0;
 	case TAKES_NOTHING:
 		break;
 	}

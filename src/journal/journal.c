@@ -14,9 +14,24 @@
 
 #define NAME "journal.sqlite"
 
-enum { BUSY_MS = 10000 };
+enum { BUSY_MS = 10000, PAGE_MIN = 512 };
 
 /* ---- opening ---- */
+
+/*
+ * SQLite fills the last page up with zeros, and begins anew in a file of one byte.
+ * Only a crash may leave half a page, and then there is a log with all of it.
+ */
+static bool is_torn(int dirfd, const struct stat *db)
+{
+	struct stat st;
+
+	return db->st_size % PAGE_MIN &&
+		(fstatat(dirfd, NAME "-wal", &st, AT_SYMLINK_NOFOLLOW) < 0 ||
+			st.st_size == 0) &&
+		(fstatat(dirfd, NAME "-journal", &st, AT_SYMLINK_NOFOLLOW) < 0 ||
+			st.st_size == 0);
+}
 
 /*
  * Makes sure that there is a plain file to open. It is not opened here when it is
@@ -28,6 +43,10 @@ static enum status check_file(int dirfd, bool read_only, struct err *err)
 	int fd;
 
 	if (fstatat(dirfd, NAME, &st, AT_SYMLINK_NOFOLLOW) == 0) {
+		if (S_ISREG(st.st_mode) && is_torn(dirfd, &st))
+			return err_set(err, ST_FATAL, EX_DATAERR,
+				"%s is damaged (it ends after %lld bytes, in the middle of a page): put a backup in its place",
+				NAME, (long long)st.st_size);
 		if (S_ISREG(st.st_mode))
 			return ST_OK;
 		return err_set(err, ST_FATAL, EX_CONFIG,
@@ -135,6 +154,9 @@ enum status journal_open(struct journal **out, int dirfd, const char *account,
 		rc = connect_to(j, read_only, err);
 	if (rc == ST_OK)
 		rc = schema_open(j, account, read_only, err);
+	/* SQLite has made its log by now, and would not tell if its name were lost. */
+	if (rc == ST_OK && !read_only)
+		rc = fs_sync_dir(dirfd, err);
 	if (rc != ST_OK)
 		goto out;
 	*out = j;
@@ -266,6 +288,20 @@ enum status journal_sink(
 		return rc;
 	rc = make_sink(j, identity, sink, err);
 	return group_end(j, mine, rc, err);
+}
+
+enum status journal_sinks(struct journal *j,
+	void (*each)(void *ctx, unsigned sink, const char *identity), void *ctx,
+	struct err *err)
+{
+	enum status rc = query_row(j, Q_SINKS, NOTHING, err);
+
+	while (rc == ST_OK) {
+		each(ctx, (unsigned)col_int(j, Q_SINKS, 0) & (JOURNAL_SINKS - 1),
+			col_text(j, Q_SINKS, 1));
+		rc = query_next(j, Q_SINKS, err);
+	}
+	return rc == ST_END ? ST_OK : rc;
 }
 
 enum status journal_settled(

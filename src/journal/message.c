@@ -5,7 +5,20 @@
 
 /* ---- reading ---- */
 
-enum { C_ID, C_STATE, C_OF, C_LISTED, C_SIZE, C_DATE, C_TRIES, C_SHA256, C_MASK = 12 };
+enum {
+	C_ID,
+	C_STATE,
+	C_OF,
+	C_LISTED,
+	C_SIZE,
+	C_DATE,
+	C_TRIES,
+	C_SHA256,
+	C_KEPT = 12,
+	C_ASKED,
+	C_REMOVED,
+	C_MASK
+};
 
 static bool digest(struct journal *j, enum query q, int i, unsigned char out[DIGEST])
 {
@@ -41,6 +54,10 @@ static enum status row_read(
 	r->has_msgid = digest(j, q, C_SHA256 + 4, r->msgid);
 	r->stored = (unsigned)mask & 0xff;
 	r->storing = (unsigned)(mask >> 8) & 0xff;
+	r->verified = (unsigned)(mask >> 16) & 0xff;
+	r->kept = (unsigned)col_int(j, q, C_KEPT);
+	r->asked = col_int(j, q, C_ASKED);
+	r->removed = col_int(j, q, C_REMOVED);
 	if (whole && r->state >= J_TAKEN && r->state <= J_FAILED)
 		return ST_OK;
 	return journal_damaged(j, err, r->id);
@@ -75,6 +92,20 @@ enum status journal_get(
 	struct journal *j, int64_t id, struct journal_row *out, struct err *err)
 {
 	return read_one(j, Q_GET, WITH(INT(id)), out, err);
+}
+
+enum status journal_uidl(
+	struct journal *j, int64_t id, char **uidl, size_t *n, struct err *err)
+{
+	enum status rc = query_row(j, Q_UIDL, WITH(INT((uint64_t)id)), err);
+	const void *p;
+
+	if (rc != ST_OK)
+		return rc;
+	p = col_blob(j, Q_UIDL, 0, n);
+	*uidl = p ? xmemdup0(p, *n) : NULL;
+	query_done(j, Q_UIDL);
+	return ST_OK;
 }
 
 enum status journal_candidates(struct journal *j, unsigned sinks,

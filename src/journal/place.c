@@ -1,4 +1,6 @@
 /* place.c: where the sinks have the messages, or may have them. */
+#include <popferry/clock.h>
+
 #include "own.h"
 
 #include <string.h>
@@ -95,7 +97,7 @@ enum status journal_stored(struct journal *j, int64_t id, unsigned sink,
 
 	rc = query_change(j, Q_STORED,
 		WITH(INT(id), INT(sink), INT(at->generation), INT(at->number),
-			BLOB(wire, DIGEST)),
+			BLOB(wire, DIGEST), INT((uint64_t)clock_utc())),
 		&rows, err);
 	if (rc == ST_OK && rows == 0)
 		rc = refused(j, id, sink, at, err);

@@ -1,14 +1,16 @@
 /* query.c: every statement the journal makes, and how they are run. */
 #include "own.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 
-/* As row_read() in message.c reads it: digests, then the mask of its places. */
+/* As row_read() in message.c reads it: digests, deletion, then the mask of its places:
+ * bits 0 to 7 the sinks that have it, 8 to 15 in doubt, 16 to 23 verified. */
 #define ROW \
 	"m.id, m.state, m.original, m.listed_size, m.size, m.date, m.tries," \
-	" m.sha256, m.exact, m.body, m.ident, m.msgid," \
-	" (SELECT sum(iif(p.state > 1, 1, 256) << p.sink)" \
+	" m.sha256, m.exact, m.body, m.ident, m.msgid, m.kept, m.asked, m.removed," \
+	" (SELECT sum((iif(p.state > 1, 1, 256) + iif(p.state > 2, 65536, 0)) << p.sink)" \
 	" FROM place p WHERE p.message = m.id)"
 
 /* Equal digests by way of the short index. */
@@ -27,6 +29,16 @@
 	"SELECT m.uidl, f.number, f.size, f.message_id, f.subject, f.stage, f.reason," \
 	" f.reply, f.tries FROM failure f LEFT JOIN message m ON m.id = f.message "
 
+#define NOTICE \
+	"SELECT m.uidl, n.number, coalesce(m.size, m.listed_size), n.message_id," \
+	" n.subject, n.kind, n.text FROM notice n LEFT JOIN message m ON m.id = n.message "
+
+/* The stored of a sink ?1 in states up to ?2. */
+#define PLACED \
+	"SELECT p.message, p.folder, p.generation, p.number, p.state, p.wire, f.name" \
+	" FROM place p JOIN folder f ON f.id = p.folder" \
+	" WHERE f.sink = ?1 AND p.state > 1 AND p.state <= ?2 "
+
 /* `what` completes "cannot ...". */
 static const struct {
 	const char *what, *sql;
@@ -39,6 +51,8 @@ static const struct {
 		"INSERT INTO sink (id, identity) VALUES (?1, ?2)" },
 	[Q_SINK_FIND] = { "find a destination",
 		"SELECT id FROM sink WHERE identity = ?1" },
+	[Q_SINKS] = { "read the destinations",
+		"SELECT id, identity FROM sink ORDER BY id" },
 	[Q_SETTLED] = { "read a destination",
 		"SELECT settled FROM sink WHERE id = ?1" },
 	[Q_SETTLE] = { "settle a destination",
@@ -55,6 +69,7 @@ static const struct {
 		"SELECT " ROW " FROM message m WHERE m.uidl IS NULL AND " SAME(
 			"m.sha256", "?1") " ORDER BY m.id LIMIT 1 OFFSET ?2" },
 	[Q_GET] = { "read a message", "SELECT " ROW " FROM message m WHERE m.id = ?1" },
+	[Q_UIDL] = { "read a message", "SELECT uidl FROM message WHERE id = ?1" },
 	[Q_MAKE] = { "add a message",
 		"INSERT INTO message (uidl, occurrence, state, listed_size, size, date,"
 		" sha256, exact, body, ident, msgid)"
@@ -104,7 +119,7 @@ static const struct {
 		"DELETE FROM place WHERE message = ?1 AND sink = ?2" },
 	[Q_STORED] = { "note what is stored",
 		"UPDATE OR IGNORE place SET state = 2, generation = ?3, number = ?4,"
-		" wire = ?5, since = NULL WHERE message = ?1 AND sink = ?2" },
+		" wire = ?5, since = ?6 WHERE message = ?1 AND sink = ?2" },
 	[Q_HOLDER] = { "read a place",
 		"SELECT q.message, f.name FROM place p"
 		" JOIN folder f ON f.id = p.folder"
@@ -121,19 +136,24 @@ static const struct {
 	[Q_RUN_END] = { "end a run",
 		"UPDATE run SET finished = ?2, exit = ?3, reason = ?4, listed = ?5,"
 		" known = ?6, stored = ?7, duplicate = ?8, filtered = ?9, failed = ?10,"
-		" vanished = ?11, left_over = ?12, bytes = ?13 WHERE id = ?1" },
+		" vanished = ?11, left_over = ?12, bytes = ?13, deleted = ?14,"
+		" delete_left = ?15 WHERE id = ?1" },
 	[Q_LAST_RUN] = { "read the latest run",
 		"SELECT id, started, finished, exit, reason, listed, known, stored,"
-		" duplicate, filtered, failed, vanished, left_over, bytes"
+		" duplicate, filtered, failed, vanished, left_over, bytes, deleted,"
+		" delete_left"
 		" FROM run ORDER BY id DESC LIMIT 1" },
 	[Q_TOTALS] = { "count the messages",
 		"SELECT count(*) FILTER (WHERE state < 4 OR aside = 0) + nameless,"
-		" count(*) FILTER (WHERE state = 1 AND mask BETWEEN 1 AND 255),"
-		" count(*) FILTER (WHERE state = 1 AND mask > 255),"
+		" count(*) FILTER (WHERE state = 1 AND mask & 65535 BETWEEN 1 AND 255),"
+		" count(*) FILTER (WHERE state = 1 AND mask & 65280),"
 		" count(*) FILTER (WHERE state = 2), count(*) FILTER (WHERE state = 3),"
 		" count(*) FILTER (WHERE state = 4 AND aside = 0) + nameless,"
 		" coalesce(sum(size) FILTER (WHERE state = 1"
-		" AND mask BETWEEN 1 AND 255), 0)"
+		" AND mask & 65535 BETWEEN 1 AND 255), 0),"
+		" count(*) FILTER (WHERE state = 1 AND mask & 65535 BETWEEN 1 AND 255"
+		" AND mask >> 16 = mask & 255),"
+		" count(*) FILTER (WHERE removed IS NOT NULL)"
 		" FROM (SELECT count(*) AS nameless FROM failure WHERE message IS NULL"
 		" AND run = (SELECT coalesce(max(id), 0) FROM run)) LEFT JOIN"
 		" (SELECT " ROW " AS mask, m.aside FROM message m) ON 1" },
@@ -157,6 +177,62 @@ static const struct {
 		" ORDER BY f.id" },
 	[Q_FAILURES_RUN] = { "read the failures",
 		FAILURE "WHERE f.run = ?1 ORDER BY f.id" },
+
+	[Q_ALIASES] = { "look for other names",
+		"SELECT m.id, iif(m.state = 2, m.original, m.id) AS root, m.uidl,"
+		" m.occurrence, m.aside FROM message m"
+		" WHERE (m.state = 1 OR m.state = 2 AND m.rule = 'uidl-reissued') AND " SAME(
+			"m.exact", "?1") " ORDER BY root, m.id" },
+	[Q_ROOT] = { "look for other names",
+		"SELECT original FROM message"
+		" WHERE id = ?1 AND state = 2 AND rule = 'uidl-reissued'" },
+
+	[Q_NOTICE] = { "write a notice",
+		"INSERT INTO notice (message, run, kind, text) VALUES (?1, ?2, ?3, ?4)"
+		" ON CONFLICT DO UPDATE SET text = excluded.text" },
+	[Q_NOTICE_ABOUT] = { "complete a notice",
+		"UPDATE notice SET number = ?3, message_id = ?4, subject = ?5"
+		" WHERE message = ?1 AND run = ?2" },
+	[Q_NOTICES] = { "read the notices", NOTICE "ORDER BY n.id" },
+	[Q_NOTICES_RUN] = { "read the notices",
+		NOTICE "WHERE n.run = ?1 ORDER BY n.id" },
+	[Q_NOTICE_KINDS] = { "read the notices",
+		"SELECT kind FROM notice WHERE message = ?1 ORDER BY id" },
+
+	[Q_VERIFIED] = { "note what is verified",
+		"UPDATE OR IGNORE place SET state = 3, generation = ?3, number = ?4,"
+		" since = coalesce(since, ?5)"
+		" WHERE message = ?1 AND sink = ?2 AND state > 1" },
+	[Q_DOUBTFUL] = { "note what is missing",
+		"UPDATE place SET state = 1, wire = NULL, since = ?3"
+		" WHERE message = ?1 AND sink = ?2 AND state = 2" },
+	[Q_PLACED] = { "read the places",
+		PLACED "AND p.number <> 0"
+		       " AND (p.folder, p.generation, p.number) > (?3, ?4, ?5)"
+		       " ORDER BY p.folder, p.generation, p.number LIMIT ?6" },
+	[Q_PLACED_UNKNOWN] = { "read the places",
+		PLACED
+		"AND p.number = 0 AND (p.folder, p.generation, p.message)"
+		" > (?3, ?4, ?5) ORDER BY p.folder, p.generation, p.message LIMIT ?6" },
+	[Q_STORED_AT] = { "read the places",
+		"SELECT count(*), max(iif(since IS NULL, ?3, since)) FROM place"
+		" WHERE message = ?1 AND (1 << sink) & ?2 AND state > 1" },
+
+	[Q_REMOVE_ASKED] = { "note a deletion",
+		"UPDATE message SET asks = asks + 1, asked = ?2, removed = NULL"
+		" WHERE id = ?1" },
+	[Q_REMOVE_KEPT] = { "note a deletion",
+		"UPDATE message SET kept = kept + 1, asked = NULL, removed = NULL"
+		" WHERE id = ?1" },
+	[Q_REMOVE_SETTLED] = { "note a deletion",
+		"UPDATE message SET asked = NULL, removed = ?2 WHERE id = ?1" },
+	[Q_REMOVALS] = { "read the deletions",
+		"SELECT id FROM message"
+		" WHERE asked IS NOT NULL AND id > ?1 ORDER BY id LIMIT 1" },
+	[Q_REMOVED_COUNT] = { "count the deletions",
+		"SELECT coalesce(sum(asks), 0) FROM message" },
+	[Q_FAILED_IN] = { "read the failures",
+		"SELECT 1 FROM failure WHERE message = ?1 AND run = ?2" },
 };
 
 /* ---- what went wrong ---- */
@@ -180,10 +256,16 @@ static const struct {
 enum status journal_sql_error(
 	struct journal *j, int rc, const char *doing, struct err *err)
 {
-	int no = sqlite3_system_errno(j->db);
+	int seen = errno, no = sqlite3_system_errno(j->db);
 	const char *said = sqlite3_errmsg(j->db), *why;
 	size_t i = 0;
 
+	/* SQLite calls a page malformed also when it could not be read. */
+	if (seen == EIO && (rc & 0xff) == SQLITE_CORRUPT) {
+		rc = SQLITE_IOERR;
+		said = sqlite3_errstr(rc);
+		no = seen;
+	}
 	if (j->open)
 		j->broken = true;
 	while (i < N_ELEMENTS(causes) && causes[i].code != (rc & 0xff))
@@ -241,6 +323,7 @@ static enum status start(struct journal *j, enum query q, const struct value *v,
 	int rc = SQLITE_OK;
 	size_t i;
 
+	errno = 0; /* journal_sql_error() looks at it */
 	if (!j->stmt[q]) {
 		rc = sqlite3_prepare_v3(j->db, queries[q].sql, -1,
 			SQLITE_PREPARE_PERSISTENT, &j->stmt[q], NULL);
@@ -262,9 +345,11 @@ void query_done(struct journal *j, enum query q)
 
 enum status query_next(struct journal *j, enum query q, struct err *err)
 {
-	int rc = sqlite3_step(j->stmt[q]);
 	enum status st = ST_END;
+	int rc;
 
+	errno = 0;
+	rc = sqlite3_step(j->stmt[q]);
 	if (rc == SQLITE_ROW)
 		return ST_OK;
 	if (rc != SQLITE_DONE)

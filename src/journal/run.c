@@ -35,7 +35,8 @@ enum status journal_run_end(struct journal *j, int64_t run, int64_t now,
 		WITH(INT(run), INT(now), INT(exit), TEXT(clean), INT(l->listed),
 			INT(l->known), INT(l->stored), INT(l->duplicate),
 			INT(l->filtered), INT(l->failed), INT(l->vanished),
-			INT(l->left), INT(l->bytes)),
+			INT(l->left), INT(l->bytes), INT(l->deleted),
+			INT(l->delete_left)),
 		&rows, err);
 	if (rc == ST_OK && rows == 0)
 		rc = journal_misuse(j, err, "it has no run %lld", (long long)run);
@@ -49,7 +50,8 @@ enum status journal_last_run(
 	enum status rc = query_row(j, q, NOTHING, err);
 	struct ledger *l = &out->ledger;
 	uint64_t *const counts[] = { &l->listed, &l->known, &l->stored, &l->duplicate,
-		&l->filtered, &l->failed, &l->vanished, &l->left, &l->bytes };
+		&l->filtered, &l->failed, &l->vanished, &l->left, &l->bytes,
+		&l->deleted, &l->delete_left };
 	size_t i;
 
 	if (rc != ST_OK)
@@ -70,7 +72,8 @@ enum status journal_totals(
 	struct journal *j, struct journal_totals *out, struct err *err)
 {
 	uint64_t *const counts[] = { &out->messages, &out->stored, &out->storing,
-		&out->duplicate, &out->filtered, &out->failed, &out->bytes };
+		&out->duplicate, &out->filtered, &out->failed, &out->bytes,
+		&out->verified, &out->removed };
 	enum status rc = query_row(j, Q_TOTALS, NOTHING, err);
 	size_t i;
 

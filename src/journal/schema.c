@@ -18,10 +18,20 @@
  *	         the receipt) or may have it (1: they are the floor, since is when).
  *	         number 0: the server did not tell. wire: what went up when that
  *	         differs from the record.
+ *	         since in states 2, 3: when it was stored (NULL: before version 2).
  *	run      one row a run, with its ledger; finished is NULL until it ends
  *	failure  why a message failed in a run. message is NULL for one with neither
  *	         UIDL nor content: nothing says which it was in another run.
  *	note     small facts that outlive a run
+ *
+ * Version 2:
+ *
+ *	message  asks: times the source was asked to delete it; asked: when, if what
+ *	         came of it
+ *	         is not known yet; removed: when a listing no longer showed it after
+ *	         that; kept: times it was still there although the source agreed.
+ *	notice   what a reader of the report should know of a message in a run;
+ *	         message is NULL for one about the whole run
  *
  * The indexes on digests hold eight bytes of them: enough to find a row, and
  * a fourth of the space. The whole digest is compared after that.
@@ -30,6 +40,7 @@
 
 #include "own.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -126,6 +137,26 @@ static const char *const step[] = {
 	"	key TEXT PRIMARY KEY,"
 	"	value TEXT NOT NULL"
 	") STRICT, WITHOUT ROWID;",
+
+	"ALTER TABLE message ADD COLUMN asks INTEGER NOT NULL DEFAULT 0;"
+	"ALTER TABLE message ADD COLUMN kept INTEGER NOT NULL DEFAULT 0;"
+	"ALTER TABLE message ADD COLUMN asked INTEGER;"
+	"ALTER TABLE message ADD COLUMN removed INTEGER;"
+	"CREATE INDEX message_asked ON message (id) WHERE asked IS NOT NULL;"
+	"ALTER TABLE run ADD COLUMN deleted INTEGER NOT NULL DEFAULT 0;"
+	"ALTER TABLE run ADD COLUMN delete_left INTEGER NOT NULL DEFAULT 0;"
+	"CREATE TABLE notice ("
+	"	id INTEGER PRIMARY KEY,"
+	"	message INTEGER REFERENCES message,"
+	"	run INTEGER NOT NULL,"
+	"	number INTEGER NOT NULL DEFAULT 0,"
+	"	message_id TEXT NOT NULL DEFAULT '',"
+	"	subject TEXT NOT NULL DEFAULT '',"
+	"	kind TEXT NOT NULL,"
+	"	text TEXT NOT NULL,"
+	"	UNIQUE (message, run, kind)"
+	") STRICT;"
+	"CREATE INDEX notice_run ON notice (run);",
 };
 
 enum { VERSION_NOW = N_ELEMENTS(step) };
@@ -138,9 +169,11 @@ static enum status ask(struct journal *j, const char *sql, int64_t *number, char
 	struct err *err)
 {
 	sqlite3_stmt *st = NULL;
-	int rc = sqlite3_prepare_v2(j->db, sql, -1, &st, NULL);
+	int rc, end;
 	const char *s;
 
+	errno = 0;
+	rc = sqlite3_prepare_v2(j->db, sql, -1, &st, NULL);
 	if (rc == SQLITE_OK)
 		rc = sqlite3_step(st);
 	if (rc == SQLITE_ROW && number)
@@ -149,7 +182,10 @@ static enum status ask(struct journal *j, const char *sql, int64_t *number, char
 		s = (const char *)sqlite3_column_text(st, 0);
 		*text = xstrdup(s ? s : "");
 	}
-	sqlite3_finalize(st);
+	/* What a row came from may end only now, and badly. */
+	end = sqlite3_finalize(st);
+	if (rc == SQLITE_ROW && end != SQLITE_OK)
+		rc = end;
 	if (rc == SQLITE_ROW)
 		return ST_OK;
 	if (rc == SQLITE_DONE)
@@ -220,7 +256,9 @@ static enum status check_pages(struct journal *j, struct err *err)
 	char *found = NULL;
 	enum status rc = ask(j, "PRAGMA quick_check(1)", NULL, &found, err);
 
-	if (rc == ST_OK && strcmp(found, "ok") != 0)
+	if (rc == ST_OK && strcmp(found, "ok") != 0 && errno == EIO)
+		rc = journal_sql_error(j, SQLITE_IOERR, "check it", err);
+	else if (rc == ST_OK && strcmp(found, "ok") != 0)
 		rc = err_set(err, ST_FATAL, EX_DATAERR,
 			"%s is damaged: %s: put a backup in its place", j->path, found);
 	free(found);
@@ -271,6 +309,38 @@ static enum status bring_up(
 	return group_end(j, mine, rc, err);
 }
 
+/*
+ * An older file that may only be read: it is brought up to date in a temporary
+ * copy, which SQLite keeps on disk when it is large.
+ */
+static enum status copy_up(struct journal *j, int64_t version, struct err *err)
+{
+	sqlite3 *copy = NULL, *file = j->db;
+	sqlite3_backup *b = NULL;
+	int rc = sqlite3_open_v2("", &copy,
+		SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX, NULL);
+	enum status st;
+
+	if (rc == SQLITE_OK)
+		b = sqlite3_backup_init(copy, "main", file, "main");
+	if (b)
+		sqlite3_backup_step(b, -1);
+	if (b)
+		rc = sqlite3_backup_finish(b);
+	else if (rc == SQLITE_OK)
+		rc = sqlite3_errcode(copy);
+	j->db = copy;
+	if (rc == SQLITE_OK)
+		rc = sqlite3_extended_result_codes(copy, 1);
+	st = rc == SQLITE_OK ? bring_up(j, version, NULL, err)
+			     : journal_sql_error(j, rc, "copy it", err);
+	/* Whoever writes now would write to a copy. */
+	if (st == ST_OK)
+		st = tell(j, "PRAGMA query_only = 1", err);
+	sqlite3_close(file);
+	return st;
+}
+
 static enum status check_account(
 	struct journal *j, const char *account, struct err *err)
 {
@@ -295,8 +365,13 @@ enum status schema_open(
 
 	if (rc != ST_OK)
 		return rc;
-	if (read_only)
-		return version ? check_account(j, account, err) : ST_END;
+	if (read_only && version == 0)
+		return ST_END;
+	if (read_only) {
+		if (version < VERSION_NOW)
+			rc = copy_up(j, version, err);
+		return rc == ST_OK ? check_account(j, account, err) : rc;
+	}
 	rc = set_up(j, err);
 	if (rc == ST_OK)
 		rc = check_pages(j, err);

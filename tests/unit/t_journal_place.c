@@ -267,7 +267,7 @@ static void test_ledger(void **state)
 
 static void test_runs(void **state)
 {
-	static const struct ledger l = { 28, 1, 2, 3, 4, 5, 6, 7, 1ULL << 40 };
+	static const struct ledger l = { 28, 1, 2, 3, 4, 5, 6, 7, 1ULL << 40, 8, 9 };
 	struct journal *j = open_it();
 	struct journal_run run;
 	int64_t a, b;

@@ -1,0 +1,334 @@
+/* cmd_verify.c: an archive, or all destinations of a job, read back. */
+#include <popferry/archive.h>
+#include <popferry/buf.h>
+#include <popferry/mem.h>
+#include <popferry/text.h>
+
+#include "cli.h"
+
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+enum { JSON_MAX = 256 * 1024 };
+
+static void add_text(struct buf *b, const char *name, const char *value)
+{
+	buf_addf(b, ",\"%s\":", name);
+	text_json(b, value, strlen(value));
+}
+
+static int bad_usage(const struct cli *c, struct err *err, const char *text)
+{
+	err_set(err, ST_DENIED, EX_USAGE, "%s; try `popferry verify --help`", text);
+	cli_complain(c, err);
+	return err->exit;
+}
+
+/* ---- an archive ---- */
+
+static void show_bad(void *ctx, const char *what)
+{
+	const struct cli *c = ctx;
+
+	if (c->format == LOG_JSON)
+		log_error(NULL, "damaged", LOG_S("what", what));
+	else
+		fprintf(stderr, "popferry: damaged: %s\n", what);
+}
+
+static void archive_json(const char *path, const struct archive_check *k)
+{
+	struct buf b = BUF_INIT(JSON_MAX);
+
+	buf_addf(&b,
+		"{\"good\":%s,\"segments\":%" PRIu64 ",\"messages\":%" PRIu64
+		",\"bytes\":%" PRIu64 ",\"damaged\":%" PRIu64,
+		k->damaged ? "false" : "true", k->segments, k->messages, k->bytes,
+		k->damaged);
+	add_text(&b, "archive", path);
+	printf("%s}\n", buf_str(&b));
+	buf_free(&b);
+}
+
+static void tell_archive(
+	const struct cli *c, const char *path, const struct archive_check *k)
+{
+	char bytes[16];
+
+	if (c->verbosity < 0)
+		return;
+	if (c->format == LOG_JSON) {
+		archive_json(path, k);
+		return;
+	}
+	printf("%s: ", path);
+	if (k->damaged)
+		printf("DAMAGED in %" PRIu64 " place%s: ", k->damaged,
+			k->damaged == 1 ? "" : "s");
+	printf("%" PRIu64 " message%s (%s), %" PRIu64 " sealed segment%s%s\n",
+		k->messages, k->messages == 1 ? "" : "s", text_bytes(bytes, k->bytes),
+		k->segments, k->segments == 1 ? "" : "s",
+		k->damaged ? " are good" : ": all good");
+}
+
+static int verify_archive(struct cli *c, const char *path, struct err *err)
+{
+	struct archive_check k = { 0 };
+	struct archive_reader *r = NULL;
+	enum status rc;
+
+	if (c->n_args > 1)
+		return bad_usage(c, err, "verify takes one ARCHIVE");
+	rc = archive_read(&r, path, err);
+	if (rc == ST_OK)
+		rc = archive_verify(r, &k, show_bad, c, err);
+	archive_done(&r);
+	if (rc == ST_OK || k.damaged)
+		tell_archive(c, path, &k);
+	return rc == ST_OK ? 0 : cli_archive_failed(c, err);
+}
+
+/* ---- a job ---- */
+
+static void show_finding(void *ctx, const struct finding *f)
+{
+	const struct cli *c = ctx;
+	char uidl[128] = "none";
+
+	if (f->uidl)
+		text_clean(uidl, sizeof(uidl), f->uidl, f->uidl_n);
+	if (c->format == LOG_JSON)
+		log_error(NULL, f->kind, LOG_S("dest", f->dest),
+			LOG_S("folder", f->folder), LOG_U("place", f->place),
+			LOG_B("uidl", f->uidl ? f->uidl : "", f->uidl_n),
+			LOG_S("meaning", f->text));
+	else
+		fprintf(stderr,
+			"popferry: %s: message with UIDL %s, number %" PRIu64
+			" in \"%s\" at %s: %s\n",
+			f->kind, uidl, f->place, f->folder, f->dest, f->text);
+}
+
+static void verdict_json(
+	struct buf *b, const struct job *job, const struct verification *v)
+{
+	size_t i;
+
+	buf_addf(b, "{\"good\":%s,\"exit\":%d", v->exit ? "false" : "true", v->exit);
+	add_text(b, "reason", v->exit ? v->err.text : "");
+	add_text(b, "version", VERSION);
+	add_text(b, "state", job->state);
+	add_text(b, "source", v->account ? v->account : "");
+	buf_adds(b, ",\"destinations\":[");
+	for (i = 0; i < v->n; i++) {
+		const struct checked *k = &v->dest[i];
+
+		buf_adds(b, i ? ",{\"url\":" : "{\"url\":");
+		text_json(b, k->url, strlen(k->url));
+		buf_addf(b,
+			",\"verified\":%" PRIu64 ",\"changed\":%" PRIu64
+			",\"missing\":%" PRIu64 ",\"unknown\":%" PRIu64 "}",
+			k->verified, k->changed, k->missing, k->unknown);
+	}
+	buf_adds(b, "]}\n");
+}
+
+static void verdict_text(const struct verification *v)
+{
+	size_t i;
+
+	for (i = 0; i < v->n; i++) {
+		const struct checked *k = &v->dest[i];
+
+		printf("%s: %" PRIu64 " verified, %" PRIu64 " changed, %" PRIu64
+		       " missing, %" PRIu64 " not to be told%s\n",
+			k->url, k->verified, k->changed, k->missing, k->unknown,
+			v->exit ? "" : ": all is there");
+	}
+}
+
+static enum status tell_verdict(const struct cli *c, const struct job *job,
+	const struct verification *v, struct err *err)
+{
+	bool to_stdout = job->report && strcmp(job->report, "-") == 0;
+	struct buf b = BUF_INIT(JSON_MAX);
+	enum status rc = ST_OK;
+
+	verdict_json(&b, job, v);
+	if (job->report)
+		rc = report_put(job->report, &b, err);
+	if (!to_stdout && c->verbosity >= 0) {
+		if (c->format == LOG_JSON)
+			fwrite(buf_str(&b), 1, b.n, stdout);
+		else if (v->exit == 0 || v->exit == EX_DATAERR)
+			verdict_text(v);
+	}
+	buf_free(&b);
+	return rc;
+}
+
+static int verify_job(struct cli *c, struct job *job, struct err *err)
+{
+	struct progress_line *line = NULL;
+	struct engine *e = NULL;
+	struct verification v;
+
+	engine_new(&e, job, NULL);
+	stop_on_signals(e);
+	progress_begin(&line, c, job->name, e);
+	engine_verify(e, &v, show_finding, c);
+	progress_end(&line);
+	stop_no_more();
+	if (tell_verdict(c, job, &v, err) != ST_OK) {
+		err_note(err, "the report could not be written");
+		cli_complain(c, err);
+		v.exit = v.exit ? v.exit : err->exit;
+	}
+	if (v.exit) {
+		fflush(stdout);
+		cli_complain(c, &v.err);
+	}
+	free(v.account);
+	engine_free(&e);
+	return v.exit;
+}
+
+/* ---- what a job's state directory says of its destinations ---- */
+
+struct known {
+	struct job *job;
+	struct err *err;
+	enum status rc;
+};
+
+static void know(void *ctx, unsigned sink, const char *identity)
+{
+	struct known *k = ctx;
+
+	(void)sink;
+	if (k->rc != ST_OK)
+		return;
+	if (text_starts(identity, "archive:"))
+		k->rc = job_set(k->job, "dest", identity, "the journal", k->err);
+	else
+		k->rc = err_set(k->err, ST_DENIED, EX_USAGE,
+			"the journal does not tell how to reach %s: name it as for copy, "
+			"as in `popferry verify DIR imaps://user@host/`",
+			identity);
+}
+
+static enum status known_dests(struct job *job, const char *path, struct err *err)
+{
+	struct known k = { job, err, ST_OK };
+	int dirfd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	struct journal *j = NULL;
+	enum status rc;
+
+	if (dirfd < 0)
+		return err_sys(err, ST_DENIED, "%s", path);
+	rc = journal_open(&j, dirfd, NULL, true, err);
+	if (rc == ST_END)
+		rc = err_set(err, ST_DENIED, EX_USAGE,
+			"%s is no state directory of a job: its journal is empty",
+			path);
+	if (rc == ST_OK)
+		rc = journal_sinks(j, know, &k, err);
+	journal_close(&j);
+	close(dirfd);
+	return rc == ST_OK ? k.rc : rc;
+}
+
+static int verify_state(struct cli *c, const char *path, struct err *err)
+{
+	enum status rc = job_set(c->job, "state", path, "JOB", err);
+	size_t i;
+
+	if (rc == ST_OK)
+		rc = job_set(c->job, "name", "verify", "JOB", err);
+	for (i = 1; rc == ST_OK && i < c->n_args; i++)
+		rc = job_set(c->job, "dest", c->args[i], "DEST", err);
+	if (rc == ST_OK && c->n_args == 1)
+		rc = known_dests(c->job, path, err);
+	if (rc == ST_OK)
+		rc = job_check_ends(c->job, err);
+	if (rc == ST_OK)
+		return verify_job(c, c->job, err);
+	cli_complain(c, err);
+	return err->exit;
+}
+
+static int verify_profile(struct cli *c, const char *profile, struct err *err)
+{
+	struct job *job = NULL;
+	enum status rc = ST_OK;
+	int code;
+	size_t i;
+
+	job_new(&job);
+	rc = job_load(job, profile, err);
+	if (rc == ST_OK)
+		rc = cli_apply(c, job, err);
+	for (i = 1; rc == ST_OK && i < c->n_args; i++)
+		rc = job_set(job, "dest", c->args[i], "DEST", err);
+	if (rc == ST_OK) {
+		rc = job_check(job, err);
+		if (rc != ST_OK)
+			err_note(err, "%s", profile);
+	}
+	if (rc == ST_OK) {
+		code = verify_job(c, job, err);
+	} else {
+		cli_complain(c, err);
+		code = err->exit;
+	}
+	job_free(&job);
+	return code;
+}
+
+/* ---- which of them is it? ---- */
+
+static bool has_file(const char *dir, const char *name)
+{
+	char *path = xasprintf("%s/%s", dir, name);
+	bool there = access(path, F_OK) == 0;
+
+	free(path);
+	return there;
+}
+
+/* A name that is nothing here may be a profile's. */
+static bool is_profile(const char *arg)
+{
+	struct job *job = NULL;
+	size_t n = strlen(arg);
+	struct stat st;
+	bool is;
+
+	if (stat(arg, &st) == 0)
+		return !S_ISDIR(st.st_mode);
+	if (n > 5 && strcmp(arg + n - 5, ".conf") == 0)
+		return true;
+	job_new(&job);
+	is = job_load(job, arg, NULL) == ST_OK;
+	job_free(&job);
+	return is;
+}
+
+int cmd_verify(struct cli *c, struct err *err)
+{
+	const char *arg = c->n_args ? c->args[0] : NULL;
+
+	if (!arg)
+		return bad_usage(c, err, "verify needs an ARCHIVE or a JOB");
+	if (text_starts(arg, "archive:") || has_file(arg, "archive.json"))
+		return verify_archive(c, cli_archive_path(arg), err);
+	if (has_file(arg, "journal.sqlite"))
+		return verify_state(c, arg, err);
+	return is_profile(arg) ? verify_profile(c, arg, err)
+			       : verify_archive(c, arg, err);
+}

@@ -1,0 +1,42 @@
+/* reissue.c: one message under several UIDLs, because the server gave it new ones. */
+#include "own.h"
+
+/* As the queries look for it. */
+static const char rule[] = "uidl-reissued";
+
+enum status journal_aliases(struct journal *j, const unsigned char exact[DIGEST],
+	void (*each)(void *ctx, const struct journal_alias *a), void *ctx,
+	struct err *err)
+{
+	enum query q = Q_ALIASES;
+	struct journal_alias a;
+	enum status rc = query_row(j, q, WITH(BLOB(exact, DIGEST)), err);
+
+	while (rc == ST_OK) {
+		a.row = col_int(j, q, 0);
+		a.root = col_int(j, q, 1);
+		a.uidl = col_blob(j, q, 2, &a.uidl_n);
+		a.occurrence = (uint32_t)col_int(j, q, 3);
+		a.current = col_int(j, q, 4) == 0;
+		each(ctx, &a);
+		rc = query_next(j, q, err);
+	}
+	return rc == ST_END ? ST_OK : rc;
+}
+
+enum status journal_reissued(
+	struct journal *j, int64_t id, int64_t root, struct err *err)
+{
+	return journal_duplicate(j, id, root, rule, err);
+}
+
+enum status journal_root(struct journal *j, int64_t id, int64_t *root, struct err *err)
+{
+	enum status rc = query_row(j, Q_ROOT, WITH(INT((uint64_t)id)), err);
+
+	if (rc != ST_OK)
+		return rc;
+	*root = col_int(j, Q_ROOT, 0);
+	query_done(j, Q_ROOT);
+	return ST_OK;
+}
