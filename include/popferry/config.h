@@ -38,9 +38,13 @@ struct pop3_facts {
 	uint64_t window_bytes, message_max;
 	unsigned window_count;
 	unsigned session_messages; /* log in anew after so many */
+	unsigned delete_batch;     /* messages deleted in one session */
 	unsigned login_interval;   /* seconds between logins at least */
-	char *user_form;           /* "email" or "local": what the login name is */
-	char *notes; /* for people: shown by probe and with login refusals */
+	bool window;               /* a session shows only a part of the maildrop */
+	bool glued_dot;  /* a final dot may stand behind the last line's text */
+	unsigned rset;   /* before QUIT: 0 auto, 1 yes, 2 no */
+	char *user_form; /* "email" or "local": what the login name is */
+	char *notes;     /* for people: shown by probe and with login refusals */
 };
 struct imap_facts {
 	char *host;
@@ -76,6 +80,9 @@ const char *dedup_name(enum dedup d);
 enum seen { SEEN_STATUS_HEADER, SEEN_ALL, SEEN_NONE, SEEN_OLDER_THAN };
 enum date_from { DATE_NONE, DATE_RECEIVED, DATE_HEADER };
 enum delete_policy { DELETE_NEVER, DELETE_VERIFIED };
+
+/* What may be done, in this order, for a message that an IMAP server refuses. */
+enum { JOB_REPAIR = 1, JOB_WRAP = 2, JOB_ARCHIVE = 4 };
 
 /* A condition of a routing rule; all of a rule's must hold. */
 enum test_kind {
@@ -115,8 +122,10 @@ struct job {
 	int64_t since, before;        /* UTC seconds; 0: none */
 	uint64_t min_size, max_size;  /* bytes; 0: none */
 	uint64_t limit;               /* messages; 0: none */
+	unsigned rescue; /* JOB_REPAIR and so on; 0: none */
 	enum delete_policy delete;
-	int64_t delete_age; /* seconds */
+	int64_t delete_age;  /* seconds */
+	uint64_t max_delete; /* messages a run; 0: no limit */
 	unsigned timeout; /* seconds without a byte until a server counts as lost; 0: as
 			     each phase is used to */
 	bool dry_run;

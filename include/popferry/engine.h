@@ -10,6 +10,7 @@
 #ifndef POPFERRY_ENGINE_H
 #define POPFERRY_ENGINE_H
 
+#include <popferry/buf.h>
 #include <popferry/config.h>
 #include <popferry/err.h>
 #include <popferry/journal.h>
@@ -34,12 +35,19 @@ struct outcome {
 	struct ledger ledger;
 	int64_t started, finished; /* UTC seconds */
 	int64_t elapsed_ms;
-	int exit;               /* the product's table */
-	struct err err;         /* why, when exit is not 0 */
-	int64_t run;            /* the journal's id of this run; 0: none */
+	int exit;           /* the product's table */
+	struct err err;     /* why, when exit is not 0 */
+	int64_t run;        /* the journal's id of this run; 0: none */
+	struct lost {       /* listed and gone before they were fetched */
+		char *uidl; /* NULL: none */
+		size_t uidl_n;
+		uint64_t size; /* UINT64_MAX: unknown */
+	} * vanished;
+	size_t n_vanished;
 	uint64_t id_collisions; /* same Message-ID, different content: both kept */
 	struct plan_summary {   /* for --dry-run */
 		uint64_t todo, todo_bytes;
+		uint64_t deletable; /* at the source, if they can be verified */
 	} plan;
 };
 
@@ -64,6 +72,9 @@ void engine_pace(struct engine *e, const struct pace *pace);
 /* Runs the job to its end. The same as out->exit is returned. */
 int engine_run(struct engine *e, struct outcome *out);
 
+/* Frees what the outcome holds. */
+void outcome_release(struct outcome *out);
+
 /* Asks for a stop: what is in flight is settled, within 8 s; exit 75. */
 void engine_stop(struct engine *e);
 
@@ -75,6 +86,45 @@ void engine_progress(struct engine *e, struct progress *out);
  */
 enum status report_write(const struct job *job, const struct outcome *o,
 	const char *path, struct err *err);
+
+/* A report of another kind: the same way to its place. */
+enum status report_put(const char *path, const struct buf *b, struct err *err);
+
+/* ---- reading destinations back ---- */
+
+/* What reading one destination back gave: messages. */
+struct checked {
+	const char *url;
+	uint64_t verified; /* as the ledger says */
+	uint64_t changed;  /* other bytes are there */
+	uint64_t missing;
+	uint64_t unknown; /* its place there is not known, or it cannot be read */
+};
+
+/* One that is not as the ledger says. */
+struct finding {
+	const char *dest, *folder; /* url and name */
+	uint64_t place;            /* 0: unknown */
+	const char *uidl;          /* NULL: none */
+	size_t uidl_n;
+	const char *kind, *text; /* as a notice's */
+};
+
+struct verification {
+	struct checked dest[2];
+	size_t n;
+	char *account; /* of the source; free it */
+	int exit;      /* 0: all is verified; EX_DATAERR: not */
+	struct err err;
+};
+
+/*
+ * Reads everything back that the journal in job->state says is stored at the job's
+ * destinations. The job's source is not needed; job_check_ends() must have been called.
+ * each() may be NULL.
+ */
+int engine_verify(struct engine *e, struct verification *out,
+	void (*each)(void *ctx, const struct finding *f), void *ctx);
 
 /* ---- judging, exposed for tests ---- */
 

@@ -26,6 +26,12 @@
 #include <stdint.h>
 
 enum pop3_auth { POP3_AUTH_AUTO, POP3_AUTH_USER, POP3_AUTH_PLAIN, POP3_AUTH_APOP };
+/* RSET before QUIT, so that what was fetched is left as it was (quirks Q42, Q43). */
+enum pop3_rset {
+	POP3_RSET_AUTO, /* where it is known to help and to be safe */
+	POP3_RSET_YES,
+	POP3_RSET_NO,
+};
 enum pop3_pipelining {
 	POP3_PIPELINE_AUTO, /* when CAPA says PIPELINING and a canary proves it */
 	POP3_PIPELINE_NO,
@@ -50,6 +56,13 @@ struct pop3_config {
 	unsigned window_count; /* RETRs asked for ahead; 0: 1000 */
 	uint64_t message_max;  /* a longer message is ST_SKIP; 0: 2 GiB */
 	int greeting_ms, reply_ms, idle_ms; /* 0: 60 000, 600 000, 120 000 */
+	enum pop3_rset rset;
+	/* A message that ends in silence behind a dot at the end of a line is complete but
+	 * for that dot (quirk Q25). One command at a time then. */
+	bool glued_dot;
+	/* Sizes of LIST are no measure: a message smaller than that is none that was cut. */
+	bool any_size;
+	bool no_capa; /* CAPA ends its sessions: quirk Q57 */
 };
 
 struct pop3;
@@ -60,6 +73,8 @@ struct pop3_server {
 	const char *const *capa; /* n_capa lines of the last CAPA, cleaned */
 	size_t n_capa;
 	bool has_capa, stls, pipelining, uidl, user, sasl_plain, apop;
+	unsigned login_delay; /* seconds it wants between logins; 0: it does not say */
+	const char *expire;   /* of CAPA: "0", "30", "NEVER"; NULL: it does not say */
 	const struct tls_info *tls; /* NULL: none */
 	const char *peer;
 };
@@ -68,7 +83,8 @@ struct pop3_server {
  * Dials, greets, CAPA, STLS when asked for (then forgets what was said before
  * it), CAPA again. Does not log in. A greeting "* OK" is an IMAP server: the
  * error says so (ST_DENIED, EX_PROTOCOL); "-ERR" is busy; silence while talking plain
- * hints at a TLS port.
+ * hints at a TLS port. A server that hangs up on CAPA, or is silent, is dialled once more
+ * without it (quirk Q57).
  */
 enum status pop3_connect(
 	struct pop3 **out, const struct pop3_config *cfg, struct err *err);
@@ -82,8 +98,9 @@ enum status pop3_over(struct pop3 **out, struct conn *c, const struct pop3_confi
  * when offered, else USER and PASS; a refusal of credentials is never followed
  * by another try. Credentials with CR, LF or NUL, or too long for the
  * protocol, are refused before anything is sent (EX_USAGE). [IN-USE],
- * [LOGIN-DELAY], [SYS/TEMP] and texts about locks are ST_RETRY with EX_TEMPFAIL. CAPA
- * is asked again afterwards, and pipelining decided.
+ * [LOGIN-DELAY], [SYS/TEMP] and texts about locks are ST_RETRY with EX_TEMPFAIL,
+ * [SYS/PERM] is ST_DENIED with EX_UNAVAILABLE. CAPA is asked again afterwards, and
+ * pipelining decided.
  */
 enum status pop3_login(struct pop3 *p, struct err *err);
 
@@ -94,6 +111,10 @@ const struct pop3_server *pop3_server(const struct pop3 *p);
  * the next session should be opened with POP3_PIPELINE_NO (quirk Q60).
  */
 bool pop3_pipelining_failed(const struct pop3 *p);
+
+/* CAPA ended this session, or the one before it that pop3_connect() gave up: the next
+ * ones should be opened with no_capa. */
+bool pop3_capa_failed(const struct pop3 *p);
 
 /* One message the server lists. */
 struct pop3_item {
@@ -108,7 +129,8 @@ struct pop3_item {
  * LIST and UIDL merged as sets (quirks Q4-Q9, Q13-Q15): a number in either is
  * a message; sorted by number. UIDLs are the bytes after the number without trailing
  * blanks; empty or over POP3_UIDL_MAX counts as none. Unreadable rows are counted. The
- * array lives as long as the session or until the next listing.
+ * array lives as long as the session or until the next listing. After it a stop
+ * (stop_fd) ends no wait any more, so that the session can be left in good order.
  */
 struct pop3_listing {
 	const struct pop3_item *items;
@@ -132,21 +154,37 @@ void pop3_want(struct pop3 *p, uint32_t number, uint64_t size);
 
 /*
  * The next wanted message: its bytes go to take(). ST_END when nothing is
- * wanted any more. ST_SKIP: the server refused this one (err.reply has its
- * words) or it was too long; *number says which, the session goes on.
+ * wanted any more. ST_SKIP: the server refused this one (EX_TEMPFAIL; err.reply has
+ * its words) or it was too long (EX_PARTIAL); *number says which, the session goes on.
  * On ST_RETRY bytes given to take() must be thrown away: also when the message seemed
  * complete but bytes follow that nobody asked for, since a server that does not stuff
- * dots cuts messages in this way (quirks Q26, Q28).
+ * dots cuts messages in this way (quirks Q26, Q28). LF.LF is an end only where neither
+ * the status line nor the message has a CRLF.
  */
 enum status pop3_next(
 	struct pop3 *p, uint32_t *number, mail_take *take, void *ctx, struct err *err);
+
+/* Forgets what is wanted and no RETR was sent for. */
+void pop3_wind_down(struct pop3 *p);
+
+/* What was odd about the last message. */
+enum pop3_oddity {
+	POP3_ODD_NONE,
+	POP3_ODD_GLUED, /* its final dot stood at the end of a line */
+	POP3_ODD_UNSTUFFED, /* bytes stood behind its end, or (while others are asked for) it
+			     * is smaller than any before it would have been: dots are not
+			     * stuffed? */
+};
+enum pop3_oddity pop3_oddity(const struct pop3 *p);
 
 /* Marks for deletion; nothing may be wanted any more. Takes effect at pop3_quit(). */
 enum status pop3_dele(struct pop3 *p, uint32_t number, struct err *err);
 
 /*
  * QUIT: the moment deletions happen. ST_OK only for "+OK". Wanted but unread
- * messages make it close without QUIT (ST_OK when nothing was marked).
+ * messages make it close without QUIT (ST_OK when nothing was marked). When messages
+ * were fetched and none is marked, RSET goes before it: always, or (auto) on Dovecot
+ * unless its LAST works, for then RSET would mark all mail as new.
  */
 enum status pop3_quit(struct pop3 *p, struct err *err);
 

@@ -35,6 +35,16 @@ struct listing {
 	size_t repeated;   /* those whose UIDL another one has too */
 	size_t unreadable; /* rows that made no sense */
 	bool nameless;     /* the source has no UIDLs at all */
+	bool numbered;     /* they are the message numbers: none was passed on */
+	bool consumed; /* it says that what was fetched may go at the end (quirk Q43) */
+	bool windowed; /* known to show only a part of what is there (quirk Q17) */
+};
+
+/* What was odd about a message, though it may be whole. */
+enum oddity {
+	ODD_NONE,
+	ODD_GLUED,     /* its end stood behind the last line's text (quirk Q25) */
+	ODD_UNSTUFFED, /* it may have been cut at a single dot (quirk Q28) */
 };
 
 struct source;
@@ -44,8 +54,10 @@ struct source_setup {
 	const char *password; /* may be NULL where none is needed */
 	struct trace *trace;
 	const struct log *log;
-	int stop_fd;     /* readable: stop; every wait ends. 0: none */
+	int stop_fd;     /* readable: stop; ends waits until list() is done. 0: none */
 	bool cautious;   /* one command at a time: asking ahead went wrong before */
+	bool any_size;   /* the listing's sizes are no measure */
+	bool no_capa;    /* asking what it can do ended a session before (quirk Q57) */
 	int deadline_ms; /* a server silent for so long is lost; 0: as usual */
 };
 
@@ -57,7 +69,7 @@ struct source_ops {
 	char *(*account)(const struct endpoint *end);
 	/*
 	 * Connects and logs in. After ST_RETRY *out may be set too, and is then good
-	 * for overreached(), wait_ms() and close() only.
+	 * for overreached(), no_capa(), wait_ms() and close() only.
 	 */
 	enum status (*open)(
 		struct source **out, const struct source_setup *setup, struct err *err);
@@ -65,20 +77,32 @@ struct source_ops {
 	enum status (*list)(struct source *s,
 		void (*each)(void *ctx, const struct item *it), void *ctx,
 		struct listing *out, struct err *err);
+	/* Forgets what was wanted and not asked for yet. In the thread that calls next(). */
+	void (*wind_down)(struct source *s);
 	/* Announces what next() shall give, in this order; may be called again. */
 	void (*want)(struct source *s, uint32_t number, uint64_t size);
 	/*
 	 * The next wanted message's bytes go to take(); *number says which it is.
-	 * ST_END: nothing is wanted. On ST_SKIP and ST_RETRY what take() got
-	 * is void.
+	 * ST_END: nothing is wanted, or not in this session any more. On ST_SKIP and ST_RETRY what take() got
+	 * is void. ST_SKIP with EX_TEMPFAIL: it may be had in another session.
 	 */
 	enum status (*next)(struct source *s, uint32_t *number, mail_take *take,
 		void *ctx, struct err *err);
-	/* Ends in good order; the server keeps everything. */
+	/* What was odd about the message of the last next(). */
+	enum oddity (*oddity)(const struct source *s);
+	/*
+	 * Notes that this message is to go when finish() is called, and not before. Nothing
+	 * may be wanted any more, and the number must not be used again. ST_SKIP: refused.
+	 */
+	enum status (*remove)(struct source *s, uint32_t number, struct err *err);
+	/* Ends in good order; the server keeps what was not removed. Anything but ST_OK
+	 * leaves open whether the others are gone: only the next listing tells. */
 	enum status (*finish)(struct source *s, struct err *err);
 	/* After ST_RETRY: true when asking ahead is to blame (see cautious). */
 	bool (*overreached)(const struct source *s);
-	/* After ST_RETRY: milliseconds to wait before logging in again, or 0. */
+	/* True when asking what it can do is what ends its sessions. */
+	bool (*no_capa)(const struct source *s);
+	/* Milliseconds it wants from one login to the next, or 0. */
 	int (*wait_ms)(const struct source *s);
 	void (*cancel)(struct source *s);
 	void (*close)(struct source **s);

@@ -303,10 +303,8 @@ static enum status check_limits(const struct job *j, struct err *err)
 			"since: is not earlier than before; no message could be both");
 	if (j->max_size && j->min_size > j->max_size)
 		return bad(err, "min-size: is larger than max-size");
-	if (j->delete != DELETE_NEVER)
-		return bad(err,
-			"--delete=verified is not available in this version; nothing is "
-			"ever deleted at the source");
+	if (j->max_delete && j->delete == DELETE_NEVER)
+		return bad(err, "max-delete: is of no use without delete = verified");
 	return ST_OK;
 }
 

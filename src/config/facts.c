@@ -72,6 +72,17 @@ static const struct word multiappend_words[] = {
 	{ NULL, 0 },
 };
 
+static const struct word yes_words[] = {
+	{ "no", false },
+	{ "yes", true },
+	{ NULL, 0 },
+};
+static const struct word rset_words[] = {
+	{ "auto", 0 },
+	{ "yes", 1 },
+	{ "no", 2 },
+	{ NULL, 0 },
+};
 static const struct word user_words[] = {
 	{ "email", 0 },
 	{ "local", 0 },
@@ -90,7 +101,11 @@ const struct setting pop3_settings[] = {
 	UINT(pop3_facts, "window-count", window_count, 1, 100000),
 	SIZE(pop3_facts, "message-max", message_max, KIB, INT64_MAX),
 	UINT(pop3_facts, "session-messages", session_messages, 1, 10000000),
+	UINT(pop3_facts, "delete-batch", delete_batch, 1, 100000),
 	UINT(pop3_facts, "login-interval", login_interval, 1, 86400),
+	BOOL(pop3_facts, "window", window, yes_words),
+	BOOL(pop3_facts, "glued-dot", glued_dot, yes_words),
+	WORD(pop3_facts, "rset", rset, rset_words),
 	FORM(pop3_facts, "user", user_form, user_words),
 	TEXT(pop3_facts, "notes", notes),
 };

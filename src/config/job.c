@@ -187,6 +187,36 @@ static enum status set_date_source(struct plan *p, const struct setting *s,
 	return ST_OK;
 }
 
+static enum status set_rescue(struct plan *p, const struct setting *s,
+	const char *value, const struct spot *at, struct err *err)
+{
+	static const struct word words[] = {
+		{ "none", 0 },
+		{ "repair", JOB_REPAIR },
+		{ "wrap", JOB_WRAP },
+		{ "archive", JOB_ARCHIVE },
+		{ NULL, 0 },
+	};
+	unsigned steps = 0, word, n = 0;
+	bool none = false;
+	char item[64];
+
+	(void)s;
+	while (next_item(&value, item, sizeof(item))) {
+		if (word_find(words, item, &word, at, err) < 0)
+			return ST_DENIED;
+		if (steps & word)
+			return spot_bad(at, err, "\"%s\" is given twice", item);
+		none |= !word;
+		steps |= word;
+		n++;
+	}
+	if (none && n > 1)
+		return spot_bad(at, err, "\"none\" stands alone");
+	p->job.rescue = steps;
+	return ST_OK;
+}
+
 static void me_release(struct job *j)
 {
 	while (j->n_me)
@@ -376,6 +406,8 @@ const struct setting job_table[] = {
 		"duplicates: message-id, exact, message-id-only, none",
 		AT(job.dedup, enum dedup), .words = dedup_words),
 	BY("folder", "NAME", set_folder, "folder for what no rule of a profile files"),
+	BY("rescue", "STEPS", set_rescue,
+		"for messages a server refuses: repair, wrap, archive"),
 	BY("seen", "POLICY", set_seen,
 		"mark read: status-header, all, none, older-than:AGE"),
 	BY("date-source", "ORDER", set_date_source,
@@ -393,7 +425,10 @@ const struct setting job_table[] = {
 	ROW("limit", "N", true, SET_COUNT, "at most that many new messages in this run",
 		AT(job.limit, uint64_t), .lo = 1, .hi = 1000000000),
 	BY("delete", "POLICY", set_delete,
-		"never (this version deletes nothing at the source)"),
+		"at the source: never, verified, verified:AGE"),
+	ROW("max-delete", "N", true, SET_COUNT,
+		"delete at most that many at the source in this run",
+		AT(job.max_delete, uint64_t), .lo = 1, .hi = 1000000000),
 	ROW("timeout", "SECONDS", true, SET_UINT,
 		"give a silent server up after so long", AT(job.timeout, unsigned),
 		.lo = 1, .hi = 86400),

@@ -6,6 +6,8 @@
  *	put to every sink, commit               the sinks' own syncs
  *	journal  STORED with receipts           one sync
  *
+ * What a server refuses may go up in another form: rescue.c.
+ *
  * A sink that is lost on the way is opened anew and asked, message by
  * message, what got through: the same road as after a crash.
  */
@@ -18,33 +20,62 @@
 #include <stdlib.h>
 #include <string.h>
 
+enum { EASE_TRY = 4 }; /* a wait without a named time is that of the 4th try */
+
 /* ---- put and commit ---- */
 
 /*
- * Where a sink has what it stored without saying where. Only needed where equal
- * messages are kept, for there one must not be taken for the other.
+ * It said OK and stored nothing (quirk Q112): once more, and then it has failed.
  */
-static enum status learn_places(
-	struct engine *e, size_t k, struct parcel **v, size_t n, struct err *err)
+static void deny(struct parcel *p, size_t k)
+{
+	struct delivery *d = &p->run->delivery[k];
+
+	d->unsaid = false;
+	d->outcome = DELIVERY_PENDING;
+	if (p->run->again[k]) {
+		d->outcome = DELIVERY_REFUSED;
+		d->cause = REFUSED_OTHERWISE;
+		err_set(&d->err, ST_SKIP, EX_UNAVAILABLE,
+			"the server said twice that it has the message, and it is not "
+			"in folder \"%s\"",
+			d->folder);
+	}
+	p->run->again[k] = true;
+}
+
+/*
+ * Where a sink has what it stored without saying where. Needed where equal
+ * messages are kept, for there one must not be taken for the other, and where
+ * it should have said. *missing: some are not there after all, and pending again.
+ */
+static enum status learn_places(struct engine *e, size_t k, struct parcel **v, size_t n,
+	bool *missing, struct err *err)
 {
 	struct slot *s = &e->slots[k];
 	enum status rc = ST_OK;
 	size_t i;
 
-	if (e->job->dedup != DEDUP_NONE)
-		return ST_OK;
+	*missing = false;
 	for (i = 0; i < n; i++) {
-		const struct delivery *d = &v[i]->run->delivery[k];
+		struct delivery *d = &v[i]->run->delivery[k];
 
-		if (!v[i]->run->need[k] || d->outcome != DELIVERY_STORED || d->place)
+		if (!v[i]->run->need[k] || d->outcome != DELIVERY_STORED || d->place ||
+			(e->job->dedup != DEDUP_NONE && !d->unsaid))
 			continue;
 		rc = slot_open(e, s, err);
 		if (rc == ST_OK) {
-			v[i]->run->patience[k] = clock_ms() + 1;
+			v[i]->run->patience[k] = clock_ms() +
+				(d->unsaid ? slot_settle_ms(e, s) : 1);
 			rc = parcel_look(e, v[i], k, err);
 		}
 		if (rc < 0)
 			return rc;
+		if (rc == ST_END && d->unsaid) {
+			deny(v[i], k);
+			*missing |= d->outcome == DELIVERY_PENDING;
+		}
+		d->unsaid = false;
 	}
 	return ST_OK;
 }
@@ -101,16 +132,17 @@ static enum status put_one(
 	return rc;
 }
 
-static enum status put_all(
+enum status deliver_put(
 	struct engine *e, size_t k, struct parcel **v, size_t n, struct err *err)
 {
 	enum status rc = slot_open(e, &e->slots[k], err);
+	bool missing;
 	size_t i;
 
 	if (rc == ST_OK && e->slots[k].losses)
 		claim_stored(e, k, v, n);
 	if (rc == ST_OK)
-		rc = learn_places(e, k, v, n, err);
+		rc = learn_places(e, k, v, n, &missing, err);
 	for (i = 0; rc == ST_OK && i < n; i++)
 		if (v[i]->run->need[k] &&
 			v[i]->run->delivery[k].outcome == DELIVERY_PENDING)
@@ -131,18 +163,19 @@ static void doubt_all(struct engine *e, size_t k, struct parcel **v, size_t n)
 	size_t i, stored = 0, flying = 0;
 
 	for (i = 0; i < n; i++) {
-		const struct delivery *d = &v[i]->run->delivery[k];
+		struct delivery *d = &v[i]->run->delivery[k];
 
 		if (!v[i]->run->need[k])
 			continue;
 		stored += d->outcome == DELIVERY_STORED;
-		if (d->outcome == DELIVERY_PENDING && v[i]->run->sent[k]) {
+		if (d->outcome == DELIVERY_PENDING && v[i]->run->sent[k] &&
+			!d->absent) {
 			v[i]->run->look[k] = true;
 			v[i]->run->patience[k] = clock_ms() + slot_settle_ms(e, s);
 			last = v[i];
 			flying++;
 		}
-		v[i]->run->sent[k] = false;
+		v[i]->run->sent[k] = d->absent = false;
 	}
 	if (flying == 1)
 		last->run->tries[k]++;
@@ -155,29 +188,48 @@ static void doubt_all(struct engine *e, size_t k, struct parcel **v, size_t n)
 		s->cautious = true;
 }
 
-/* Until no message is pending in slot k. */
-static enum status settle_slot(struct engine *e, size_t k, struct parcel **v, size_t n,
+/* It has taken all, but asks for less haste (quirk Q88). */
+static void ease_off(struct engine *e, struct slot *s)
+{
+	int asked = s->sink ? s->ops->wait_ms(s->sink) : 0;
+	struct err why;
+
+	if (!asked)
+		return;
+	err_set(&why, ST_RETRY, EX_TEMPFAIL, "the server asks for less haste");
+	engine_backoff(e, EASE_TRY, asked, &why, s->end->scheme);
+}
+
+enum status deliver_settle(struct engine *e, size_t k, struct parcel **v, size_t n,
 	enum status rc, struct err *err)
 {
 	struct slot *s = &e->slots[k];
+	bool missing = false;
 
 	for (;;) {
 		if (rc == ST_OK)
 			rc = s->ops->commit(s->sink, err);
 		if (rc == ST_OK)
-			rc = learn_places(e, k, v, n, err);
-		if (rc == ST_OK)
+			rc = learn_places(e, k, v, n, &missing, err);
+		if (rc == ST_OK && !missing)
 			break;
-		if (rc != ST_RETRY)
-			return rc;
-		doubt_all(e, k, v, n);
-		rc = slot_again(e, s, err);
+		if (rc == ST_RETRY) {
+			doubt_all(e, k, v, n);
+			rc = slot_again(e, s, err);
+		}
 		if (rc != ST_OK)
 			return rc;
-		rc = put_all(e, k, v, n, err);
+		/* One by one, so that one that is lost takes no other with it. */
+		if (missing) {
+			s->cautious = true;
+			s->losses++;
+			slot_close(e, s);
+		}
+		rc = deliver_put(e, k, v, n, err);
 	}
 	s->attempts = s->losses = 0;
 	s->stored = 0;
+	ease_off(e, s);
 	if (s->cautious) { /* that batch is through: full speed again */
 		s->cautious = false;
 		slot_close(e, s);
@@ -197,40 +249,66 @@ static void count_done(struct engine *e, const struct parcel *p, bool failed)
 	pthread_mutex_unlock(&e->lock);
 }
 
+/* Slot k refused it. *all: and yet it is safe. */
+static enum status record_refused(
+	struct engine *e, struct parcel *p, size_t k, bool *all, struct err *err)
+{
+	struct task *t = &e->tasks.v[p->task];
+	struct delivery *d = &p->run->delivery[k];
+	enum status rc = journal_not_stored(
+		e->journal, p->run->id, e->slots[k].id, err);
+	bool archived = false;
+
+	if (rc == ST_OK)
+		rc = rescue_archived(e, p, k, &archived, err);
+	if (rc != ST_OK || archived)
+		return rc;
+	*all = false;
+	if (t->state == TASK_FAILED)
+		return ST_OK;
+	rescue_advise(e, p, k, &d->err);
+	return parcel_failed(e, p, "store", &d->err, err);
+}
+
 static enum status record(struct engine *e, struct parcel *p, struct err *err)
 {
 	struct task *t = &e->tasks.v[p->task];
+	bool all = true, new = false, refused = false;
 	enum status rc = ST_OK;
-	bool all = true;
 	size_t k;
 
 	if (t->state != TASK_TODO || !p->message)
 		return ST_OK; /* decided before */
 	for (k = 0; rc == ST_OK && k < e->n_slots; k++) {
-		struct delivery *d = &p->run->delivery[k];
+		const struct delivery *d = &p->run->delivery[k];
 
-		if (!p->run->need[k])
+		if (!p->run->need[k]) {
+			new |= d->outcome == DELIVERY_STORED;
 			continue;
+		}
 		if (d->outcome == DELIVERY_STORED) {
-			rc = parcel_stored(e, p, k, err);
+			new = true;
+			rc = rescue_stored(e, p, k, err);
 		} else if (d->outcome == DELIVERY_REFUSED) {
-			rc = journal_not_stored(
-				e->journal, p->run->id, e->slots[k].id, err);
-			if (rc == ST_OK && t->state != TASK_FAILED)
-				rc = parcel_failed(e, p, "store", &d->err, err);
-			all = false;
+			refused = true;
+			rc = record_refused(e, p, k, &all, err);
 		} else {
 			all = false;
 		}
 	}
-	if (rc == ST_OK && all && t->state == TASK_TODO) {
-		tasks_set(&e->tasks, t, TASK_STORED);
-		e->stored_bytes += p->message->facts.size;
-		log_debug(&e->log, "message-stored", LOG_U("number", t->number),
-			LOG_U("size", p->message->facts.size),
-			LOG_S("folder", p->run->verdict.folder));
+	if (rc != ST_OK || !all || t->state != TASK_TODO)
+		return rc;
+	/* Refused again, while the archive has had it since an earlier run. */
+	if (refused && !new) {
+		tasks_set(&e->tasks, t, TASK_KNOWN);
+		return ST_OK;
 	}
-	return rc;
+	tasks_set(&e->tasks, t, TASK_STORED);
+	e->stored_bytes += p->message->facts.size;
+	log_debug(&e->log, "message-stored", LOG_U("number", t->number),
+		LOG_U("size", p->message->facts.size),
+		LOG_S("folder", p->run->verdict.folder));
+	return ST_OK;
 }
 
 /* What can be journalled is, even when a sink has failed for good. */
@@ -247,6 +325,17 @@ static enum status record_all(
 
 /* ---- a batch ---- */
 
+static enum status prepare_one(
+	struct engine *e, struct parcel *p, bool final, bool *deferred, struct err *err)
+{
+	enum status rc = parcel_prepare(e, p, final, deferred, err);
+	size_t k;
+
+	for (k = 0; rc == ST_OK && k < e->n_slots; k++)
+		rc = rescue_found(e, p, k, err);
+	return rc;
+}
+
 /* Moves what must be asked again to the end of v; *live is how many come first. */
 static enum status prepare_all(struct engine *e, struct parcel **v, size_t n,
 	bool final, size_t *live, struct err *err)
@@ -259,7 +348,7 @@ static enum status prepare_all(struct engine *e, struct parcel **v, size_t n,
 		bool deferred = false;
 
 		if (rc == ST_OK)
-			rc = parcel_prepare(e, v[i], final, &deferred, err);
+			rc = prepare_one(e, v[i], final, &deferred, err);
 		if (deferred)
 			later[n_later++] = v[i];
 		else
@@ -287,11 +376,13 @@ static enum status round_trip(
 	fault_step("intended");
 	/* Both are fed before either is waited for. */
 	for (k = 0; k < e->n_slots; k++)
-		put[k] = put_all(e, k, v, n, &why[k]);
+		put[k] = deliver_put(e, k, v, n, &why[k]);
 	fault_step("put");
 	for (k = 0; k < e->n_slots; k++) {
-		enum status done = settle_slot(e, k, v, n, put[k], &why[k]);
+		enum status done = deliver_settle(e, k, v, n, put[k], &why[k]);
 
+		if (done == ST_OK)
+			done = rescue_refused(e, k, v, n, &why[k]);
 		if (done != ST_OK && rc == ST_OK) {
 			rc = done;
 			bad = k;

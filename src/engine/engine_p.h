@@ -16,9 +16,18 @@
 
 enum {
 	SINKS_MAX = 2,
-	POISON_TRIES = 3,  /* sessions a message may end before it is left out */
-	POISON_ROW = 3,    /* left out in a row: then it is the server */
-	ATTEMPTS = 5,      /* in a row without progress, then exit 75 */
+	POISON_TRIES = 3,   /* sessions a message may end before it is left out */
+	POISON_ROW = 3,     /* left out in a row: then it is the server */
+	GLUED_TRIES = 2,    /* the same, when it is known why (quirk Q25) */
+	REFUSED_TRIES = 2,  /* sessions in which a message is refused, then it failed */
+	REFUSED_ROW = 20,   /* refused in a row behind good ones: the session is over */
+	PUT_OFF_MAX = 1000, /* messages that wait for another session */
+	ATTEMPTS = 5,       /* in a row without progress, then exit 75 */
+	WINDOW_WAIT_S = 300,    /* to see the next part of a maildrop: Gmail says 300 */
+	LOGIN_WAIT_S = 60,      /* between runs, or to look for more */
+	LOGIN_WAIT_MAX_S = 900, /* within a run, while there is something to fetch */
+	EMPTY_RUNS = 3,         /* that found nothing where there was mail: believed */
+	RESET_KNOWN = 20,  /* so many known before, and hardly one of them is back */
 	BATCH_COUNT = 200, /* messages in one journal transaction */
 	LINGER_MS = 200,   /* a batch waits so long for company */
 	AHEAD = 4000,      /* messages announced to the source */
@@ -41,6 +50,7 @@ enum task_state {
 	TASK_FILTERED,
 	TASK_FAILED,
 	TASK_VANISHED,
+	TASK_RENAMED, /* another task's message under a new UIDL: counts no more */
 	TASK_STATES,
 };
 
@@ -50,12 +60,15 @@ struct task {
 	uint32_t uidl_n;
 	uint32_t occurrence;
 	uint32_t number; /* in the current session; 0: not listed in it */
+	uint32_t was;    /* in the one before */
 	uint32_t next;   /* index + 1 in the hash chain */
 	uint8_t state;
 	uint8_t tries;           /* sessions that ended on this message */
+	uint8_t put_off;         /* sessions that left it for a later one */
 	bool has_uidl, doubtful; /* doubtful: a sink may have it from before a crash */
 	bool failed;             /* in an earlier run */
 	bool missing;            /* not in the latest listing */
+	bool shared;             /* others in the listing have its UIDL (quirk Q4) */
 };
 
 struct tasks {
@@ -66,6 +79,8 @@ struct tasks {
 	uint32_t *heads; /* index + 1 */
 	size_t old;      /* tasks known before this listing */
 	size_t mask;
+	bool cut; /* the last session was lost, so nothing moved since (quirk Q10) */
+	bool unhashed; /* heads do not know what the latest listing added */
 	uint64_t seed;
 	uint64_t count[TASK_STATES];
 };
@@ -81,14 +96,21 @@ void tasks_merge_end(struct tasks *t);
 void tasks_set(struct tasks *t, struct task *task, enum task_state state);
 void tasks_key(const struct tasks *t, const struct task *task, struct journal_key *out);
 
-/* How many messages without UIDL had this content in this run (a multiset). */
+/* The message of this UIDL and occurrence, if it was listed in this run. */
+struct task *tasks_find(
+	struct tasks *t, const char *uidl, size_t n, uint32_t occurrence);
+
+/*
+ * How many messages whose UIDL does not tell them apart had this content in this run (a
+ * multiset); by sha256 and by exact.
+ */
 struct tally {
 	uint64_t head;
 	unsigned n;
 };
-unsigned nameless_seen(const struct engine *e, const unsigned char sha256[DIGEST]);
+unsigned nameless_seen(const struct engine *e, const unsigned char digest[DIGEST]);
 struct parcel;
-/* One more, if the parcel's message has no UIDL. */
+/* One more, if the parcel's message is such a one. */
 void nameless_count(struct engine *e, const struct parcel *p);
 
 /* ---- parcels: fetched messages on their way (pump.c) ---- */
@@ -99,6 +121,7 @@ struct parcel {
 	size_t task;
 	struct message *message; /* NULL: it could not be had, why says the reason */
 	struct err *why;
+	enum oddity oddity;
 	int64_t retrieved;
 	struct errand *run; /* while it is judged and delivered */
 };
@@ -107,6 +130,8 @@ struct parcel {
 struct errand {
 	struct judgement verdict;
 	int64_t id; /* journal row */
+	bool settled; /* that row stays as it is: it is known under another UIDL, or more */
+	bool renamed; /* and by that was counted in this run */
 	struct delivery delivery[SINKS_MAX];
 	bool need[SINKS_MAX]; /* this sink still has to get it */
 	bool look[SINKS_MAX]; /* it may be there already: find() first */
@@ -114,25 +139,67 @@ struct errand {
 	struct sink_floor from[SINKS_MAX];
 	int64_t patience[SINKS_MAX]; /* clock_ms() until which to look again */
 	unsigned tries[SINKS_MAX];   /* sessions that ended with it alone under way */
+	bool again[SINKS_MAX];       /* put once more: not there in spite of an OK */
 };
 void parcel_free(struct parcel *p);
 
 struct pump;
 /* Starts fetching every TASK_TODO in a thread of its own. */
-void pump_start(struct pump **out, struct engine *e, struct source *src,
-	const uint32_t *order, size_t n);
+enum status pump_start(struct pump **out, struct engine *e, struct source *src,
+	const uint32_t *order, size_t n, struct err *err);
 /*
  * The next parcel, waiting at most until clock_ms() reaches `until` (-1: for
  * ever). NULL: none by then, or *ended is set and pump_stop() has the reason.
  */
 struct parcel *pump_next(struct pump *p, int64_t until, bool *ended);
+/* No more is asked for: what is under way comes, and then the end. */
+void pump_wind_down(struct pump *p);
 /*
- * Ends the thread. ST_END: everything was delivered. *suspect is the message
+ * Ends the thread. ST_END: everything was delivered. suspect->task is the message
  * that was under way when the source failed, or NULL.
  */
-enum status pump_stop(struct pump **p, struct task **suspect, struct err *err);
+struct suspect {
+	struct task *task;
+	enum oddity oddity;
+};
+enum status pump_stop(struct pump **p, struct suspect *suspect, struct err *err);
 
 /* ---- the engine ---- */
+
+/* A message that was refused in this session. */
+struct put_off {
+	size_t task;
+	struct err why;
+};
+
+/* The rows of messages that were had in this run; those of earlier sessions sorted. */
+struct had {
+	int64_t *id;
+	size_t n, cap, before;
+};
+
+/* The source and its sessions: what is remembered from one to the next. */
+struct visits {
+	unsigned listings; /* in this run */
+	bool windowed;     /* it shows only a part at a time */
+	bool owed;         /* what was fetched was not taken leave of */
+	bool paid;         /* that was made good in this run */
+	uint32_t probe;    /* by this task, as an index + 1 */
+	bool unsafe;       /* something fetched in this session could not be stored */
+	bool any_size;     /* the sizes it lists are not those it sends */
+	bool no_capa;      /* CAPA ends sessions */
+	unsigned capa_deaths; /* sessions it ended */
+	int64_t interval_ms;  /* wanted from login to login */
+	int64_t login_ms;     /* clock_ms() of the last one, if logged_in */
+	bool logged_in;
+	uint64_t noted, noted_removed; /* the last listing, as the journal has it */
+	uint64_t now, before; /* messages in this listing, and in the one before */
+	unsigned empty_runs; /* before this one, with an empty maildrop, not believed */
+	uint64_t back;       /* of those are in this one too */
+	uint64_t unnamed;    /* messages without UIDL in it */
+	uint64_t news;       /* messages the journal had never seen, in this session */
+	bool reset_told;     /* in this session */
+};
 
 struct slot {
 	const struct sink_ops *ops;
@@ -141,9 +208,11 @@ struct slot {
 	char *password;
 	unsigned id; /* in the journal */
 	bool settled, cautious, reached;
+	bool reading; /* to be opened for reading back only */
 	unsigned attempts;
 	unsigned losses; /* of sessions in this batch */
 	size_t stored;   /* of this batch, when a session was last lost */
+	int asked_ms;    /* to wait, by the server that let us not in */
 	char **claimed;  /* folders whose known places were told to this session */
 	size_t n_claimed;
 };
@@ -167,11 +236,18 @@ struct engine {
 	size_t n_tally, cap_tally;
 	int64_t run;
 	uint64_t stored_bytes, collisions;
+	struct visits visits;
+	struct had had;
+	struct put_off *put_off;
+	size_t n_put_off;
 	bool source_cautious; /* for good */
 	bool reached;         /* the source answered in this run */
 	bool careful;         /* for the next session of the source */
 	unsigned poisoned;    /* left out in a row */
 	bool limited;         /* --limit left messages out */
+	uint64_t unverified;  /* not there as they were stored */
+	void (*finding)(void *ctx, const struct finding *f); /* of engine_verify() */
+	void *finding_ctx;
 	struct pace pace;
 	int64_t began_ms;
 
@@ -190,6 +266,46 @@ void engine_phase(struct engine *e, const char *phase);
 /* When a silent server is given up; 0: as the protocol's module thinks best. */
 int engine_deadline_ms(const struct engine *e);
 
+/* ---- sessions of the source (sessions.c, visits.c) ---- */
+
+/* What the journal knows about the source. Before the run begins. */
+enum status sessions_prepare(struct engine *e, struct err *err);
+/* Sessions until everything is fetched; each that makes progress earns more. */
+enum status sessions_run(struct engine *e, struct err *err);
+
+/* One login, and its end. *src may be set after ST_RETRY too. */
+enum status session_open(struct engine *e, struct source **src, struct err *err);
+void session_close(struct engine *e, struct source **src);
+
+/* Milliseconds until another login is welcome. */
+int64_t visits_due(const struct engine *e);
+/* Waits until then; not longer than max_s, or err says when to come back. */
+enum status visits_wait(struct engine *e, unsigned max_s, struct err *err);
+/* After a login, also one that was refused. */
+void visits_login(struct engine *e, const struct source *src, bool accepted);
+/* After a listing. ST_DENIED: it is empty, and that is not believed (quirk Q52). */
+enum status visits_listed(struct engine *e, const struct listing *l, struct err *err);
+
+/*
+ * True: the message is left for another session; why may be NULL. The journal has nothing
+ * of it then.
+ */
+bool visits_put_off(struct engine *e, struct task *t, const struct err *why);
+
+/* ---- what the report should say besides (notice.c) ---- */
+
+/* Rules of our own: is it none of the user's mail? NULL: it is. */
+const char *notice_filter(const struct engine *e, const struct message *m);
+/* The destinations (journal bits) that should have it. */
+unsigned notice_mask(const struct engine *e, const struct message *m);
+/* Journals what is odd about a message that has a row. */
+enum status notice_message(struct engine *e, const struct parcel *p, struct err *err);
+/* The same for one that could not be had because of it. */
+enum status notice_failed(
+	struct engine *e, const struct task *t, enum oddity oddity, struct err *err);
+/* Those that were listed and never seen again. */
+void notice_vanished(struct engine *e, struct outcome *out);
+
 /* ---- judging and delivering ---- */
 
 /* Lists, marks what the journal knows, orders the rest. */
@@ -206,6 +322,19 @@ enum twin {
 enum status dedup_ask(struct engine *e, const struct facts *f, enum twin *out,
 	int64_t *of, const char **rule, struct err *err);
 
+/*
+ * The row of a message that the source lists under a new UIDL now (recall.c). ST_END: it
+ * is none such. own: its own row, if it has one; else 0.
+ */
+enum status recall_find(struct engine *e, struct parcel *p, int64_t own,
+	struct journal_row *row, struct err *err);
+/* This row is accounted for in this run; and a new session begins. */
+void recall_note(struct engine *e, int64_t id);
+void recall_session(struct engine *e);
+/* The nth (from 0) with this content among those of the message's own UIDL, or of none. */
+enum status recall_nth(struct engine *e, const struct parcel *p, unsigned nth,
+	struct journal_row *row, struct err *err);
+
 /* One batch through journal, sinks, journal. Takes over the parcels. */
 enum status deliver_batch(
 	struct engine *e, struct parcel **batch, size_t n, struct err *err);
@@ -213,6 +342,12 @@ enum status deliver_batch(
 /* Journals that a message could not be had, in a transaction of its own. */
 enum status deliver_failed(
 	struct engine *e, struct task *t, const struct err *why, struct err *err);
+
+/* Puts what slot k still needs of these; then until none of it is pending. */
+enum status deliver_put(
+	struct engine *e, size_t k, struct parcel **v, size_t n, struct err *err);
+enum status deliver_settle(struct engine *e, size_t k, struct parcel **v, size_t n,
+	enum status rc, struct err *err);
 
 /* Opens the sink of a slot when it is not open. */
 enum status slot_open(struct engine *e, struct slot *s, struct err *err);
@@ -231,6 +366,22 @@ enum status slot_tell(
 /* How long this sink's server may still be busy with what was sent before. */
 int64_t slot_settle_ms(const struct engine *e, const struct slot *s);
 
+/* ---- what a server refuses (rescue.c) ---- */
+
+/* Tries the forms that --rescue allows for what slot k refused. */
+enum status rescue_refused(
+	struct engine *e, size_t k, struct parcel **v, size_t n, struct err *err);
+/* Journals that slot k has it, in whatever form, and what a reader should know of that. */
+enum status rescue_stored(
+	struct engine *e, struct parcel *p, size_t k, struct err *err);
+/* The same for what find() came upon before anything was put. */
+enum status rescue_found(struct engine *e, struct parcel *p, size_t k, struct err *err);
+/* Slot k refused it, but --rescue=archive holds and an archive has it: journalled so. */
+enum status rescue_archived(
+	struct engine *e, struct parcel *p, size_t k, bool *yes, struct err *err);
+/* Adds to the reason which step of --rescue could help. */
+void rescue_advise(struct engine *e, struct parcel *p, size_t k, struct err *why);
+
 /* ---- one message (prepare.c) ---- */
 
 /* All that is decided before anything is promised. *deferred: ask again later. */
@@ -245,9 +396,44 @@ enum status parcel_stored(
 enum status parcel_failed(struct engine *e, struct parcel *p, const char *stage,
 	const struct err *why, struct err *err);
 
+/* ---- reading back (verify.c) and deleting at the source (remove.c) ---- */
+
+/* A message that may be deleted at the source, if it is verified. */
+struct doomed {
+	int64_t id;      /* its row */
+	int64_t holder;  /* the row whose places count: its own, or the original's */
+	uint32_t number; /* in the session; 0: in none */
+	unsigned good;   /* journal bits of the sinks that were read back in this run */
+	bool gone;       /* confirmed */
+};
+struct doomed_set { /* ascending by holder and id */
+	struct doomed *v;
+	size_t n, cap;
+};
+
+/*
+ * Reads back what is stored and was never verified, and what the set (may be NULL) holds,
+ * marking it. all: everything. Counts for each slot.
+ */
+enum status verify_places(struct engine *e, struct doomed_set *set, bool all,
+	struct checked out[SINKS_MAX], struct err *err);
+
+/* Verifies, then deletes at the source what --delete asks for. */
+enum status remove_verified(struct engine *e, struct ledger *l, struct err *err);
+/* How many of the listed it would be. */
+enum status remove_count(struct engine *e, uint64_t *n, struct err *err);
+
+/* ---- run.c ---- */
+
+void engine_close_state(struct engine *e);
+
 /* The thread that cuts waits off when a stop was asked for; end it before freeing. */
-void watch_start(struct engine *e);
+/* ST_DENIED where the machine has nothing left; then watch_end() does nothing. */
+enum status watch_start(struct engine *e, struct err *err);
 void watch_end(struct engine *e);
+
+/* What pthread_create() returned, told. */
+enum status engine_no_thread(int no, struct err *err);
 
 /* Sets err to what a stopped run says. */
 enum status engine_stopped(struct err *err);

@@ -29,7 +29,9 @@ static bool sized_out(const struct job *job, const struct task *t)
 		(job->max_size && t->size > job->max_size);
 }
 
-static enum status everywhere(struct engine *e, int64_t id, bool *out, struct err *err)
+/* *doubtful: a sink may have it. */
+static enum status everywhere(
+	struct engine *e, int64_t id, bool *out, bool *doubtful, struct err *err)
 {
 	struct journal_row row;
 	enum status rc = journal_get(e->journal, id, &row, err);
@@ -37,6 +39,7 @@ static enum status everywhere(struct engine *e, int64_t id, bool *out, struct er
 	if (rc < 0)
 		return rc;
 	*out = rc == ST_OK && row.state == J_TAKEN && (row.stored & e->mask) == e->mask;
+	*doubtful |= rc == ST_OK && (row.storing & e->mask);
 	return ST_OK;
 }
 
@@ -48,14 +51,14 @@ static enum status judge_row(struct engine *e, struct task *t,
 
 	t->doubtful = (row->storing & e->mask) != 0;
 	t->failed = row->state == J_FAILED;
-	if (size_changed(t, row))
+	if (size_changed(t, row) || t->shared)
 		return ST_OK; /* fetch and compare */
 	switch (row->state) {
 	case J_TAKEN:
 		there = (row->stored & e->mask) == e->mask;
 		break;
 	case J_DUPLICATE:
-		rc = everywhere(e, row->of, &there, err);
+		rc = everywhere(e, row->of, &there, &t->doubtful, err);
 		break;
 	case J_FILTERED:
 		if (row->has_content && dated_out(e->job, row))
@@ -64,8 +67,10 @@ static enum status judge_row(struct engine *e, struct task *t,
 	case J_FAILED:
 		break;
 	}
-	if (there)
+	if (there) {
 		tasks_set(&e->tasks, t, TASK_KNOWN);
+		recall_note(e, row->of ? row->of : row->id);
+	}
 	return rc;
 }
 
@@ -81,27 +86,51 @@ static enum status look_up(struct engine *e, struct task *t, struct err *err)
 	rc = journal_find(e->journal, key.uidl, key.uidl_n, key.occurrence, &row, err);
 	if (rc == ST_END)
 		return ST_OK;
+	e->visits.back += rc == ST_OK;
 	return rc == ST_OK ? judge_row(e, t, &row, err) : rc;
 }
 
 /*
  * Messages that may already be at a destination come first: until they are
  * settled nothing may be called a duplicate of them, or they of another. Those that
- * failed before come last, for one that ends every session is among them.
+ * failed before come last, for one that ends every session is among them; so do those
+ * that another session refused.
  */
+enum { TURNS = 4 };
+
+static unsigned turn_of(const struct task *t, const bool *had, size_t numbers)
+{
+	if (t->doubtful)
+		return 0;
+	if (t->failed || t->put_off)
+		return 3;
+	return t->number < numbers && had[t->number] ? 2 : 1;
+}
+
 static size_t arrange(struct engine *e, uint32_t *order)
 {
-	size_t n = 0, i;
-	int turn, pass;
+	const struct tasks *all = &e->tasks;
+	size_t n = 0, i, numbers = 0;
+	unsigned turn;
+	bool *had;
 
-	for (pass = 0; pass < 3; pass++)
-		for (i = 0; i < e->tasks.n; i++) {
-			const struct task *t = &e->tasks.v[i];
+	/* Where UIDLs change from session to session, what stood at this number was had. */
+	for (i = 0; i < all->old; i++)
+		if (all->v[i].missing && all->v[i].was >= numbers)
+			numbers = (size_t)all->v[i].was + 1;
+	had = xcalloc(numbers + 1, sizeof(*had));
+	for (i = 0; i < all->old; i++)
+		if (all->v[i].missing && all->v[i].state != TASK_VANISHED)
+			had[all->v[i].was] = true;
+	for (turn = 0; turn < TURNS; turn++)
+		for (i = 0; i < all->n; i++) {
+			const struct task *t = &all->v[i];
 
-			turn = t->doubtful ? 0 : 1 + t->failed;
-			if (t->state == TASK_TODO && t->number && turn == pass)
+			if (t->state == TASK_TODO && t->number &&
+				turn_of(t, had, numbers) == turn)
 				order[n++] = (uint32_t)i;
 		}
+	free(had);
 	return n;
 }
 
@@ -131,12 +160,16 @@ enum status plan_make(struct engine *e, struct source *src, struct listing *l,
 	if (rc != ST_OK)
 		return rc;
 	tasks_merge_end(&e->tasks);
+	e->visits.back = e->visits.unnamed = 0;
+	recall_session(e);
 	/* One transaction for all look-ups: each its own would cost as much again. */
 	if (e->journal)
 		rc = journal_begin(e->journal, err);
 	for (i = 0; rc == ST_OK && i < e->tasks.n; i++) {
 		struct task *t = &e->tasks.v[i];
 
+		e->visits.unnamed += t->number && !t->has_uidl;
+		e->visits.back += t->number && i < e->tasks.old;
 		if (t->state != TASK_TODO || !t->number)
 			continue;
 		rc = look_up(e, t, err);

@@ -92,6 +92,7 @@ enum status parcel_stored(struct engine *e, struct parcel *p, size_t k, struct e
 {
 	const struct delivery *d = &p->run->delivery[k];
 	struct place at = { d->generation, d->place };
+	const unsigned char *sent = d->form ? d->wire : NULL;
 	unsigned char wire[DIGEST];
 	int64_t holder;
 	enum status rc = ST_END;
@@ -109,11 +110,13 @@ enum status parcel_stored(struct engine *e, struct parcel *p, size_t k, struct e
 		at.number = 0;
 	}
 	rc = ST_OK;
-	if (d->altered)
+	if (d->altered && !d->form) {
 		rc = wire_digest(p->message, wire, err);
+		sent = wire;
+	}
 	if (rc == ST_OK)
-		rc = journal_stored(e->journal, p->run->id, e->slots[k].id, &at,
-			d->altered ? wire : NULL, err);
+		rc = journal_stored(
+			e->journal, p->run->id, e->slots[k].id, &at, sent, err);
 	return rc;
 }
 
@@ -155,47 +158,72 @@ static enum status place_one(
 	return rc;
 }
 
-/* The journal's row for this very content, if it has one. */
-static enum status find_row(
+/* Servers rewrite Status and the like between sessions (quirk Q39). */
+static bool same_bytes(const struct journal_row *row, const struct facts *f)
+{
+	return memcmp(row->sha256, f->sha256, DIGEST) == 0 ||
+		memcmp(row->exact, f->exact, DIGEST) == 0;
+}
+
+/* And some render the whole message anew, with other MIME boundaries. */
+static bool same_letter(const struct journal_row *row, const struct facts *f)
+{
+	return row->has_msgid && f->has_msgid &&
+		memcmp(row->msgid, f->msgid, DIGEST) == 0 &&
+		memcmp(row->ident, f->ident, DIGEST) == 0;
+}
+
+/* Where no UIDL tells which it is, equal ones are counted. */
+static enum status find_counted(
 	struct engine *e, struct parcel *p, struct journal_row *row, struct err *err)
 {
+	const struct task *t = &e->tasks.v[p->task];
+	const struct facts *f = &p->message->facts;
+	struct journal_key key;
+	enum status rc = ST_END;
+
+	if (!t->has_uidl)
+		rc = journal_find_content(
+			e->journal, f->sha256, nameless_seen(e, f->sha256), row, err);
+	if (rc != ST_END)
+		return rc;
+	p->run->settled = true;
+	rc = recall_nth(e, p, nameless_seen(e, f->exact), row, err);
+	tasks_key(&e->tasks, t, &key);
+	if (rc != ST_END || !key.uidl)
+		return rc;
+	rc = journal_find(e->journal, key.uidl, key.uidl_n, key.occurrence, row, err);
+	return rc == ST_OK && row->state != J_DUPLICATE ? ST_END : rc;
+}
+
+/* The row under the message's own name, if that is this very content. */
+static enum status find_own(
+	struct engine *e, struct parcel *p, struct journal_row *row, struct err *err)
+{
+	const struct task *t = &e->tasks.v[p->task];
 	const struct facts *f = &p->message->facts;
 	struct journal_key key;
 	enum status rc;
 
-	tasks_key(&e->tasks, &e->tasks.v[p->task], &key);
-	if (key.uidl)
+	tasks_key(&e->tasks, t, &key);
+	if (!key.uidl || t->shared)
+		rc = find_counted(e, p, row, err);
+	else
 		rc = journal_find(
 			e->journal, key.uidl, key.uidl_n, key.occurrence, row, err);
+	if (rc == ST_OK && !row->has_content)
+		rc = ST_END;
+	if (rc == ST_OK && !same_bytes(row, f)) {
+		p->run->settled = true;
+		rc = same_letter(row, f) && (row->stored | row->storing) & e->mask
+			? ST_OK
+			: ST_END;
+	}
+	if (rc == ST_OK)
+		p->run->id = row->id;
 	else
-		rc = journal_find_content(
-			e->journal, f->sha256, nameless_seen(e, f->sha256), row, err);
-	if (rc != ST_OK)
-		return rc;
-	if (!row->has_content)
-		return ST_END;
-	/* Servers rewrite Status and the like between sessions (quirk Q39). */
-	if (memcmp(row->sha256, f->sha256, DIGEST) != 0 &&
-		memcmp(row->exact, f->exact, DIGEST) != 0)
-		return ST_END;
-	p->run->id = row->id;
-	return ST_OK;
-}
-
-enum status parcel_failed(struct engine *e, struct parcel *p, const char *stage,
-	const struct err *why, struct err *err)
-{
-	struct task *t = &e->tasks.v[p->task];
-	struct journal_key key;
-
-	tasks_key(&e->tasks, t, &key);
-	key.row = p->run ? p->run->id : 0;
-	tasks_set(&e->tasks, t, TASK_FAILED);
-	log_warn(&e->log, "message-failed", LOG_U("number", t->number),
-		LOG_B("uidl", key.uidl, key.uidl_n), LOG_S("stage", stage),
-		LOG_S("reason", why->text));
-	return journal_failed(e->journal, &key, t->number,
-		p->message ? &p->message->facts : NULL, stage, why, err);
+		p->run->settled = false;
+	return rc;
 }
 
 static enum status take(struct engine *e, struct parcel *p, struct err *err)
@@ -207,6 +235,61 @@ static enum status take(struct engine *e, struct parcel *p, struct err *err)
 	return journal_take(e->journal, &key, &p->message->facts,
 		p->run->verdict.date.known ? p->run->verdict.date.utc : 0, &p->run->id,
 		err);
+}
+
+/* It is a message that the journal has under another UIDL. */
+static enum status recall(struct engine *e, struct parcel *p, int64_t own,
+	struct journal_row *row, struct err *err)
+{
+	struct journal_row root;
+	enum status rc = recall_find(e, p, own, &root, err);
+
+	if (rc != ST_OK)
+		return rc;
+	if (!own) {
+		rc = take(e, p, err);
+		if (rc == ST_OK)
+			rc = journal_reissued(e->journal, p->run->id, root.id, err);
+	}
+	*row = root;
+	p->run->id = root.id;
+	p->run->settled = true;
+	return rc;
+}
+
+/* The journal's row for this very content, if it has one. */
+static enum status find_row(
+	struct engine *e, struct parcel *p, struct journal_row *row, struct err *err)
+{
+	struct journal_row other = { 0 };
+	enum status rc = find_own(e, p, row, err), known;
+
+	if (rc < 0)
+		return rc;
+	if (rc == ST_OK && row->state != J_DUPLICATE)
+		return rc;
+	known = recall(e, p, rc == ST_OK ? row->id : 0, &other, err);
+	if (known == ST_END)
+		return rc;
+	*row = other;
+	return known;
+}
+
+enum status parcel_failed(struct engine *e, struct parcel *p, const char *stage,
+	const struct err *why, struct err *err)
+{
+	struct task *t = &e->tasks.v[p->task];
+	struct journal_key key;
+
+	tasks_key(&e->tasks, t, &key);
+	key.row = p->run ? p->run->id : 0;
+	tasks_set(&e->tasks, t, TASK_FAILED);
+	e->visits.unsafe |= p->message != NULL;
+	log_warn(&e->log, "message-failed", LOG_U("number", t->number),
+		LOG_B("uidl", key.uidl, key.uidl_n), LOG_S("stage", stage),
+		LOG_S("reason", why->text));
+	return journal_failed(e->journal, &key, t->number,
+		p->message ? &p->message->facts : NULL, stage, why, err);
 }
 
 static void tell_collision(struct engine *e, const struct parcel *p)
@@ -257,29 +340,110 @@ static enum status dismiss(struct engine *e, struct parcel *p, bool final, bool 
 			   : rc;
 }
 
-/* All that is decided before anything is promised for one message. */
-enum status parcel_prepare(
+/* It is known: what the listing said of it is brought up to date. */
+static enum status settle(struct engine *e, struct parcel *p,
+	const struct journal_row *row, struct err *err)
+{
+	const struct task *t = &e->tasks.v[p->task];
+	struct journal_row own;
+	struct journal_key key;
+	enum status rc;
+
+	/* It is here because it was smaller than listed, and that is how it is. */
+	e->visits.any_size |= t->tries > 0 && p->message->facts.size < t->size;
+	tasks_key(&e->tasks, t, &key);
+	if (!key.uidl || t->shared)
+		return ST_OK;
+	rc = journal_find(e->journal, key.uidl, key.uidl_n, key.occurrence, &own, err);
+	if (rc == ST_OK && (own.id == row->id || own.of == row->id))
+		rc = journal_resize(e->journal, own.id, t->size, err);
+	return rc == ST_END ? ST_OK : rc;
+}
+
+/* There is nothing of it: perhaps there is in another session? */
+static enum status had_nothing(struct engine *e, struct parcel *p, struct err *err)
+{
+	struct task *t = &e->tasks.v[p->task];
+
+	/* What was too long is so the next time. */
+	if (p->why->exit == EX_TEMPFAIL && visits_put_off(e, t, p->why))
+		return ST_OK;
+	return parcel_failed(e, p, "retrieve", p->why, err);
+}
+
+/*
+ * Every destination that should have it has it: of *row, or of the one it is a duplicate
+ * of, which *row is then.
+ */
+static enum status is_done(struct engine *e, const struct parcel *p, unsigned mask,
+	struct journal_row *row, bool *done, struct err *err)
+{
+	struct journal_row original;
+	enum status rc = ST_END;
+
+	/* Others are only fetched again when there is something to do. */
+	if (row->state == J_DUPLICATE && e->tasks.v[p->task].shared)
+		rc = journal_get(e->journal, row->of, &original, err);
+	if (rc < 0)
+		return rc;
+	if (rc == ST_OK && (original.stored & mask) == mask)
+		*row = original;
+	*done = row->state == J_TAKEN && (row->stored & mask) == mask;
+	return ST_OK;
+}
+
+/* What each destination still needs. row: what is known of it, or NULL. */
+static enum status place_all(struct engine *e, struct parcel *p, unsigned mask,
+	const struct journal_row *row, struct err *err)
+{
+	enum status rc = ST_OK;
+	size_t k;
+
+	for (k = 0; rc == ST_OK && k < e->n_slots; k++) {
+		unsigned bit = 1u << e->slots[k].id;
+
+		if ((mask & bit) && !(row && (row->stored & bit)))
+			rc = place_one(e, p, k, row && (row->storing & bit), err);
+	}
+	return rc;
+}
+
+static void judge_it(struct engine *e, struct parcel *p)
+{
+	struct judgement *v = &p->run->verdict;
+	const char *rule;
+
+	judge(e->job, p->message, e->tasks.v[p->task].size, clock_utc(), v);
+	rule = v->filtered ? NULL : notice_filter(e, p->message);
+	if (!rule)
+		return;
+	v->filtered = true;
+	v->rule = rule;
+}
+
+static enum status prepare(
 	struct engine *e, struct parcel *p, bool final, bool *deferred, struct err *err)
 {
 	struct task *t = &e->tasks.v[p->task];
+	unsigned mask = notice_mask(e, p->message);
 	struct journal_row row = { 0 };
+	bool done = false;
 	enum status rc, have;
-	bool done;
-	size_t k;
 
-	*deferred = false;
-	if (!p->message)
-		return parcel_failed(e, p, "retrieve", p->why, err);
-	judge(e->job, p->message, t->size, clock_utc(), &p->run->verdict);
+	judge_it(e, p);
 	have = find_row(e, p, &row, err);
 	if (have < 0)
 		return have;
-	if (have == ST_OK && row.state == J_TAKEN &&
-		(row.stored & e->mask) == e->mask) {
-		tasks_set(&e->tasks, t, TASK_KNOWN);
+	rc = have == ST_OK ? is_done(e, p, mask, &row, &done, err) : ST_OK;
+	if (rc != ST_OK)
+		return rc;
+	if (done) {
+		tasks_set(&e->tasks, t, p->run->renamed ? TASK_RENAMED : TASK_KNOWN);
 		nameless_count(e, p);
-		return journal_resize(e->journal, row.id, t->size, err);
+		recall_note(e, row.id);
+		return settle(e, p, &row, err);
 	}
+	e->visits.news += have == ST_END;
 	if (have == ST_END || !((row.stored | row.storing) & e->mask)) {
 		rc = dismiss(e, p, final, &done, deferred, err);
 		if (rc != ST_OK || done || *deferred) {
@@ -288,14 +452,30 @@ enum status parcel_prepare(
 			return rc;
 		}
 	}
-	rc = take(e, p, err);
+	rc = p->run->settled ? ST_OK : take(e, p, err);
 	nameless_count(e, p);
-	for (k = 0; rc == ST_OK && k < e->n_slots; k++) {
-		unsigned bit = 1u << e->slots[k].id;
+	recall_note(e, p->run->id);
+	return rc == ST_OK ? place_all(e, p, mask, have == ST_OK ? &row : NULL, err)
+			   : rc;
+}
 
-		if (have == ST_OK && (row.stored & bit))
-			continue;
-		rc = place_one(e, p, k, have == ST_OK && (row.storing & bit), err);
+/* All that is decided before anything is promised for one message. */
+enum status parcel_prepare(
+	struct engine *e, struct parcel *p, bool final, bool *deferred, struct err *err)
+{
+	struct task *t = &e->tasks.v[p->task];
+	enum status rc;
+
+	*deferred = false;
+	if (!p->message)
+		return had_nothing(e, p, err);
+	/* An empty message may be full in another session (quirk Q24). */
+	if (!p->message->facts.size && !t->put_off && visits_put_off(e, t, NULL)) {
+		message_free(&p->message);
+		return ST_OK;
 	}
-	return rc;
+	rc = prepare(e, p, final, deferred, err);
+	if (rc != ST_OK || *deferred || !p->run->id)
+		return rc;
+	return notice_message(e, p, err);
 }

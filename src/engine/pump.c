@@ -30,7 +30,11 @@ struct pump {
 	struct parcel *head, **tail;
 	uint64_t bytes;
 	size_t count;
+	size_t refused; /* in a row */
 	bool ended, quit;
+	bool winding;       /* no more is to be asked for */
+	bool weary;         /* the server refuses one after the other */
+	enum oddity oddity; /* of the message at which it failed */
 	enum status rc;
 	struct err err;
 };
@@ -100,6 +104,8 @@ static enum status fetch_one(struct pump *p, struct parcel **out, struct err *er
 
 	message_begin(&mk, p->e->spool);
 	rc = p->src->ops->next(p->src, &number, message_put, mk, err);
+	p->oddity = rc == ST_END ? ODD_NONE : p->src->ops->oddity(p->src);
+	p->refused = rc == ST_SKIP && err->exit == EX_TEMPFAIL ? p->refused + 1 : 0;
 	if (rc == ST_OK) {
 		rc = message_end(&mk, &parcel->message, err);
 	} else {
@@ -119,8 +125,24 @@ static enum status fetch_one(struct pump *p, struct parcel **out, struct err *er
 	}
 	parcel->task = p->by_number[number] - 1;
 	parcel->retrieved = clock_utc();
+	parcel->oddity = p->oddity;
 	*out = parcel;
 	return ST_OK;
+}
+
+/* After a stop: what was asked for is let in, and no more. */
+static void mind_stop(struct pump *p)
+{
+	bool winding;
+
+	pthread_mutex_lock(&p->lock);
+	winding = p->winding;
+	p->winding = false;
+	pthread_mutex_unlock(&p->lock);
+	if (!winding)
+		return;
+	p->wanted = p->n;
+	p->src->ops->wind_down(p->src);
 }
 
 static void *fetch_all(void *arg)
@@ -132,6 +154,7 @@ static void *fetch_all(void *arg)
 	while (p->served < p->n) {
 		struct parcel *parcel;
 
+		mind_stop(p);
 		announce(p);
 		rc = fetch_one(p, &parcel, &err);
 		if (rc != ST_OK)
@@ -144,6 +167,14 @@ static void *fetch_all(void *arg)
 			break;
 		}
 		rc = ST_END;
+		/* "Download exceed": a new session gets some more (quirk Q54). */
+		if (p->refused >= REFUSED_ROW && p->served > p->refused) {
+			p->weary = true;
+			rc = err_set(&err, ST_RETRY, EX_TEMPFAIL,
+				"the source refuses one message after the other; trying in a new "
+				"session");
+			break;
+		}
 	}
 	pthread_mutex_lock(&p->lock);
 	p->ended = true;
@@ -168,11 +199,23 @@ static void index_numbers(struct pump *p)
 		p->by_number[p->e->tasks.v[p->order[i]].number] = p->order[i] + 1;
 }
 
-void pump_start(struct pump **out, struct engine *e, struct source *src,
-	const uint32_t *order, size_t n)
+static void pump_free(struct pump **pp)
+{
+	struct pump *p = *pp;
+
+	pthread_mutex_destroy(&p->lock);
+	pthread_cond_destroy(&p->changed);
+	free(p->by_number);
+	free(p);
+	*pp = NULL;
+}
+
+enum status pump_start(struct pump **out, struct engine *e, struct source *src,
+	const uint32_t *order, size_t n, struct err *err)
 {
 	struct pump *p = xcalloc(1, sizeof(*p));
 	pthread_condattr_t attr;
+	int no;
 
 	p->e = e;
 	p->src = src;
@@ -186,9 +229,13 @@ void pump_start(struct pump **out, struct engine *e, struct source *src,
 	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
 	pthread_cond_init(&p->changed, &attr);
 	pthread_condattr_destroy(&attr);
-	if (pthread_create(&p->thread, NULL, fetch_all, p) != 0)
-		abort(); /* no thread, no memory: as good as a crash */
+	no = pthread_create(&p->thread, NULL, fetch_all, p);
+	if (no) {
+		pump_free(&p);
+		return engine_no_thread(no, err);
+	}
 	*out = p;
+	return ST_OK;
 }
 
 static struct parcel *pop(struct pump *p)
@@ -224,7 +271,14 @@ struct parcel *pump_next(struct pump *p, int64_t until, bool *ended)
 	return parcel;
 }
 
-enum status pump_stop(struct pump **pp, struct task **suspect, struct err *err)
+void pump_wind_down(struct pump *p)
+{
+	pthread_mutex_lock(&p->lock);
+	p->winding = true;
+	pthread_mutex_unlock(&p->lock);
+}
+
+enum status pump_stop(struct pump **pp, struct suspect *suspect, struct err *err)
 {
 	struct pump *p = *pp;
 	struct parcel *parcel;
@@ -242,15 +296,11 @@ enum status pump_stop(struct pump **pp, struct task **suspect, struct err *err)
 	while ((parcel = pop(p)))
 		parcel_free(parcel);
 	rc = p->rc;
-	*suspect = NULL;
+	*suspect = (struct suspect){ NULL, p->oddity };
 	if (rc != ST_END)
 		*err = p->err;
-	if (rc == ST_RETRY && !stopped && p->served < p->n)
-		*suspect = &p->e->tasks.v[p->order[p->served]];
-	pthread_mutex_destroy(&p->lock);
-	pthread_cond_destroy(&p->changed);
-	free(p->by_number);
-	free(p);
-	*pp = NULL;
+	if (rc == ST_RETRY && !stopped && !p->weary && p->served < p->n)
+		suspect->task = &p->e->tasks.v[p->order[p->served]];
+	pump_free(pp);
 	return rc;
 }

@@ -31,14 +31,14 @@ static void add_number(struct buf *b, const char *name, uint64_t v)
 	buf_addf(b, "\"%s\":%" PRIu64 ",\n", name, v);
 }
 
-struct listing_failures {
+struct listing_lines {
 	struct buf *b;
 	size_t n;
 };
 
 static void add_failure(void *ctx, const struct journal_failure *f)
 {
-	struct listing_failures *l = ctx;
+	struct listing_lines *l = ctx;
 	struct buf *b = l->b;
 
 	buf_adds(b, l->n++ ? ",\n  {" : "\n  {");
@@ -60,26 +60,85 @@ static void add_failure(void *ctx, const struct journal_failure *f)
 	buf_addf(b, ",\"tries\":%u}", f->tries);
 }
 
-static enum status add_failures(
+static void add_notice(void *ctx, const struct journal_notice *f)
+{
+	struct listing_lines *l = ctx;
+	struct buf *b = l->b;
+
+	buf_adds(b, l->n++ ? ",\n  {" : "\n  {");
+	add_text(b, "uidl", f->uidl, f->uidl_n);
+	if (f->number)
+		buf_addf(b, ",\"number\":%" PRIu32, f->number);
+	else
+		buf_adds(b, ",\"number\":null");
+	if (f->size == UINT64_MAX)
+		buf_adds(b, ",\"size\":null,");
+	else
+		buf_addf(b, ",\"size\":%" PRIu64 ",", f->size);
+	add_text(b, "message_id", f->message_id, (size_t)-1);
+	buf_addc(b, ',');
+	add_text(b, "subject", f->subject, (size_t)-1);
+	buf_addc(b, ',');
+	add_text(b, "kind", f->kind, (size_t)-1);
+	buf_addc(b, ',');
+	add_text(b, "text", f->text, (size_t)-1);
+	buf_addc(b, '}');
+}
+
+static void add_vanished(struct listing_lines *l, const struct outcome *o)
+{
+	size_t i;
+
+	for (i = 0; i < o->n_vanished; i++)
+		add_notice(l,
+			&(struct journal_notice){
+				.uidl = o->vanished[i].uidl,
+				.uidl_n = o->vanished[i].uidl_n,
+				.size = o->vanished[i].size,
+				.message_id = "",
+				.subject = "",
+				.kind = "vanished",
+				.text = "listed, and gone from the server before it was fetched",
+			});
+}
+
+/* What the journal has to say of this run. */
+static enum status add_lines(
+	struct buf *b, struct journal *j, const struct outcome *o, struct err *err)
+{
+	struct listing_lines failures = { b, 0 }, notices = { b, 0 };
+	enum status rc = ST_OK;
+
+	buf_adds(b, "\"failures\":[");
+	if (j)
+		rc = journal_failures(j, o->run, add_failure, &failures, err);
+	buf_adds(b, failures.n ? "\n],\n" : "],\n");
+	buf_adds(b, "\"notices\":[");
+	if (rc == ST_OK && j)
+		rc = journal_notices(j, o->run, add_notice, &notices, err);
+	add_vanished(&notices, o);
+	buf_adds(b, notices.n ? "\n]" : "]");
+	return rc;
+}
+
+static enum status add_journal(
 	struct buf *b, const struct job *job, const struct outcome *o, struct err *err)
 {
-	struct listing_failures l = { b, 0 };
 	struct journal *j = NULL;
 	enum status rc = ST_OK;
 	int dirfd = -1;
 
-	buf_adds(b, "\"failures\":[");
 	if (o->run) {
 		dirfd = open(job->state, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 		if (dirfd < 0)
 			return err_sys(err, ST_FATAL, "%s", job->state);
 		rc = journal_open(&j, dirfd, NULL, true, err);
-		if (rc == ST_OK)
-			rc = journal_failures(j, o->run, add_failure, &l, err);
-		journal_close(&j);
-		close(dirfd);
 	}
-	buf_adds(b, l.n ? "\n]" : "]");
+	if (rc >= ST_OK)
+		rc = add_lines(b, j, o, err);
+	journal_close(&j);
+	if (dirfd >= 0)
+		close(dirfd);
 	return rc < 0 ? rc : ST_OK;
 }
 
@@ -94,6 +153,8 @@ static void add_ledger(struct buf *b, const struct ledger *l)
 	add_number(b, "vanished", l->vanished);
 	add_number(b, "left", l->left);
 	add_number(b, "bytes", l->bytes);
+	add_number(b, "deleted", l->deleted);
+	add_number(b, "delete_left", l->delete_left);
 }
 
 static void add_ends(struct buf *b, const struct job *job)
@@ -150,6 +211,13 @@ static enum status put_file(const char *path, const struct buf *b, struct err *e
 	return rc;
 }
 
+enum status report_put(const char *path, const struct buf *b, struct err *err)
+{
+	if (strcmp(path, "-") == 0)
+		return fs_write(STDOUT_FILENO, b->p, b->n, err);
+	return put_file(path, b, err);
+}
+
 enum status report_write(const struct job *job, const struct outcome *o,
 	const char *path, struct err *err)
 {
@@ -178,18 +246,15 @@ enum status report_write(const struct job *job, const struct outcome *o,
 	if (job->dry_run) {
 		add_number(&b, "todo", o->plan.todo);
 		add_number(&b, "todo_bytes", o->plan.todo_bytes);
+		add_number(&b, "deletable", o->plan.deletable);
 	}
 	buf_addf(&b, "\"messages_per_second\":%.1f,\n",
 		seconds > 0 ? (double)done / seconds : 0);
-	rc = add_failures(&b, job, o, err);
+	rc = add_journal(&b, job, o, err);
 	buf_adds(&b, "\n}\n");
 	if (rc != ST_OK)
 		goto out;
-	if (strcmp(path, "-") == 0) {
-		rc = fs_write(STDOUT_FILENO, b.p, b.n, err);
-		goto out;
-	}
-	rc = put_file(path, &b, err);
+	rc = report_put(path, &b, err);
 out:
 	buf_free(&b);
 	return rc;

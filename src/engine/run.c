@@ -46,6 +46,8 @@ void engine_free(struct engine **ep)
 		return;
 	tasks_release(&e->tasks);
 	free(e->tally);
+	free(e->put_off);
+	free(e->had.id);
 	free(e->account);
 	close(e->stop_fd);
 	pthread_mutex_destroy(&e->lock);
@@ -155,7 +157,7 @@ static enum status open_state(struct engine *e, struct err *err)
 	return ST_OK;
 }
 
-static void close_state(struct engine *e)
+void engine_close_state(struct engine *e)
 {
 	size_t i;
 
@@ -174,178 +176,7 @@ static void close_state(struct engine *e)
 	e->lockfd = e->dirfd = -1;
 }
 
-/* ---- sessions of the source ---- */
-
-static void set_cancel(struct engine *e, struct source *src)
-{
-	pthread_mutex_lock(&e->lock);
-	e->cancel_source = src;
-	pthread_mutex_unlock(&e->lock);
-}
-
-/* Batches of what the pump brings, until it ends or something stops us. */
-static enum status consume(
-	struct engine *e, struct pump *pump, uint64_t *progress, struct err *err)
-{
-	struct parcel **batch = xcalloc(BATCH_COUNT, sizeof(struct parcel *));
-	enum status rc = ST_OK;
-	bool ended = false;
-	uint64_t todo;
-
-	while (rc == ST_OK && !ended && !atomic_load(&e->stop)) {
-		uint64_t bytes = 0;
-		int64_t until = -1;
-		size_t n = 0;
-
-		while (n < BATCH_COUNT && bytes < BATCH_BYTES) {
-			struct parcel *p = pump_next(pump, until, &ended);
-
-			if (!p)
-				break;
-			if (n == 0)
-				until = clock_ms() + LINGER_MS;
-			bytes += p->message ? p->message->facts.size : 0;
-			batch[n++] = p;
-		}
-		if (n == 0)
-			continue;
-		fault_step("fetched");
-		todo = e->tasks.count[TASK_TODO];
-		rc = deliver_batch(e, batch, n, err);
-		/* What a lost destination left to do is no progress. */
-		*progress += todo - e->tasks.count[TASK_TODO];
-	}
-	free(batch);
-	return rc;
-}
-
-/*
- * A session ended in the middle of this message. One message must not keep
- * all others from passing; nor must a server that is ill make all of them fail.
- */
-static enum status suspect_one(struct engine *e, struct task *t, uint64_t *progress,
-	const struct err *why, struct err *err)
-{
-	if (*progress)
-		e->poisoned = 0;
-	/* Asking ahead may be to blame, so the last try is without (quirk Q60). */
-	e->careful = ++t->tries == POISON_TRIES - 1;
-	if (t->tries < POISON_TRIES)
-		return ST_OK;
-	if (e->poisoned++ == POISON_ROW) {
-		*err = *why;
-		return err->status = ST_DENIED;
-	}
-	++*progress;
-	return deliver_failed(e, t, why, err);
-}
-
-static enum status one_session(
-	struct engine *e, struct source *src, uint64_t *progress, struct err *err)
-{
-	struct listing l;
-	struct pump *pump;
-	uint32_t *order = NULL;
-	size_t n = 0;
-	struct err from_source = ERR_INIT;
-	struct task *suspect;
-	enum status rc, fetched;
-
-	engine_phase(e, "listing");
-	rc = plan_make(e, src, &l, &order, &n, err);
-	if (rc != ST_OK)
-		goto out;
-	log_info(&e->log, "listed", LOG_U("messages", l.n), LOG_U("todo", n),
-		LOG_U("repeated-uidl", l.repeated),
-		LOG_U("unreadable-rows", l.unreadable));
-	if (l.nameless && l.n)
-		log_warn(&e->log, "no-uidl",
-			LOG_S("meaning",
-				"this server gives no UIDLs: every run must fetch "
-				"every message to know it again"));
-	fault_step("planned");
-	engine_phase(e, "copying");
-	if (n == 0)
-		goto finish;
-	pump_start(&pump, e, src, order, n);
-	rc = consume(e, pump, progress, err);
-	fetched = pump_stop(&pump, &suspect, &from_source);
-	if (rc == ST_OK && atomic_load(&e->stop))
-		rc = engine_stopped(err);
-	if (rc == ST_OK && suspect)
-		rc = suspect_one(e, suspect, progress, &from_source, err);
-	if (rc != ST_OK)
-		goto out;
-	if (fetched != ST_END) {
-		*err = from_source;
-		rc = fetched;
-		goto out;
-	}
-finish:
-	rc = src->ops->finish(src, err);
-	if (rc == ST_RETRY) {
-		/* Nothing was to be deleted: a lost goodbye costs nothing. */
-		log_info(&e->log, "quit-unanswered", LOG_S("reason", err->text));
-		rc = ST_OK;
-	}
-out:
-	free(order);
-	return rc;
-}
-
-static enum status open_source(struct engine *e, struct source **src, struct err *err)
-{
-	struct source_setup setup = { &e->job->source, e->source_password, e->trace,
-		&e->log, e->stop_fd, e->source_cautious || e->careful,
-		engine_deadline_ms(e) };
-	enum status rc;
-
-	engine_phase(e, "connecting");
-	rc = e->source_ops->open(src, &setup, err);
-	if (rc == ST_OK) {
-		e->reached = true;
-		set_cancel(e, *src);
-	}
-	return rc;
-}
-
-/* Sessions until everything is fetched; each that makes progress earns more. */
-static enum status all_sessions(struct engine *e, struct err *err)
-{
-	unsigned attempts = 0;
-	enum status rc = ST_RETRY;
-
-	while (rc == ST_RETRY && !atomic_load(&e->stop)) {
-		struct source *src = NULL;
-		uint64_t progress = 0;
-		int asked = 0;
-
-		rc = open_source(e, &src, err);
-		if (rc == ST_OK)
-			rc = one_session(e, src, &progress, err);
-		if (src) {
-			asked = src->ops->wait_ms(src);
-			if (rc == ST_RETRY && src->ops->overreached(src)) {
-				e->source_cautious = true;
-				journal_note(e->journal, "pipelining", "no", NULL);
-			}
-			set_cancel(e, NULL);
-			src->ops->close(&src);
-		}
-		if (rc != ST_RETRY)
-			break;
-		/* Nothing listens there: that is told at once, not after five tries. */
-		if (!e->reached && err->exit == EX_UNAVAILABLE)
-			break;
-		attempts = progress ? 1 : attempts + 1;
-		if (attempts > ATTEMPTS)
-			break;
-		engine_backoff(e, attempts, asked, err, e->job->source.scheme);
-	}
-	if (rc == ST_RETRY && atomic_load(&e->stop))
-		rc = engine_stopped(err);
-	return rc;
-}
+/* ---- after ---- */
 
 static enum status finish_sinks(struct engine *e, struct err *err)
 {
@@ -368,14 +199,12 @@ static enum status finish_sinks(struct engine *e, struct err *err)
 	return rc;
 }
 
-/* ---- after ---- */
-
 static void fill_ledger(const struct engine *e, struct ledger *l)
 {
 	const uint64_t *c = e->tasks.count;
 
 	*l = (struct ledger){
-		.listed = e->tasks.n,
+		.listed = e->tasks.n - c[TASK_RENAMED],
 		.known = c[TASK_KNOWN],
 		.stored = c[TASK_STORED],
 		.duplicate = c[TASK_DUPLICATE],
@@ -420,6 +249,13 @@ static void decide_exit(const struct engine *e, struct outcome *out, enum status
 		err_set(&out->err, ST_SKIP, EX_PARTIAL,
 			"%llu message%s failed; the report and `popferry status` say why",
 			(unsigned long long)l->failed, l->failed == 1 ? "" : "s");
+	} else if (e->unverified) {
+		out->exit = EX_PARTIAL;
+		err_set(&out->err, ST_SKIP, EX_PARTIAL,
+			"%llu message%s not at the destination as stored; the source keeps "
+			"what is missing, and the report says which",
+			(unsigned long long)e->unverified,
+			e->unverified == 1 ? " is" : "s are");
 	} else if (e->limited) {
 		out->exit = EX_PARTIAL;
 		err_set(&out->err, ST_SKIP, EX_PARTIAL,
@@ -430,24 +266,26 @@ static void decide_exit(const struct engine *e, struct outcome *out, enum status
 
 static enum status move_all(struct engine *e, struct outcome *out, struct err *err)
 {
-	char *text = NULL;
 	enum status rc = open_state(e, err);
 
 	if (rc != ST_OK)
 		return rc;
-	if (journal_noted(e->journal, "pipelining", &text, NULL) == ST_OK)
-		e->source_cautious = strcmp(text, "no") == 0;
-	free(text);
+	rc = sessions_prepare(e, err);
+	if (rc != ST_OK)
+		return rc;
 	rc = journal_run_begin(e->journal, out->started, &e->run, err);
 	if (rc != ST_OK)
 		return rc;
 	out->run = e->run;
-	rc = all_sessions(e, err);
+	rc = sessions_run(e, err);
 	if (rc == ST_OK)
 		rc = finish_sinks(e, err);
 	fill_ledger(e, &out->ledger);
+	notice_vanished(e, out);
 	if (rc == ST_OK)
 		rc = settle_all(e, &out->ledger, err);
+	if (rc == ST_OK && e->job->delete != DELETE_NEVER)
+		rc = remove_verified(e, &out->ledger, err);
 	return rc;
 }
 
@@ -484,7 +322,7 @@ static enum status plan_only(struct engine *e, struct outcome *out, struct err *
 		e->mask |= 1u << e->slots[k].id;
 	}
 	if (rc == ST_OK)
-		rc = open_source(e, &src, err);
+		rc = session_open(e, &src, err);
 	if (rc == ST_OK)
 		rc = plan_make(e, src, &l, &order, &n, err);
 	if (rc == ST_OK) {
@@ -492,16 +330,32 @@ static enum status plan_only(struct engine *e, struct outcome *out, struct err *
 		out->plan.todo_bytes = e->progress.total_bytes;
 		src->ops->finish(src, NULL);
 	}
+	if (rc == ST_OK && e->journal && e->job->delete != DELETE_NEVER)
+		rc = remove_count(e, &out->plan.deletable, err);
 	/* A destination that cannot be reached spoils the plan: say it now. */
 	for (k = 0; rc == ST_OK && k < e->n_slots; k++)
 		if (e->slots[k].ops->secret)
 			rc = slot_open(e, &e->slots[k], err);
-	set_cancel(e, NULL);
-	if (src)
-		src->ops->close(&src);
+	session_close(e, &src);
 	free(order);
 	fill_ledger(e, &out->ledger);
 	return rc;
+}
+
+/* All may be safe and the disk be bad all the same: that must not end with 0. */
+static void record_end(struct engine *e, struct outcome *out)
+{
+	struct err why = ERR_INIT;
+
+	if (!out->run ||
+		journal_run_end(e->journal, e->run, out->finished, &out->ledger,
+			out->exit, out->err.text, &why) == ST_OK)
+		return;
+	log_warn(&e->log, "run-not-recorded", LOG_S("state", e->job->state));
+	if (out->exit == 0 || out->exit == EX_PARTIAL) {
+		out->exit = why.exit;
+		out->err = why;
+	}
 }
 
 int engine_run(struct engine *e, struct outcome *out)
@@ -510,8 +364,9 @@ int engine_run(struct engine *e, struct outcome *out)
 
 	e->began_ms = clock_ms();
 	*out = (struct outcome){ .started = clock_utc(), .err = ERR_INIT };
-	watch_start(e);
-	rc = find_kinds(e, &out->err);
+	rc = watch_start(e, &out->err);
+	if (rc == ST_OK)
+		rc = find_kinds(e, &out->err);
 	if (rc == ST_OK)
 		rc = get_secrets(e, &out->err);
 	if (rc == ST_OK && e->job->trace)
@@ -526,11 +381,8 @@ int engine_run(struct engine *e, struct outcome *out)
 		out->exit = 0;
 	else
 		decide_exit(e, out, rc);
-	if (out->run &&
-		journal_run_end(e->journal, e->run, out->finished, &out->ledger,
-			out->exit, out->err.text, NULL) != ST_OK)
-		log_warn(&e->log, "run-not-recorded", LOG_S("state", e->job->state));
+	record_end(e, out);
 	watch_end(e);
-	close_state(e);
+	engine_close_state(e);
 	return out->exit;
 }

@@ -6,6 +6,7 @@
 
 #include "engine_p.h"
 
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -25,14 +26,74 @@ void slot_close(struct engine *e, struct slot *s)
 	s->n_claimed = 0;
 }
 
+/* ---- what a sink asks when it looks for a message ---- */
+
+struct counting {
+	unsigned mask, rows, stored;
+};
+
+static enum status count_row(void *ctx, const struct journal_row *row, struct err *err)
+{
+	struct counting *c = ctx;
+
+	(void)err;
+	c->rows++;
+	c->stored += (row->stored & c->mask) == c->mask;
+	return ST_OK;
+}
+
+/* The bits of the sinks that can ask. */
+static unsigned servers(const struct engine *e)
+{
+	unsigned mask = 0;
+	size_t k;
+
+	for (k = 0; k < e->n_slots; k++)
+		if (e->slots[k].ops->secret)
+			mask |= 1u << e->slots[k].id;
+	return mask;
+}
+
+static bool is_alone(void *ctx, const struct facts *f)
+{
+	const struct engine *e = ctx;
+	struct counting c = { servers(e), 0, 0 };
+
+	return f->has_msgid &&
+		journal_candidates(e->journal, c.mask, f->msgid, NULL, count_row, &c,
+			NULL) == ST_OK &&
+		c.rows <= 1;
+}
+
+static unsigned copies(void *ctx, const struct facts *f)
+{
+	const struct engine *e = ctx;
+	struct counting c = { servers(e), 0, 0 };
+
+	/* Unless it can be told, all might be others'. */
+	if (journal_candidates(
+		    e->journal, c.mask, NULL, f->exact, count_row, &c, NULL) != ST_OK)
+		return UINT_MAX;
+	return c.stored;
+}
+
+/* ---- sessions ---- */
+
 enum status slot_open(struct engine *e, struct slot *s, struct err *err)
 {
+	struct progress now;
 	struct sink_setup setup = { s->end, e->job, e->account, s->password, e->trace,
-		&e->log, e->stop_fd, s->cautious, engine_deadline_ms(e) };
+		&e->log, e->stop_fd, s->cautious, engine_deadline_ms(e), s->reading, 0,
+		&s->asked_ms, is_alone, copies, e };
 	enum status rc;
 
 	if (s->sink)
 		return ST_OK;
+	if (!s->reached) {
+		engine_progress(e, &now);
+		setup.expect = now.total_bytes;
+	}
+	s->asked_ms = 0;
 	rc = s->ops->open(&s->sink, &setup, err);
 	if (rc != ST_OK) {
 		s->sink = NULL;
@@ -51,7 +112,7 @@ enum status slot_open(struct engine *e, struct slot *s, struct err *err)
  */
 enum status slot_again(struct engine *e, struct slot *s, struct err *err)
 {
-	int asked = s->sink ? s->ops->wait_ms(s->sink) : 0;
+	int asked = s->sink ? s->ops->wait_ms(s->sink) : s->asked_ms;
 	enum status rc = ST_RETRY;
 
 	while (rc == ST_RETRY) {
@@ -63,8 +124,8 @@ enum status slot_again(struct engine *e, struct slot *s, struct err *err)
 			(!s->reached && err->exit == EX_UNAVAILABLE))
 			return err->status = ST_DENIED;
 		engine_backoff(e, s->attempts, asked, err, s->end->scheme);
-		asked = 0;
 		rc = slot_open(e, s, err);
+		asked = s->asked_ms;
 	}
 	return rc;
 }

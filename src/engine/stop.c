@@ -5,8 +5,11 @@
 
 #include <errno.h>
 #include <poll.h>
-#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
 #include <unistd.h>
+
+enum { WATCH_MS = 50 };
 
 void engine_stop(struct engine *e)
 {
@@ -46,6 +49,13 @@ void engine_backoff(struct engine *e, unsigned n, int asked_ms, const struct err
 	engine_phase(e, "copying");
 }
 
+enum status engine_no_thread(int no, struct err *err)
+{
+	return err_set(err, ST_DENIED, EX_TEMPFAIL,
+		"cannot start a thread: %s; try again when there is more room",
+		strerror(no));
+}
+
 /* ---- the stop's watcher ---- */
 
 /*
@@ -56,21 +66,23 @@ static void *watch(void *arg)
 {
 	struct engine *e = arg;
 	struct pollfd p = { e->stop_fd, POLLIN, 0 };
-	int64_t until;
+	int64_t until, leave;
 	bool over;
 	size_t k;
 
 	while (poll(&p, 1, -1) < 0 && errno == EINTR)
 		;
 	pthread_mutex_lock(&e->lock);
-	if (e->cancel_source)
-		e->cancel_source->ops->cancel(e->cancel_source);
 	over = !e->watching;
 	pthread_mutex_unlock(&e->lock);
-	/* What is in flight may settle, but not for ever. */
-	for (until = clock_ms() + e->pace.grace_ms; !over && clock_ms() < until;) {
-		clock_sleep(50);
+	/* What is in flight may settle, but not for ever; the source first. */
+	until = clock_ms() + e->pace.grace_ms;
+	leave = until - e->pace.grace_ms / 4;
+	while (!over && clock_ms() < until) {
+		clock_sleep(WATCH_MS);
 		pthread_mutex_lock(&e->lock);
+		if (e->cancel_source && clock_ms() >= leave)
+			e->cancel_source->ops->cancel(e->cancel_source);
 		over = !e->watching;
 		pthread_mutex_unlock(&e->lock);
 	}
@@ -82,11 +94,20 @@ static void *watch(void *arg)
 	return NULL;
 }
 
-void watch_start(struct engine *e)
+enum status watch_start(struct engine *e, struct err *err)
 {
+	int no;
+
+	if (e->stop_fd < 0) /* when the engine was made there was none to be had */
+		e->stop_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	if (e->stop_fd < 0)
+		return err_sys(err, ST_DENIED, "eventfd");
 	e->watching = true;
-	if (pthread_create(&e->watcher, NULL, watch, e) != 0)
-		abort(); /* as good as a crash */
+	no = pthread_create(&e->watcher, NULL, watch, e);
+	if (no == 0)
+		return ST_OK;
+	e->watching = false;
+	return engine_no_thread(no, err);
 }
 
 void watch_end(struct engine *e)

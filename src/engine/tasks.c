@@ -73,6 +73,7 @@ static void rehash(struct tasks *t)
 	t->heads = xreallocarray(t->heads, want, sizeof(*t->heads));
 	memset(t->heads, 0, want * sizeof(*t->heads));
 	t->mask = want - 1;
+	t->unhashed = false;
 	for (i = 0; i < t->n; i++) {
 		struct task *k = &t->v[i];
 		uint32_t *head = &t->heads[hash_of(t, t->text + k->uidl, k->uidl_n,
@@ -82,6 +83,25 @@ static void rehash(struct tasks *t)
 		k->next = *head;
 		*head = (uint32_t)i + 1;
 	}
+}
+
+struct task *tasks_find(
+	struct tasks *t, const char *uidl, size_t n, uint32_t occurrence)
+{
+	uint32_t i;
+
+	if (t->unhashed)
+		rehash(t);
+	i = t->heads ? t->heads[hash_of(t, uidl, n, occurrence) & t->mask] : 0;
+	for (; i; i = t->v[i - 1].next) {
+		struct task *k = &t->v[i - 1];
+
+		if (k->has_uidl && k->uidl_n == n && k->occurrence == occurrence &&
+			k->state != TASK_RENAMED &&
+			memcmp(t->text + k->uidl, uidl, n) == 0)
+			return k;
+	}
+	return NULL;
 }
 
 static struct task *find(struct tasks *t, const struct item *it)
@@ -142,6 +162,8 @@ void tasks_merge_begin(struct tasks *t)
 
 	for (i = 0; i < t->n; i++) {
 		t->v[i].missing = true;
+		t->v[i].shared = false;
+		t->v[i].was = t->v[i].number;
 		t->v[i].number = 0;
 	}
 	rehash(t);
@@ -162,11 +184,99 @@ void tasks_merge(void *tasks, const struct item *it)
 		tasks_set(t, k, TASK_TODO);
 }
 
+/*
+ * After a lost session: have all UIDLs changed, and nothing else? The indexes + 1 of the
+ * new tasks by number, or NULL.
+ */
+static uint32_t *renamed(const struct tasks *t)
+{
+	size_t i, before = 0, back = 0, top = 0;
+	uint32_t *by_number;
+
+	for (i = 0; i < t->old; i++) {
+		before += t->v[i].was > 0;
+		back += t->v[i].was && !t->v[i].missing;
+	}
+	if (!t->cut || !before || back * 10 >= before)
+		return NULL;
+	for (i = t->old; i < t->n; i++)
+		top = t->v[i].number > top ? t->v[i].number : top;
+	by_number = xcalloc(top + 1, sizeof(*by_number));
+	for (i = t->old; i < t->n; i++)
+		by_number[t->v[i].number] = (uint32_t)i + 1;
+	for (i = 0; i < t->old; i++) {
+		const struct task *k = &t->v[i];
+
+		if (!k->was || !k->missing)
+			continue;
+		if (k->was > top || !by_number[k->was] ||
+			t->v[by_number[k->was] - 1].size != k->size) {
+			free(by_number);
+			return NULL;
+		}
+	}
+	return by_number;
+}
+
+/* Each old task takes over the place of the new one with its number. */
+static void rename_all(struct tasks *t)
+{
+	uint32_t *by_number = renamed(t);
+	size_t i, n = t->old;
+
+	if (!by_number)
+		return;
+	for (i = 0; i < t->old; i++) {
+		struct task *k = &t->v[i], *as;
+
+		if (!k->was || !k->missing)
+			continue;
+		as = &t->v[by_number[k->was] - 1];
+		k->number = as->number;
+		k->uidl = as->uidl;
+		k->uidl_n = as->uidl_n;
+		k->occurrence = as->occurrence;
+		k->has_uidl = as->has_uidl;
+		k->missing = false;
+		as->number = 0;
+	}
+	for (i = t->old; i < t->n; i++)
+		if (t->v[i].number)
+			t->v[n++] = t->v[i];
+	t->count[TASK_TODO] -= t->n - n;
+	t->n = n;
+	t->unhashed = true;
+	free(by_number);
+}
+
+/* Those that have a UIDL together. */
+static void mark_shared(struct tasks *t)
+{
+	struct task *first;
+	size_t i;
+
+	for (i = 0; i < t->n; i++) {
+		struct task *k = &t->v[i];
+
+		if (!k->number || !k->has_uidl || k->occurrence < 2)
+			continue;
+		k->shared = true;
+		first = k->occurrence == 2
+			? tasks_find(t, t->text + k->uidl, k->uidl_n, 1)
+			: NULL;
+		if (first)
+			first->shared = true;
+	}
+}
+
 void tasks_merge_end(struct tasks *t)
 {
 	size_t i;
 
+	t->unhashed = t->n > t->old;
+	rename_all(t);
 	compact(t);
+	mark_shared(t);
 	for (i = 0; i < t->old; i++)
 		if (t->v[i].missing && t->v[i].state == TASK_TODO)
 			tasks_set(t, &t->v[i], TASK_VANISHED);
@@ -191,11 +301,11 @@ void tasks_key(const struct tasks *t, const struct task *task, struct journal_ke
 
 /* ---- messages without UIDL ---- */
 
-static uint64_t head_of(const unsigned char sha256[DIGEST])
+static uint64_t head_of(const unsigned char digest[DIGEST])
 {
 	uint64_t h;
 
-	memcpy(&h, sha256, sizeof(h));
+	memcpy(&h, digest, sizeof(h));
 	return h ? h : 1;
 }
 
@@ -209,9 +319,9 @@ static struct tally *tally_of(const struct engine *e, uint64_t head)
 	return &e->tally[i];
 }
 
-unsigned nameless_seen(const struct engine *e, const unsigned char sha256[DIGEST])
+unsigned nameless_seen(const struct engine *e, const unsigned char digest[DIGEST])
 {
-	return e->cap_tally ? tally_of(e, head_of(sha256))->n : 0;
+	return e->cap_tally ? tally_of(e, head_of(digest))->n : 0;
 }
 
 static void grow_tally(struct engine *e)
@@ -227,17 +337,25 @@ static void grow_tally(struct engine *e)
 	free(old);
 }
 
-void nameless_count(struct engine *e, const struct parcel *p)
+static void count_one(struct engine *e, const unsigned char digest[DIGEST])
 {
 	struct tally *t;
 
-	if (e->tasks.v[p->task].has_uidl || !p->message)
-		return;
 	if (2 * e->n_tally >= e->cap_tally)
 		grow_tally(e);
-	t = tally_of(e, head_of(p->message->facts.sha256));
+	t = tally_of(e, head_of(digest));
 	if (!t->head)
 		e->n_tally++;
-	t->head = head_of(p->message->facts.sha256);
+	t->head = head_of(digest);
 	t->n++;
+}
+
+void nameless_count(struct engine *e, const struct parcel *p)
+{
+	const struct task *t = &e->tasks.v[p->task];
+
+	if ((t->has_uidl && !t->shared) || !p->message)
+		return;
+	count_one(e, p->message->facts.sha256);
+	count_one(e, p->message->facts.exact);
 }

@@ -111,7 +111,7 @@ enum status pop3_list(struct pop3 *p, struct pop3_listing *out, struct err *err)
 	struct pop3_listing l = { .n = 0 };
 	enum status st;
 
-	if (p->wants.head < p->wants.n)
+	if (session_wanting(p))
 		return err_set(err, ST_FATAL, EX_SOFTWARE,
 			"the maildrop was to be listed while messages are being fetched");
 	conn_budget(p->c, LISTING_BYTES);
@@ -124,6 +124,7 @@ enum status pop3_list(struct pop3 *p, struct pop3_listing *out, struct err *err)
 	p->items = rows_join(&list, &uidl, p->uidls, &l);
 	l.repeated = repeat_count(p->items, l.n);
 	*out = l;
+	conn_ignore_stop(p->c);
 out:
 	rows_free(&list);
 	rows_free(&uidl);

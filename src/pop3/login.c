@@ -19,6 +19,7 @@ enum {
 	PLAIN_MAX = 4096,
 	CANARY_MS = 20 * 1000,
 	DIGEST_HEX = 32,
+	DELAY_MAX = 30 * 86400, /* seconds; a longer one is not believed */
 };
 
 /* ---- refusals ---- */
@@ -34,7 +35,7 @@ static const struct refusal refusals[] = {
 	{ "AUTH", ST_DENIED, EX_NOPERM, "login refused",
 		"check the password; providers often want an app password, or POP3 "
 		"enabled in the settings" },
-	{ "SYS/PERM", ST_DENIED, EX_NOPERM, "login refused",
+	{ "SYS/PERM", ST_DENIED, EX_UNAVAILABLE, "login refused",
 		"the server reports a lasting fault; its operator must help" },
 	{ "SYS/TEMP", ST_RETRY, EX_TEMPFAIL, "login not possible now",
 		"the server reports a passing fault; try again later" },
@@ -64,6 +65,12 @@ static const char *const busy_words[] = {
 	"service is unavailable",
 	"service not available",
 	"currently unavailable",
+	"already open",
+	"overload",
+	"maintenance",
+	"login limit",
+	"login rate",
+	"rate limit",
 };
 
 /* Does a word of the text start so? "blocked" does not speak of a lock. */
@@ -81,14 +88,14 @@ static bool speaks_of(const char *p, size_t n, const char *word)
 	return false;
 }
 
-/* "[CODE]" or "[CODE/more]" in front of the words. */
+/* "[CODE]", "[CODE/more]" or "[CODE more]" in front of the words. */
 static bool has_code(const struct reply *r, const char *code)
 {
 	size_t k = strlen(code);
 
 	return r->n > k + 1 && r->words[0] == '[' &&
-		text_same_n(r->words + 1, code, k) &&
-		(r->words[k + 1] == ']' || r->words[k + 1] == '/');
+		text_same_n(r->words + 1, code, k) && strchr("]/ ", r->words[k + 1]) &&
+		memchr(r->words, ']', r->n);
 }
 
 static const struct refusal *coded(const struct reply *r)
@@ -114,12 +121,38 @@ static const struct refusal *judge(const struct reply *r)
 	return &refusals[REFUSED];
 }
 
+/* "[LOGIN-DELAY 60]": some say how long, though no standard does. */
+static void learn_delay(struct pop3 *p, const struct reply *r)
+{
+	size_t i = strlen("[LOGIN-DELAY") + 1;
+	unsigned delay = 0;
+
+	for (; i < r->n && r->words[i] >= '0' && r->words[i] <= '9' &&
+		delay < DELAY_MAX;
+		i++)
+		delay = 10 * delay + (unsigned)(r->words[i] - '0');
+	if (has_code(r, "LOGIN-DELAY") && delay > p->server.login_delay)
+		p->server.login_delay = delay < DELAY_MAX ? delay : DELAY_MAX;
+}
+
+enum status refused_greeting(struct pop3 *p, const struct reply *r, struct err *err)
+{
+	const struct refusal *f = coded(r);
+
+	learn_delay(p, r);
+	if (f && f->st == ST_DENIED)
+		return talk_said(r, err, f->st, f->ex, "%s does not serve us: %s",
+			p->where, f->advice);
+	return talk_said(r, err, ST_RETRY, EX_TEMPFAIL,
+		"%s does not serve us now; try again later", p->where);
+}
+
 /* The server's words, unless they hold what is secret. */
 static struct reply shown(const struct reply *r, bool hide)
 {
 	static const char words[] = "not shown, for it repeats the password";
 
-	return hide ? (struct reply){ r->kind, words, sizeof(words) - 1 } : *r;
+	return hide ? (struct reply){ r->kind, words, sizeof(words) - 1, false } : *r;
 }
 
 static enum status refused(
@@ -129,6 +162,7 @@ static enum status refused(
 	struct reply s = shown(r, hide);
 	char words[128];
 
+	learn_delay(p, r);
 	text_clean(words, sizeof(words), s.words, s.n);
 	err_set(err, f->st, f->ex, "%s for %.128s at %s (server said: %s); %s", f->what,
 		p->user, p->where, *words ? words : "nothing", f->advice);
@@ -354,7 +388,7 @@ enum status pop3_login(struct pop3 *p, struct err *err)
 	wipe(&p->password);
 	if (st == ST_OK)
 		st = session_capa(p, err);
-	if (st == ST_OK && p->server.pipelining &&
+	if (st == ST_OK && p->server.pipelining && !p->cfg.glued_dot &&
 		p->cfg.pipelining == POP3_PIPELINE_AUTO)
 		st = canary(p, err);
 	return st;

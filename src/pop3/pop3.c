@@ -1,5 +1,6 @@
 /* pop3.c: sessions from the greeting to the end. */
 #include <popferry/buf.h>
+#include <popferry/log.h>
 #include <popferry/mem.h>
 #include <popferry/text.h>
 
@@ -13,6 +14,7 @@ enum {
 	GREETING_MS = 60 * 1000,
 	REPLY_MS = 600 * 1000, /* big maildrops are slow to open: quirk Q16 */
 	IDLE_MS = 120 * 1000,
+	CAPA_MS = 15 * 1000,
 	WINDOW_COUNT = 1000,
 	STAMP_MAX = 256,
 	ETPAN_BUDGET = 4 * POP3_STATUS_MAX,
@@ -79,7 +81,7 @@ static enum status wrong_service(
 		{ "HTTP/", "a web" },
 		{ "SSH-", "an SSH" },
 	};
-	struct reply r = { REPLY_ODD, line, n };
+	struct reply r = { REPLY_ODD, line, n, false };
 	size_t i;
 
 	conn_kill(p->c);
@@ -137,12 +139,12 @@ static enum status greet(struct pop3 *p, struct err *err)
 		return st;
 	r = pop3_reply_parse(line, n);
 	if (r.kind == REPLY_ERR)
-		return talk_said(&r, err, ST_RETRY, EX_TEMPFAIL,
-			"%s does not serve us now; try again later", p->where);
+		return refused_greeting(p, &r, err);
 	if (r.kind != REPLY_OK)
 		return wrong_service(p, line, n, err);
 	p->greeting = cleaned(r.words, r.n);
 	p->stamp = find_stamp(line, n);
+	p->dovecot = strstr(p->greeting, "Dovecot") != NULL;
 	etpan_bounds(p, true);
 	mailpop3_connect(p->etpan, conn_stream(p->c));
 	etpan_bounds(p, false);
@@ -160,6 +162,8 @@ static void forget_capa(struct pop3 *p)
 		free(p->capa[--s->n_capa]);
 	s->has_capa = s->stls = s->pipelining = false;
 	s->uidl = s->user = s->sasl_plain = false;
+	s->login_delay = 0;
+	s->expire = NULL;
 }
 
 /* The next word of a line; *n is 0 at its end. */
@@ -173,6 +177,14 @@ static const char *word(const char **p, const char *end, size_t *n)
 		++*p;
 	*n = (size_t)(*p - start);
 	return start;
+}
+
+/* 0 for what is none. */
+static unsigned whole_number(const char *s)
+{
+	unsigned long n = *s >= '0' && *s <= '9' ? strtoul(s, NULL, 10) : 0;
+
+	return n <= INT32_MAX ? (unsigned)n : 0;
 }
 
 static void take_capa(struct pop3 *p, const char *line, size_t n)
@@ -190,8 +202,13 @@ static void take_capa(struct pop3 *p, const char *line, size_t n)
 	const char *at = line, *end = line + n, *w;
 	bool sasl;
 	size_t i, k;
+	char *text = cleaned(line, n);
 
-	p->capa[s->n_capa++] = cleaned(line, n);
+	p->capa[s->n_capa++] = text;
+	if (starts(text, strlen(text), "LOGIN-DELAY "))
+		s->login_delay = whole_number(text + strlen("LOGIN-DELAY "));
+	if (starts(text, strlen(text), "EXPIRE "))
+		s->expire = text + strlen("EXPIRE ");
 	w = word(&at, end, &k);
 	for (i = 0; i < N_ELEMENTS(flags); i++)
 		if (k == strlen(flags[i].name) && text_same_n(w, flags[i].name, k))
@@ -202,21 +219,12 @@ static void take_capa(struct pop3 *p, const char *line, size_t n)
 			s->sasl_plain = true;
 }
 
-/* What is refused leaves in place what was said before. */
-enum status session_capa(struct pop3 *p, struct err *err)
+static enum status read_capa(struct pop3 *p, struct err *err)
 {
 	const char *line;
-	struct reply r;
 	enum status st;
 	size_t n;
 
-	st = talk(p, &r, err, "CAPA");
-	if (st != ST_OK || r.kind == REPLY_ERR)
-		return st;
-	if (r.kind != REPLY_OK)
-		return talk_odd(p, &r, "CAPA", err);
-	forget_capa(p);
-	p->server.has_capa = true;
 	for (;;) {
 		st = conn_line(p->c, POP3_STATUS_MAX, &line, &n, err);
 		if (st == ST_OK && n == 1 && line[0] == '.')
@@ -231,6 +239,38 @@ enum status session_capa(struct pop3 *p, struct err *err)
 		}
 		take_capa(p, line, n);
 	}
+}
+
+static enum status ask_capa(struct pop3 *p, struct err *err)
+{
+	struct reply r;
+	enum status st = talk(p, &r, err, "CAPA");
+
+	if (st != ST_OK || r.kind == REPLY_ERR)
+		return st;
+	if (r.kind != REPLY_OK)
+		return talk_odd(p, &r, "CAPA", err);
+	forget_capa(p);
+	p->server.has_capa = true;
+	return read_capa(p, err);
+}
+
+/* What is refused leaves in place what was said before. */
+enum status session_capa(struct pop3 *p, struct err *err)
+{
+	int reply = p->cfg.reply_ms, idle = p->cfg.idle_ms;
+	enum status st;
+
+	if (p->cfg.no_capa)
+		return ST_OK;
+	/* It is a small thing, and some servers never answer it (quirk Q57). */
+	p->cfg.reply_ms = reply < CAPA_MS ? reply : CAPA_MS;
+	p->cfg.idle_ms = idle < CAPA_MS ? idle : CAPA_MS;
+	st = ask_capa(p, err);
+	p->cfg.reply_ms = reply;
+	p->cfg.idle_ms = idle;
+	p->capa_failed = st == ST_RETRY;
+	return st;
 }
 
 /* ---- STLS ---- */
@@ -329,12 +369,13 @@ static struct pop3 *new_session(struct conn *c, const struct pop3_config *cfg)
 	p->capa = xcalloc(POP3_CAPA_MAX, sizeof(*p->capa));
 	p->etpan = mailpop3_new(0, NULL);
 	if (!p->etpan)
-		abort(); /* no memory: as xmalloc() */
+		xmemory_gone();
 	return p;
 }
 
-enum status pop3_over(struct pop3 **out, struct conn *c, const struct pop3_config *cfg,
-	struct err *err)
+/* *capa: it was CAPA that ended the session. */
+static enum status open_over(struct pop3 **out, struct conn *c,
+	const struct pop3_config *cfg, bool *capa, struct err *err)
 {
 	struct pop3 *p = new_session(c, cfg);
 	struct pop3_server *s = &p->server;
@@ -348,6 +389,7 @@ enum status pop3_over(struct pop3 **out, struct conn *c, const struct pop3_confi
 		if (st == ST_OK)
 			st = session_capa(p, err);
 	}
+	*capa = p->capa_failed;
 	if (st == ST_OK) {
 		s->greeting = p->greeting;
 		s->capa = (const char *const *)p->capa;
@@ -361,13 +403,38 @@ enum status pop3_over(struct pop3 **out, struct conn *c, const struct pop3_confi
 	return st;
 }
 
+enum status pop3_over(struct pop3 **out, struct conn *c, const struct pop3_config *cfg,
+	struct err *err)
+{
+	bool capa;
+
+	return open_over(out, c, cfg, &capa, err);
+}
+
 enum status pop3_connect(
 	struct pop3 **out, const struct pop3_config *cfg, struct err *err)
 {
+	struct pop3_config plain = *cfg;
+	struct err first;
 	struct conn *c;
+	bool capa = false;
 	enum status st = conn_dial(&c, &cfg->net, err);
 
-	return st == ST_OK ? pop3_over(out, c, cfg, err) : st;
+	if (st == ST_OK)
+		st = open_over(out, c, cfg, &capa, err);
+	if (!capa)
+		return st;
+	first = *err;
+	plain.no_capa = true;
+	st = conn_dial(&c, &cfg->net, err);
+	if (st == ST_OK)
+		st = open_over(out, c, &plain, &capa, err);
+	if (st == ST_OK) {
+		(*out)->capa_failed = true;
+		log_warn(cfg->net.log, "no-capa", LOG_S("server", (*out)->where),
+			LOG_S("reason", first.text));
+	}
+	return st;
 }
 
 /* ---- facts ---- */
@@ -382,6 +449,16 @@ bool pop3_pipelining_failed(const struct pop3 *p)
 	return p->ahead_failed;
 }
 
+bool pop3_capa_failed(const struct pop3 *p)
+{
+	return p->capa_failed;
+}
+
+enum pop3_oddity pop3_oddity(const struct pop3 *p)
+{
+	return p->oddity;
+}
+
 struct conn_counts pop3_counts(const struct pop3 *p)
 {
 	return conn_counts(p->c);
@@ -392,58 +469,12 @@ void pop3_cancel(struct pop3 *p)
 	conn_cancel(p->c);
 }
 
-/* ---- deleting and the end ---- */
-
-static bool wanting(const struct pop3 *p)
+bool session_wanting(const struct pop3 *p)
 {
 	return p->wants.head < p->wants.n;
 }
 
-enum status pop3_dele(struct pop3 *p, uint32_t number, struct err *err)
-{
-	struct reply r;
-	enum status st;
-
-	if (wanting(p))
-		return err_set(err, ST_FATAL, EX_SOFTWARE,
-			"message %u was to be deleted while others are being fetched",
-			number);
-	st = talk(p, &r, err, "DELE %u", number);
-	if (st != ST_OK)
-		return st;
-	if (r.kind == REPLY_ERR)
-		return talk_said(&r, err, ST_SKIP, EX_PARTIAL,
-			"%s does not delete message %u", p->where, number);
-	if (r.kind != REPLY_OK)
-		return talk_odd(p, &r, "DELE", err);
-	p->marked = true;
-	return ST_OK;
-}
-
-enum status pop3_quit(struct pop3 *p, struct err *err)
-{
-	struct reply r;
-	enum status st;
-
-	if (wanting(p)) {
-		conn_kill(p->c);
-		if (!p->marked)
-			return ST_OK;
-		return err_set(err, ST_RETRY, EX_TEMPFAIL,
-			"%s: left in the middle of fetching, so nothing was deleted",
-			p->where);
-	}
-	st = talk(p, &r, err, "QUIT");
-	if (st != ST_OK)
-		return st;
-	conn_kill(p->c);
-	if (r.kind == REPLY_OK)
-		return ST_OK;
-	if (r.kind != REPLY_ERR)
-		return talk_odd(p, &r, "QUIT", err);
-	return talk_said(&r, err, ST_RETRY, EX_TEMPFAIL, "%s refused QUIT%s", p->where,
-		p->marked ? "; some messages may not have been deleted" : "");
-}
+/* ---- the end ---- */
 
 void pop3_close(struct pop3 **pp)
 {

@@ -3,7 +3,8 @@
  *
  * pop3.c opens and ends sessions; talk.c sends commands and reads replies;
  * login.c proves who we are; list.c asks for the listing, rows.c reads and
- * joins its rows, repeat.c counts equal UIDLs; retr.c fetches.
+ * joins its rows, repeat.c counts equal UIDLs; retr.c fetches, bare.c where line
+ * ends are bare; quit.c deletes and leaves.
  */
 #ifndef POP3_SESSION_H
 #define POP3_SESSION_H
@@ -15,6 +16,7 @@ struct mailpop3;
 /* Announced by pop3_want(): head..sent are on the wire, sent..n are not yet. */
 struct want {
 	uint32_t number;
+	uint64_t size;   /* as listed */
 	uint64_t expect; /* bytes of it still to come, as far as one can tell */
 };
 
@@ -39,7 +41,12 @@ struct pop3 {
 
 	bool ahead; /* commands may be sent before replies have come */
 	bool ahead_failed;
-	bool marked; /* something is to be deleted at QUIT */
+	bool capa_failed;
+	bool dovecot;   /* says the greeting */
+	bool retrieved; /* a message was fetched in this session */
+	bool marked;    /* something is to be deleted at QUIT */
+	bool exact;     /* messages have come in the size that was listed */
+	enum pop3_oddity oddity;
 	struct wants wants;
 
 	struct pop3_item *items; /* of the last listing */
@@ -54,6 +61,7 @@ struct reply {
 	enum reply_kind kind;
 	const char *words; /* after the status; until the next call on the connection */
 	size_t n;
+	bool bare; /* its line ended in LF alone */
 };
 
 struct reply pop3_reply_parse(const char *line, size_t n);
@@ -87,6 +95,25 @@ enum status talk(struct pop3 *p, struct reply *r, struct err *err, const char *f
 /* ---- pop3.c ---- */
 
 enum status session_capa(struct pop3 *p, struct err *err);
+
+/* Messages are announced that were not read yet. */
+bool session_wanting(const struct pop3 *p);
+
+/* ---- login.c ---- */
+
+/* "-ERR" where the greeting should be (quirk Q58). */
+enum status refused_greeting(struct pop3 *p, const struct reply *r, struct err *err);
+
+/* ---- bare.c ---- */
+
+/* As struct dot, for a message whose lines end in LF alone so far (quirk Q26). */
+struct bare {
+	int state; /* 0 at the start */
+	bool begun, strict;
+	struct dot dot; /* for what follows the first CRLF */
+};
+size_t bare_feed(struct bare *b, const char *in, size_t n, bool *done, mail_take *take,
+	void *ctx);
 
 /* ---- rows.c ---- */
 

@@ -29,7 +29,7 @@ struct reply pop3_reply_parse(const char *line, size_t n)
 		{ "-ERR", REPLY_ERR },
 		{ "+ERR", REPLY_ERR },
 	};
-	struct reply r = { REPLY_ODD, line, n };
+	struct reply r = { REPLY_ODD, line, n, false };
 	size_t i, skip = 0;
 
 	for (i = 0; i < N_ELEMENTS(marks) && !skip; i++) {
@@ -120,15 +120,20 @@ enum status talk_reply(struct pop3 *p, struct reply *r, const char *command,
 	int patience, struct err *err)
 {
 	int64_t start = clock_ms();
+	uint64_t came;
 	const char *line;
 	enum status st;
-	size_t n;
+	size_t n, left;
 
+	conn_peek(p->c, &left);
+	came = conn_counts(p->c).in - left;
 	conn_patience(p->c, patience);
 	st = conn_line(p->c, POP3_STATUS_MAX, &line, &n, err);
 	conn_patience(p->c, p->cfg.idle_ms);
 	if (st == ST_OK) {
 		*r = pop3_reply_parse(line, n);
+		conn_peek(p->c, &left);
+		r->bare = conn_counts(p->c).in - left - came == n + 1;
 		return ST_OK;
 	}
 	if (st == ST_DENIED)

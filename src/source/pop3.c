@@ -5,14 +5,17 @@
 
 #include "sources.h"
 
+#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 struct pop3_src {
 	struct source base;
 	struct pop3 *pop3;
 	const struct log *log;
 	unsigned session_limit; /* messages; 0: none */
-	unsigned served;
+	unsigned asked;
+	bool windowed;
 	int interval_ms; /* between logins */
 };
 
@@ -53,6 +56,10 @@ static void fill_config(struct pop3_config *c, const struct source_setup *setup)
 		.greeting_ms = setup->deadline_ms,
 		.reply_ms = setup->deadline_ms,
 		.idle_ms = setup->deadline_ms,
+		.rset = (enum pop3_rset)end->pop3.rset,
+		.glued_dot = end->pop3.glued_dot,
+		.any_size = setup->any_size,
+		.no_capa = setup->no_capa,
 	};
 }
 
@@ -79,6 +86,7 @@ static enum status pop3_src_open(
 	s->base.ops = &pop3_source;
 	s->log = setup->log;
 	s->session_limit = setup->end->pop3.session_messages;
+	s->windowed = setup->end->pop3.window;
 	s->interval_ms = (int)setup->end->pop3.login_interval * 1000;
 	fill_config(&cfg, setup);
 	rc = pop3_connect(&s->pop3, &cfg, err);
@@ -97,6 +105,26 @@ static enum status pop3_src_open(
 	return rc;
 }
 
+/*
+ * The UIDLs of some servers are just the numbers, and mean another message
+ * once one was deleted (quirk Q10). A server that counts its messages
+ * from 1 looks the same as long as nothing was deleted; then it costs time only.
+ */
+static bool only_numbers(const struct pop3_listing *l)
+{
+	char number[16];
+	size_t i, n;
+
+	for (i = 0; i < l->n; i++) {
+		const struct pop3_item *p = &l->items[i];
+
+		n = (size_t)snprintf(number, sizeof(number), "%u", p->number);
+		if (!p->uidl || p->uidl_n != n || memcmp(p->uidl, number, n) != 0)
+			return false;
+	}
+	return l->n > 0;
+}
+
 static enum status pop3_src_list(struct source *base,
 	void (*each)(void *ctx, const struct item *it), void *ctx, struct listing *out,
 	struct err *err)
@@ -104,6 +132,8 @@ static enum status pop3_src_list(struct source *base,
 	struct pop3_src *s = self(base);
 	struct pop3_listing l;
 	enum status rc = pop3_list(s->pop3, &l, err);
+	const char *expire;
+	bool numbered;
 	size_t i;
 
 	if (rc != ST_OK)
@@ -112,36 +142,70 @@ static enum status pop3_src_list(struct source *base,
 		return err_set(err, ST_RETRY, EX_TEMPFAIL,
 			"the server offers UIDL but refused it now; trying again, because "
 			"without UIDLs every message would be fetched once more");
+	numbered = only_numbers(&l);
 	for (i = 0; i < l.n; i++) {
 		const struct pop3_item *p = &l.items[i];
-		const struct item it = { p->number, p->occurrence, p->size, p->uidl,
+		struct item it = { p->number, p->occurrence, p->size, p->uidl,
 			p->uidl_n };
 
+		if (numbered) {
+			it.uidl = NULL;
+			it.uidl_n = 0;
+		}
 		each(ctx, &it);
 	}
 	pop3_forget(s->pop3); /* the caller has what it wants of it */
-	*out = (struct listing){ l.n, l.repeated, l.unreadable, !l.uidl };
+	expire = pop3_server(s->pop3)->expire;
+	*out = (struct listing){
+		.n = l.n,
+		.repeated = l.repeated,
+		.unreadable = l.unreadable,
+		.nameless = !l.uidl,
+		.numbered = numbered,
+		.consumed = expire && strcmp(expire, "0") == 0,
+		.windowed = s->windowed,
+	};
 	return ST_OK;
 }
 
 static void pop3_src_want(struct source *base, uint32_t number, uint64_t size)
 {
-	pop3_want(self(base)->pop3, number, size);
+	struct pop3_src *s = self(base);
+
+	/* So that a full session ends in good order, with nothing under way. The rest is
+	 * for the next one. */
+	if (s->session_limit && s->asked == s->session_limit)
+		return;
+	s->asked++;
+	pop3_want(s->pop3, number, size);
 }
 
 static enum status pop3_src_next(struct source *base, uint32_t *number, mail_take *take,
 	void *ctx, struct err *err)
 {
-	struct pop3_src *s = self(base);
-	enum status rc;
+	return pop3_next(self(base)->pop3, number, take, ctx, err);
+}
 
-	if (s->session_limit && s->served >= s->session_limit)
-		return err_set(err, ST_RETRY, EX_TEMPFAIL,
-			"%u messages in one session, as the profile says: logging in anew",
-			s->served);
-	rc = pop3_next(s->pop3, number, take, ctx, err);
-	s->served += rc == ST_OK || rc == ST_SKIP;
-	return rc;
+static void pop3_src_wind_down(struct source *base)
+{
+	pop3_wind_down(self(base)->pop3);
+}
+
+static enum oddity pop3_src_oddity(const struct source *base)
+{
+	static const enum oddity same[] = {
+		[POP3_ODD_NONE] = ODD_NONE,
+		[POP3_ODD_GLUED] = ODD_GLUED,
+		[POP3_ODD_UNSTUFFED] = ODD_UNSTUFFED,
+	};
+
+	return same[pop3_oddity(self(base)->pop3)];
+}
+
+static enum status pop3_src_remove(
+	struct source *base, uint32_t number, struct err *err)
+{
+	return pop3_dele(self(base)->pop3, number, err);
 }
 
 static enum status pop3_src_finish(struct source *base, struct err *err)
@@ -156,9 +220,21 @@ static bool pop3_src_overreached(const struct source *base)
 	return s->pop3 && pop3_pipelining_failed(s->pop3);
 }
 
+static bool pop3_src_no_capa(const struct source *base)
+{
+	const struct pop3_src *s = self(base);
+
+	return s->pop3 && pop3_capa_failed(s->pop3);
+}
+
 static int pop3_src_wait(const struct source *base)
 {
-	return self(base)->interval_ms;
+	const struct pop3_src *s = self(base);
+	uint64_t said = s->pop3 ? 1000ULL * pop3_server(s->pop3)->login_delay : 0;
+
+	if (said > INT32_MAX)
+		said = INT32_MAX;
+	return (int)said > s->interval_ms ? (int)said : s->interval_ms;
 }
 
 static void pop3_src_cancel(struct source *base)
@@ -174,10 +250,14 @@ const struct source_ops pop3_source = {
 	.account = pop3_account,
 	.open = pop3_src_open,
 	.list = pop3_src_list,
+	.wind_down = pop3_src_wind_down,
 	.want = pop3_src_want,
 	.next = pop3_src_next,
+	.oddity = pop3_src_oddity,
+	.remove = pop3_src_remove,
 	.finish = pop3_src_finish,
 	.overreached = pop3_src_overreached,
+	.no_capa = pop3_src_no_capa,
 	.wait_ms = pop3_src_wait,
 	.cancel = pop3_src_cancel,
 	.close = pop3_src_close,

@@ -115,6 +115,7 @@ static inline void kit_close(struct rig **rp)
 
 	fakepop_close(&r->pop);
 	fakeimap_close(&r->imap);
+	outcome_release(&r->out);
 	kit_remove(r->dir);
 	for (i = 0; i < N_ELEMENTS(r->texts); i++)
 		free((char *)(uintptr_t)r->texts[i]);
@@ -137,16 +138,19 @@ static inline void kit_set(struct job *j, const char *key, const char *value)
 		fail_msg("%s: %s", key, err.text);
 }
 
-/* options: "dedup=none limit=3"; "archive" adds one, "only-archive" is without IMAP. */
+/* options: "dedup=none limit=3"; "archive" adds one, "only-archive" is without IMAP;
+ * "user=ann" is the name at the source. */
 static inline struct job *kit_job_at(
 	const char *dir, unsigned pop, unsigned imap, const char *options)
 {
 	char url[400], *copy = xstrdup(options ? options : ""), *p = copy, *next, *eq;
+	const char *user = strstr(copy, "user=");
 	struct err err = ERR_INIT;
 	struct job *j;
 
 	job_new(&j);
-	snprintf(url, sizeof(url), "pop3://u@127.0.0.1:%u", pop);
+	snprintf(url, sizeof(url), "pop3://%.*s@127.0.0.1:%u",
+		user ? (int)strcspn(user + 5, " ") : 1, user ? user + 5 : "u", pop);
 	kit_set(j, "source", url);
 	snprintf(url, sizeof(url), "imap://u@127.0.0.1:%u/", imap);
 	if (!strstr(copy, "only-archive")) {
@@ -170,7 +174,7 @@ static inline struct job *kit_job_at(
 		eq = strchr(p, '=');
 		if (eq)
 			*eq++ = '\0';
-		if (!strstr(p, "archive"))
+		if (!strstr(p, "archive") && strcmp(p, "user") != 0)
 			kit_set(j, p, eq);
 	}
 	free(copy);
@@ -213,6 +217,7 @@ static inline int kit_run_job(struct rig *r, struct job *j)
 
 	engine_new(&e, j, NULL);
 	engine_pace(e, &kit_pace);
+	outcome_release(&r->out);
 	code = engine_run(e, &r->out);
 	kit_ledger(&r->out.ledger, r->ledger, sizeof(r->ledger));
 	assert_true(ledger_balances(&r->out.ledger));

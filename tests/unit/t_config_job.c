@@ -60,6 +60,13 @@ static const struct {
 	{ "seen", "older-than:AGE", "expected an age" },
 	{ "seen", "older-than", "older-than:AGE" },
 	{ "seen", "read", "status-header, all, none" },
+	{ "rescue", "none", NULL },
+	{ "rescue", "repair", NULL },
+	{ "rescue", "archive, wrap ,repair", NULL },
+	{ "rescue", "", "one of none" },
+	{ "rescue", "repair,repair", "twice" },
+	{ "rescue", "none,wrap", "stands alone" },
+	{ "rescue", "pray", "one of none" },
 	{ "date-source", "received,header", NULL },
 	{ "date-source", "header, none", NULL },
 	{ "date-source", " date ,received", NULL },
@@ -86,6 +93,8 @@ static const struct {
 	{ "delete", "verified:30d", NULL },
 	{ "delete", "verified:x", "expected an age" },
 	{ "delete", "yes", "never, verified, verified:AGE" },
+	{ "max-delete", "50", NULL },
+	{ "max-delete", "0", "a number from 1" },
 	{ "dry-run", NULL, NULL },
 	{ "dry-run", "no", NULL },
 	{ "dry-run", "1", "one of yes, no" },
@@ -182,6 +191,7 @@ static void test_values(void **state)
 		{ "folder", "special:sent" },
 		{ "seen", "older-than:2w" },
 		{ "date-source", "header" },
+		{ "rescue", "archive,wrap" },
 		{ "since", "2024-03-01" },
 		{ "min-size", "1k" },
 		{ "limit", "7" },
@@ -212,6 +222,7 @@ static void test_values(void **state)
 	assert_int_equal(j->seen_age, 14 * 86400);
 	assert_int_equal(j->date_order[0], DATE_HEADER);
 	assert_int_equal(j->date_order[1], DATE_NONE);
+	assert_int_equal(j->rescue, JOB_WRAP | JOB_ARCHIVE);
 	assert_int_equal(j->since, 1709251200);
 	assert_int_equal(j->min_size, 1024);
 	assert_int_equal(j->limit, 7);
@@ -235,8 +246,9 @@ static void test_options(void **state)
 		"dest-password-command", "source-password-env", "dest-password-env",
 		"source-tls", "dest-tls", "ca-file", "source-pin", "dest-pin", "state",
 		"dedup", "folder", "seen", "date-source", "since", "before", "min-size",
-		"max-size", "limit", "delete", "dry-run", "report", "trace", "codec",
-		"source-profile", "dest-profile", "name", "me" };
+		"max-size", "limit", "delete", "max-delete", "rescue", "timeout",
+		"dry-run", "report", "trace", "codec", "source-profile", "dest-profile",
+		"name", "me" };
 	static const char *const others[] = { "extends" };
 	size_t n, i, k;
 	const struct setting_help *h = job_settings(&n);
@@ -345,10 +357,8 @@ static const struct {
 			{ "dest", "archive:/tmp//x/../a/" } } },
 	{ "same archive",
 		{ { "source", "archive:/tmp/a" }, { "dest", "archive:/tmp/a/b" } } },
-	{ "--delete=verified is not available in this version; nothing is ever "
-	  "deleted at the source",
-		{ SOURCE, DEST, { "delete", "verified" } } },
-	{ "not available", { SOURCE, DEST, { "delete", "verified:30d" } } },
+	{ NULL, { SOURCE, DEST, { "delete", "verified:30d" }, { "max-delete", "5" } } },
+	{ "max-delete: is of no use", { SOURCE, DEST, { "max-delete", "5" } } },
 	{ "since: is not earlier",
 		{ SOURCE, DEST, { "since", "2021-01-01" },
 			{ "before", "2020-01-01" } } },

@@ -296,7 +296,8 @@ static void test_facts(void **state)
 		"source = pop3://a@x@h\ndest = imaps://b@h\n[pop3]\nhost = p.x\n"
 		"port = 2\ntls = starttls\nauth = apop\npipelining = no\n"
 		"window-bytes = 8k\nwindow-count = 9\nmessage-max = 1G\n"
-		"session-messages = 10\nlogin-interval = 60\nuser = local\nnotes = n ; # n\n"
+		"session-messages = 10\ndelete-batch = 9\nlogin-interval = 60\nuser = local\nnotes = n ; # n\n"
+		"window = yes\nglued-dot = yes\nrset = no\n"
 		"[imap]\nhost = ::1\nport = 3\ntls = implicit\nauth = plain\n"
 		"literal = sync\nmultiappend = no\nappend-max = 1M\n"
 		"window-bytes = 16k\nbatch-bytes = 4k\nbatch-count = 5\nsettle = 6\n"
@@ -314,7 +315,10 @@ static void test_facts(void **state)
 	assert_int_equal(j->source.pop3.window_count, 9);
 	assert_int_equal(j->source.pop3.message_max, 1 << 30);
 	assert_int_equal(j->source.pop3.session_messages, 10);
+	assert_int_equal(j->source.pop3.delete_batch, 9);
 	assert_int_equal(j->source.pop3.login_interval, 60);
+	assert_true(j->source.pop3.window && j->source.pop3.glued_dot);
+	assert_int_equal(j->source.pop3.rset, 2);
 	assert_string_equal(j->source.user, "a");
 	assert_string_equal(j->source.pop3.notes, "n ; # n");
 	assert_string_equal(j->dest[0].imap.host, "::1");

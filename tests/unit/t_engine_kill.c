@@ -1,7 +1,6 @@
 /*
  * t_engine_kill.c: runs that are killed at every step, stopped at any moment, or
- * not alone. The engine that is killed runs in a process of its own: this program
- * with arguments.
+ * not alone. With FULL=1 in the environment the matrix is tried at each step.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -10,12 +9,24 @@
 
 #include <cmocka.h>
 
-#include "engine_kit.h"
+#include "sweep_kit.h"
 
 #include <pthread.h>
-#include <signal.h>
 
-enum { STEPS_MAX = 400, STOPS = 12, LIMIT_SECONDS = 120 };
+enum {
+#ifdef __SANITIZE_ADDRESS__
+	STRIDE = 29,
+#else
+	STRIDE = 11,
+#endif
+	STEPS_MAX = 400,
+	STOPS = 12,
+	LIMIT_SECONDS = 120,
+	SETTLE = 1,
+};
+
+static struct zygote *zygote;
+static unsigned points;
 
 /* ---- killed ---- */
 
@@ -24,7 +35,7 @@ struct sweep {
 	struct fakepop_ways pop;
 	struct fakeimap_ways imap;
 	const char *ends; /* at both, if there are two */
-	bool archive;
+	bool renumber;    /* after the death */
 };
 
 static const struct sweep sweeps[] = {
@@ -51,95 +62,122 @@ static const struct sweep sweeps[] = {
 	{ .name = "killed: an archive beside",
 		.mail = "abcaA0",
 		.options = "archive",
-		.ends = "abcA0",
-		.archive = true },
+		.ends = "abcA0" },
 	{ .name = "killed: an archive beside, copies kept",
 		.mail = "aab",
 		.options = "archive dedup=none",
 		.imap.capabilities = "LITERAL+ MULTIAPPEND",
-		.ends = "aab",
-		.archive = true },
+		.ends = "aab" },
 };
-
-/* The arguments of the process that is killed: "run", the rig's directory, ports, options. */
-static int run_here(char **argv)
-{
-	struct job *j = kit_job_at(argv[2], (unsigned)strtoul(argv[3], NULL, 10),
-		(unsigned)strtoul(argv[4], NULL, 10), argv[5]);
-	struct outcome out;
-	struct engine *e;
-
-	log_setup(LOG_TEXT, LV_ERROR, open("/dev/null", O_WRONLY));
-	engine_new(&e, j, NULL);
-	engine_pace(e, &kit_pace);
-	engine_run(e, &out);
-	engine_free(&e);
-	job_free(&j);
-	return out.exit;
-}
 
 /* True when it was killed at step n; false when it got through before. */
 static bool killed_at(struct rig *r, const struct sweep *s, int n)
 {
-	char step[16], pop[16], imap[16];
-	pid_t pid;
-	int st;
+	const struct sweep_run run = {
+		.settle_ms = SETTLE, .crash_at = n, .options = s->options
+	};
+	int code = sweep_apart(zygote, r, &run);
 
-	snprintf(step, sizeof(step), "%d", n);
-	snprintf(pop, sizeof(pop), "%u", fakepop_port(r->pop));
-	snprintf(imap, sizeof(imap), "%u", fakeimap_port(r->imap));
-	pid = fork();
-	if (pid == 0) {
-		setenv("POPFERRY_CRASH_AT", step, 1);
-		execl("/proc/self/exe", "t_engine_kill", "run", r->dir, pop, imap,
-			s->options ? s->options : "", (char *)NULL);
-		_exit(127);
-	}
-	assert_int_equal(waitpid(pid, &st, 0), pid);
-	if (WIFSIGNALED(st) && WTERMSIG(st) == SIGKILL)
-		return true;
-	if (!WIFEXITED(st) || WEXITSTATUS(st) != 0)
-		fail_msg("%s, step %d: the process ended with %x", s->name, n, st);
-	return false;
+	if (code > 0)
+		fail_msg("%s, step %d: exit %d", s->name, n, code);
+	return code < 0;
 }
 
 static void check_after(struct rig *r, const struct sweep *s, int n)
 {
-	char name[120];
-	int code = kit_run(r, s->options);
+	const struct sweep_run run = { .settle_ms = SETTLE, .options = s->options };
+	bool archive = s->options && strstr(s->options, "archive");
+	bool imap = !s->options || !strstr(s->options, "only-archive");
+	char name[160];
+	int i, code;
 
-	snprintf(name, sizeof(name), "%s, step %d", s->name, n);
-	if (code != 0)
-		fail_msg(
-			"%s: exit %d (%s), %s", name, code, r->out.err.text, r->ledger);
-	kit_expect(r, name, s->ends);
-	if (s->archive)
-		kit_expect_archive(r, name, s->ends);
-	code = kit_run(r, s->options);
-	if (code != 0 || r->out.ledger.stored)
-		fail_msg("%s: then exit %d, %s", name, code, r->ledger);
-	kit_expect(r, name, s->ends);
+	for (i = 0; i < 2; i++) {
+		code = sweep_here(r, &run);
+		snprintf(name, sizeof(name), "%s, step %d, run %d", s->name, n, i + 1);
+		if (code != 0 || (i && r->out.ledger.stored))
+			fail_msg("%s: exit %d (%s), %s", name, code, r->out.err.text,
+				r->ledger);
+		if (imap)
+			kit_expect(r, name, s->ends);
+		if (archive)
+			kit_expect_archive(r, name, s->ends);
+	}
 }
 
-static void test_killed(void **state)
+/* From step `first` on, each `stride`th. */
+static void sweep(const struct sweep *s, int first, int stride)
 {
-	const struct sweep *s = *state;
 	bool killed = true;
 	struct rig *r;
 	int n;
 
-	alarm(LIMIT_SECONDS);
-	for (n = 1; killed; n++) {
+	for (n = first; killed; n += stride) {
 		assert_true(n < STEPS_MAX);
-		kit_open(&r);
+		sweep_open(&r);
 		kit_mail(r, s->mail);
 		fakepop_behave(r->pop, &s->pop);
 		fakeimap_behave(r->imap, &s->imap);
 		killed = killed_at(r, s, n);
+		if (s->renumber)
+			fakeimap_renumber(r->imap);
 		check_after(r, s, n);
-		kit_close(&r);
+		sweep_close(&r);
+		points += killed;
 	}
 	assert_true(n > 12);
+}
+
+static void test_killed(void **state)
+{
+	alarm(LIMIT_SECONDS);
+	sweep(*state, 1, 1);
+	alarm(0);
+}
+
+/*
+ * Every kind of server, destination and dedup, with one, two and three equal messages,
+ * and with another UIDVALIDITY after the death. Two sessions of the source make two
+ * batches, so that some messages are stored when others are in doubt. In short runs each
+ * sweep takes every STRIDE-th step, and all sweeps together every one.
+ */
+static void test_matrix(void **state)
+{
+	static const char *const offers[] = { "UIDPLUS", "MULTIAPPEND", "LITERAL+" };
+	static const char *const dests[] = { "", "archive ", "only-archive " };
+	const size_t *dest = *state;
+	unsigned kind, k;
+	int i = 0;
+
+	alarm(LIMIT_SECONDS * (sweep_full() ? 10 : 1));
+	for (kind = 0; kind < 32; kind++) {
+		struct buf caps = BUF_INIT(100), name = BUF_INIT(200);
+		bool none = kind & 8;
+		char options[60];
+		struct sweep s = { .mail = "abcbcc",
+			.options = options,
+			.pop.drop_after = 4,
+			.ends = none ? "abcbcc" : "abc",
+			.renumber = kind & 16 };
+
+		if (*dest == 2 && kind & ~8u)
+			continue; /* all one to an archive */
+		buf_adds(&caps, "X");
+		for (k = 0; k < N_ELEMENTS(offers); k++)
+			if (kind & 1u << k)
+				buf_addf(&caps, " %s", offers[k]);
+		s.imap.capabilities = buf_str(&caps);
+		snprintf(options, sizeof(options), "%sdedup=%s", dests[*dest],
+			none ? "none" : "message-id");
+		buf_addf(&name, "%s, %s%s", options, buf_str(&caps),
+			s.renumber ? ", renumbered" : "");
+		s.name = buf_str(&name);
+		if (sweep_full())
+			sweep(&s, 1, 1);
+		else
+			sweep(&s, 1 + i++ % STRIDE, STRIDE);
+		buf_free(&caps);
+		buf_free(&name);
+	}
 	alarm(0);
 }
 
@@ -395,7 +433,11 @@ static void test_archive_by_another_path(void **state)
 
 int main(int argc, char **argv)
 {
+	static size_t dests[] = { 0, 1, 2 };
 	static const struct CMUnitTest others[] = {
+		cmocka_unit_test_prestate(test_matrix, &dests[0]),
+		cmocka_unit_test_prestate(test_matrix, &dests[1]),
+		cmocka_unit_test_prestate(test_matrix, &dests[2]),
 		cmocka_unit_test(test_killed_and_refiled),
 		cmocka_unit_test(test_stopped_anywhere),
 		cmocka_unit_test(test_stopped_in_silence),
@@ -405,15 +447,20 @@ int main(int argc, char **argv)
 	};
 	struct CMUnitTest tests[N_ELEMENTS(sweeps) + N_ELEMENTS(others)];
 	size_t i, n = 0;
+	int rc;
 
-	if (argc > 5 && strcmp(argv[1], "run") == 0)
-		return run_here(argv);
 	if (argc > 1)
 		cmocka_set_test_filter(argv[1]);
+	sweep_dir();
+	sweep_quiet();
+	zygote_open(&zygote, sweep_child);
 	for (i = 0; i < N_ELEMENTS(sweeps); i++)
 		tests[n++] = (struct CMUnitTest){ sweeps[i].name, test_killed, NULL,
 			NULL, (void *)(uintptr_t)&sweeps[i] };
 	for (i = 0; i < N_ELEMENTS(others); i++)
 		tests[n++] = others[i];
-	return cmocka_run_group_tests(tests, NULL, NULL);
+	rc = cmocka_run_group_tests(tests, NULL, NULL);
+	zygote_close(&zygote);
+	printf("# killed at %u steps\n", points);
+	return rc;
 }

@@ -19,6 +19,10 @@ static void greetings(void **state)
 		{ "bare LF", "S- +OK hi\\n\nC: CAPA\nS: -ERR\n", ST_OK, 0, "" },
 		{ "busy", "S: -ERR too many connections\n", ST_RETRY, EX_TEMPFAIL,
 			"too many connections" },
+		{ "busy, with a code", "S: -ERR [SYS/TEMP] later\n", ST_RETRY,
+			EX_TEMPFAIL, "later" },
+		{ "broken for good", "S: -ERR [SYS/PERM] gone\n", ST_DENIED,
+			EX_UNAVAILABLE, "operator" },
 		{ "IMAP", "S: * OK IMAP4rev1 ready\n", ST_DENIED, EX_PROTOCOL,
 			"source answers as an IMAP server; use the POP3 port (995 or 110)" },
 		{ "SMTP", "S: 220 mx ESMTP\n", ST_DENIED, EX_PROTOCOL, "an SMTP" },
@@ -96,6 +100,63 @@ static void capa(void **state)
 		assert_string_equal(s->capa[5], "X-\\x1b");
 		talk_end(&t, "capa", step);
 	}
+}
+
+/* What CAPA says of pauses and of mail that goes by itself (quirks Q43, Q50). */
+static void capa_habits(void **state)
+{
+	static const struct {
+		const char *lines;
+		unsigned delay;
+		const char *expire;
+	} rows[] = {
+		{ "S: TOP\n", 0, NULL },
+		{ "S: LOGIN-DELAY 900\nS: EXPIRE 0\n", 900, "0" },
+		{ "S: login-delay 60 USER\nS: EXPIRE NEVER\n", 60, "NEVER" },
+		{ "S: LOGIN-DELAY -1\nS: EXPIRE 30 USER\n", 0, "30 USER" },
+		{ "S: LOGIN-DELAY 99999999999999999999\n", 0, NULL },
+		{ "S: LOGIN-DELAY\nS: EXPIRE\n", 0, NULL },
+	};
+	struct pop3_config cfg = joe();
+	struct talk t;
+	size_t i;
+
+	(void)state;
+	for (i = 0; i < N_ELEMENTS(rows); i++) {
+		char *text = xasprintf(
+			"S: +OK hello\nC: CAPA\nS: +OK\n%sS: .\n", rows[i].lines);
+
+		talk_open(&t, text, 0, &cfg, NULL);
+		expect(rows[i].lines, 0, &t.err, t.st, ST_OK);
+		assert_int_equal(pop3_server(t.p)->login_delay, rows[i].delay);
+		if (rows[i].expire)
+			assert_string_equal(pop3_server(t.p)->expire, rows[i].expire);
+		else
+			assert_null(pop3_server(t.p)->expire);
+		talk_end(&t, rows[i].lines, 0);
+		free(text);
+	}
+}
+
+static void capa_not_asked(void **state)
+{
+	struct pop3_config cfg = joe();
+	struct talk t;
+
+	(void)state;
+	cfg.no_capa = true;
+	talk_open(&t, "S: +OK\nC: USER joe\nS: +OK\nC: PASS secret\nS: +OK\n", 0, &cfg,
+		NULL);
+	expect("login", 0, &t.err, pop3_login(t.p, &t.err), ST_OK);
+	assert_false(pop3_capa_failed(t.p));
+	talk_end(&t, "not asked", 0);
+	cfg.no_capa = false;
+	talk_open(&t,
+		HELLO "C: USER joe\nS: +OK\nC: PASS secret\nS: +OK\nC: CAPA\nEOF\n", 0,
+		&cfg, NULL);
+	expect("lost", 0, &t.err, pop3_login(t.p, &t.err), ST_RETRY);
+	assert_true(pop3_capa_failed(t.p));
+	talk_end(&t, "lost", 0);
 }
 
 static void capa_none(void **state)
@@ -286,6 +347,65 @@ static void quit(void **state)
 	}
 }
 
+/* RSET leaves mail unseen, where it is known to help (quirks Q42, Q43, Q47). */
+static void reset(void **state)
+{
+	static const struct {
+		const char *name, *greeting, *end;
+		enum pop3_rset rset;
+		bool dele, fetch;
+	} rows[] = {
+		{ "elsewhere", "hello", "C: QUIT\nS: +OK\n", POP3_RSET_AUTO, false,
+			true },
+		{ "Dovecot", "Dovecot (Debian) ready.",
+			"C: LAST\nSYNC\nS: -ERR\nC: RSET\nSYNC\nS: +OK\nC: QUIT\nSYNC\nS: +OK\n",
+			POP3_RSET_AUTO, false, true },
+		{ "Dovecot with LAST", "Dovecot ready.",
+			"C: LAST\nS: +OK 1\nC: QUIT\nS: +OK\n", POP3_RSET_AUTO, false,
+			true },
+		{ "nothing fetched", "Dovecot ready.", "C: QUIT\nS: +OK\n",
+			POP3_RSET_AUTO, false, false },
+		{ "something is to go", "Dovecot ready.",
+			"C: DELE 1\nS: +OK\nC: QUIT\nS: +OK\n", POP3_RSET_YES, true,
+			true },
+		{ "no", "Dovecot ready.", "C: QUIT\nS: +OK\n", POP3_RSET_NO, false,
+			true },
+		{ "yes", "MercuryP ready", "C: RSET\nS: -ERR\nC: QUIT\nS: +OK\n",
+			POP3_RSET_YES, false, true },
+	};
+	struct pop3_config cfg = joe();
+	struct talk t;
+	uint32_t number;
+	size_t i, step;
+
+	(void)state;
+	for (i = 0; i < N_ELEMENTS(rows); i++) {
+		char *text = xasprintf("S: +OK %s\nC: CAPA\nS: -ERR\n" LOGIN "%s%s",
+			rows[i].greeting,
+			rows[i].fetch ? "C: RETR 1\nS: +OK\nS: x\nS: .\n" : "",
+			rows[i].end);
+
+		cfg.rset = rows[i].rset;
+		for (step = 0; step <= steps_of(text); step++) {
+			talk_open(&t, text, step, &cfg, NULL);
+			expect("login", step, &t.err, pop3_login(t.p, &t.err), ST_OK);
+			if (rows[i].fetch) {
+				pop3_want(t.p, 1, 3);
+				expect("next", step, &t.err,
+					pop3_next(t.p, &number, no_take, NULL, &t.err),
+					ST_OK);
+			}
+			if (rows[i].dele)
+				expect("dele", step, &t.err, pop3_dele(t.p, 1, &t.err),
+					ST_OK);
+			expect(rows[i].name, step, &t.err, pop3_quit(t.p, &t.err),
+				ST_OK);
+			talk_end(&t, rows[i].name, step);
+		}
+		free(text);
+	}
+}
+
 static void quit_while_wanting(void **state)
 {
 	static const struct {
@@ -369,6 +489,8 @@ int main(void)
 		cmocka_unit_test(greetings),
 		cmocka_unit_test(long_greeting),
 		cmocka_unit_test(capa),
+		cmocka_unit_test(capa_habits),
+		cmocka_unit_test(capa_not_asked),
 		cmocka_unit_test(capa_none),
 		cmocka_unit_test(capa_sick),
 		cmocka_unit_test(long_status),
@@ -376,6 +498,7 @@ int main(void)
 		cmocka_unit_test(dele),
 		cmocka_unit_test(dele_while_wanting),
 		cmocka_unit_test(quit),
+		cmocka_unit_test(reset),
 		cmocka_unit_test(quit_while_wanting),
 		cmocka_unit_test(unasked),
 		cmocka_unit_test(cancelled),

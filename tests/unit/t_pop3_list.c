@@ -200,6 +200,7 @@ static void long_rows(void **state)
 		uint32_t kept;
 	} cases[] = {
 		{ 71, ST_OK, 71 },
+		{ 998, ST_OK, 998 },
 		{ 1000, ST_OK, 1000 },
 		{ 1001, ST_OK, 0 },
 		{ 70000, ST_OK, 0 },

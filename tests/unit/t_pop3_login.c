@@ -115,7 +115,7 @@ static void refusals(void **state)
 		{ "[AUTH] no", ST_DENIED, EX_NOPERM },
 		{ "[auth] mailbox is locked", ST_DENIED, EX_NOPERM },
 		{ "[AUTH/EXPIRED] no", ST_DENIED, EX_NOPERM },
-		{ "[SYS/PERM] no", ST_DENIED, EX_NOPERM },
+		{ "[SYS/PERM] no", ST_DENIED, EX_UNAVAILABLE },
 		{ "[SYS/TEMP] later", ST_RETRY, EX_TEMPFAIL },
 		{ "[sys/temp]", ST_RETRY, EX_TEMPFAIL },
 		{ "[IN-USE] x", ST_RETRY, EX_TEMPFAIL },
@@ -133,6 +133,15 @@ static void refusals(void **state)
 		{ "POP3 service unavailable", ST_RETRY, EX_TEMPFAIL },
 		{ "Temporary failure", ST_RETRY, EX_TEMPFAIL },
 		{ "your account is blocked", ST_DENIED, EX_NOPERM },
+		{ "[LOGIN-DELAY 60] x", ST_RETRY, EX_TEMPFAIL },
+		{ "[IN-USE] Do you have another POP session running?", ST_RETRY,
+			EX_TEMPFAIL },
+		{ "Maildrop already locked", ST_RETRY, EX_TEMPFAIL },
+		{ "mailbox is already open", ST_RETRY, EX_TEMPFAIL },
+		{ "server overloaded", ST_RETRY, EX_TEMPFAIL },
+		{ "down for maintenance", ST_RETRY, EX_TEMPFAIL },
+		{ "login rate exceeded", ST_RETRY, EX_TEMPFAIL },
+		{ "temporarily unavailable", ST_RETRY, EX_TEMPFAIL },
 	};
 	struct pop3_config cfg = joe();
 	struct talk t;

@@ -132,6 +132,71 @@ static void lock_step(void **state)
 		run(&rows[i], false, &cfg);
 }
 
+/* A server whose lines end in LF alone (quirk Q26). */
+static void bare_lf(void **state)
+{
+	static const struct row rows[] = {
+		{ "all of it", 2,
+			"C: RETR 1\nS- +OK\\na: b\\n\\n..x\\n.\\n\nC: RETR 2\n"
+			"S- +OK\\ny\\n.\\n\n",
+			"1=a: b\\x0a\\x0a.x\\x0a;2=y\\x0a;", ST_END, 0, "" },
+		{ "nothing in it", 1, "C: RETR 1\nS- +OK\\n.\\n\n", "1=;", ST_END, 0,
+			"" },
+		{ "only the status line", 1,
+			"C: RETR 1\nS- +OK\\n\nS: a\nS- x\\n.\\ny\\r\\n\nS: ..z\nS: .\n",
+			"1=a|x\\x0a.\\x0ay|.z|;", ST_END, 0, "" },
+		{ "CRLF behind the dot", 1,
+			"C: RETR 1\nS- +OK\\na\\n.\\r\\nb\\r\\n.\\r\\n\n",
+			"1=a\\x0a.|b|;", ST_END, 0, "" },
+		{ "empty, and ends in CRLF", 1, "C: RETR 1\nS- +OK\\n.\\r\\n\n", "1=;",
+			ST_END, 0, "" },
+		{ "CR within", 1, "C: RETR 1\nS- +OK\\na\\rb\\n.\\rc\\n.\\n\n",
+			"1=a\\x0db\\x0a\\x0dc\\x0a;", ST_END, 0, "" },
+		{ "CRLF in the status line", 1, "C: RETR 1\nS: +OK\nS- a\\n.\\n\n", "",
+			ST_RETRY, EX_TEMPFAIL, "in message 1" },
+	};
+	struct pop3_config cfg = joe();
+	size_t i;
+
+	(void)state;
+	for (i = 0; i < N_ELEMENTS(rows); i++)
+		run(&rows[i], false, &cfg);
+}
+
+/* The final dot stands behind the last line's text (quirk Q25). */
+static void glued(void **state)
+{
+	static const struct row refused = { "refused", 1,
+		"C: RETR 1\nS: +OK\nS: a\nS: text.\n", "", ST_RETRY, EX_TEMPFAIL,
+		"glued-dot = yes" };
+	static const struct row stuffed = { "a line with a dot is none", 1,
+		"C: RETR 1\nS: +OK\nS: a\nS: ..\n", "", ST_RETRY, EX_TEMPFAIL,
+		"source was silent" };
+	static const struct row taken[] = {
+		{ "taken", 2,
+			"C: RETR 1\nSYNC\nS: +OK\nS: a\nS: text.\n"
+			"C: RETR 2\nS: +OK\nS: b.\nS: .\n",
+			"1=a|text|;2=b.|;", ST_END, 0, "" },
+		{ "short", 1, "C: RETR 1\nS: +OK\nS: x.\n", "1=x|;", ST_END, 0, "" },
+		{ "two dots", 1, "C: RETR 1\nS: +OK\nS: x..\n", "1=x.|;", ST_END, 0,
+			"" },
+		{ "other silence", 1, "C: RETR 1\nS: +OK\nS: x\n", "", ST_RETRY,
+			EX_TEMPFAIL, "in message 1, after 3 bytes" },
+		{ "a line with a dot", 1, "C: RETR 1\nS: +OK\nS: ..\nS: y\nS: .\n",
+			"1=.|y|;", ST_END, 0, "" },
+	};
+	struct pop3_config cfg = joe();
+	size_t i;
+
+	(void)state;
+	run(&refused, false, &cfg);
+	run(&stuffed, false, &cfg);
+	cfg.glued_dot = true;
+	cfg.idle_ms = 4;
+	for (i = 0; i < N_ELEMENTS(taken); i++)
+		run(&taken[i], false, &cfg);
+}
+
 #define RETR3 "C: RETR 1\nC: RETR 2\nC: RETR 3\nSYNC\n"
 
 static void ahead(void **state)
@@ -161,6 +226,78 @@ static void ahead(void **state)
 	(void)state;
 	for (i = 0; i < N_ELEMENTS(rows); i++)
 		run(&rows[i], true, &cfg);
+}
+
+/* What looks like a reply may be a part of the message before (quirks Q28, Q74). */
+static void short_ahead(void **state)
+{
+	/* 100 bytes are listed of each. */
+	static const char ten[] = "012345678 012345678 012345678 012345678 012345678 "
+				  "012345678 012345678 012345678 012345678 01234567";
+	char script[1000];
+	struct pop3_config cfg = joe();
+	struct row row = { "short", 3, script, "1=", ST_RETRY, EX_PROTOCOL,
+		"message 2 after 3 bytes" };
+	char told[200];
+	struct talk t;
+	size_t k, turn;
+
+	(void)state;
+	snprintf(told, sizeof(told), "1=%s|;", ten);
+	snprintf(script, sizeof(script),
+		"%s%s" RETR3 "S: +OK\nS: %s\nS: .\nS: +OK\nS: y\nS: .\n"
+		"S: +OK\nS: forged\nS: .\n",
+		HELLO_AHEAD, LOGIN_AHEAD, ten);
+	for (turn = 0; turn < 2; turn++) {
+		struct buf got = BUF_INIT(1 << 20);
+
+		cfg.any_size = turn == 1;
+		talk_open(&t, script, 0, &cfg, NULL);
+		expect("login", 0, &t.err, pop3_login(t.p, &t.err), ST_OK);
+		for (k = 1; k <= 3; k++)
+			pop3_want(t.p, (uint32_t)k, 100);
+		if (turn == 0) {
+			expect_err(row.name, 0, &t.err, fetch_all(&t, &got), ST_RETRY,
+				EX_PROTOCOL, row.text);
+			assert_int_equal(pop3_oddity(t.p), POP3_ODD_UNSTUFFED);
+			assert_string_equal(buf_str(&got), told);
+			/* Asking ahead is not to blame, and stays. */
+			assert_false(pop3_pipelining_failed(t.p));
+		} else {
+			expect("any size", 0, &t.err, fetch_all(&t, &got), ST_END);
+		}
+		talk_end(&t, "short", 0);
+		buf_free(&got);
+	}
+	row = (struct row){ "a reply too much", 3,
+		RETR3 "S: +OK\nS: one\nS: .\nS: +OK\nS: +OK\nS: two\nS: .\n", "1=one|;",
+		ST_RETRY, EX_PROTOCOL, "begins message 2 like a reply" };
+	run(&row, true, &cfg);
+}
+
+/* What is on the wire comes, and then QUIT is possible. */
+static void wind_down(void **state)
+{
+	static const char script[] = HELLO LOGIN
+		"C: RETR 1\nS: +OK\nS: one\nS: .\nC: QUIT\nS: +OK\n";
+	struct pop3_config cfg = joe();
+	struct buf told = BUF_INIT(1 << 20);
+	uint32_t number;
+	struct talk t;
+
+	(void)state;
+	talk_open(&t, script, 0, &cfg, NULL);
+	expect("login", 0, &t.err, pop3_login(t.p, &t.err), ST_OK);
+	pop3_want(t.p, 1, 5);
+	pop3_want(t.p, 2, 5);
+	expect("one", 0, &t.err, pop3_next(t.p, &number, collect, &told, &t.err),
+		ST_OK);
+	pop3_wind_down(t.p);
+	expect("end", 0, &t.err, pop3_next(t.p, &number, collect, &told, &t.err),
+		ST_END);
+	expect("quit", 0, &t.err, pop3_quit(t.p, &t.err), ST_OK);
+	talk_end(&t, "wind down", 0);
+	buf_free(&told);
 }
 
 struct watch {
@@ -498,7 +635,11 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(lock_step),
+		cmocka_unit_test(bare_lf),
+		cmocka_unit_test(glued),
 		cmocka_unit_test(ahead),
+		cmocka_unit_test(short_ahead),
+		cmocka_unit_test(wind_down),
 		cmocka_unit_test(window_of_four),
 		cmocka_unit_test(window_of_bytes),
 		cmocka_unit_test(unasked),

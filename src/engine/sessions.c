@@ -1,0 +1,447 @@
+/*
+ * sessions.c: sessions of the source, until there is nothing more to fetch.
+ *
+ * A session that is lost is followed by another one, as long as each makes some
+ * progress. When all is well, one more is asked for what came meanwhile, or
+ * is shown only now (quirks Q17, Q22): until one has nothing new.
+ */
+#include <popferry/clock.h>
+#include <popferry/fault.h>
+#include <popferry/mem.h>
+
+#include "engine_p.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* What became of one session. */
+struct visit {
+	uint64_t progress;
+	bool listed; /* it got that far */
+	bool turned; /* what was owed was paid: what is shown now? */
+};
+
+static void set_cancel(struct engine *e, struct source *src)
+{
+	pthread_mutex_lock(&e->lock);
+	e->cancel_source = src;
+	pthread_mutex_unlock(&e->lock);
+}
+
+enum status session_open(struct engine *e, struct source **src, struct err *err)
+{
+	struct source_setup setup = {
+		.end = &e->job->source,
+		.password = e->source_password,
+		.trace = e->trace,
+		.log = &e->log,
+		.stop_fd = e->stop_fd,
+		.cautious = e->source_cautious || e->careful,
+		.any_size = e->visits.any_size,
+		.no_capa = e->visits.no_capa,
+		.deadline_ms = engine_deadline_ms(e),
+	};
+	enum status rc;
+
+	engine_phase(e, "connecting");
+	rc = e->source_ops->open(src, &setup, err);
+	if (*src)
+		visits_login(e, *src, rc == ST_OK);
+	if (rc == ST_OK) {
+		e->reached = true;
+		set_cancel(e, *src);
+	}
+	return rc;
+}
+
+void session_close(struct engine *e, struct source **src)
+{
+	set_cancel(e, NULL);
+	if (*src)
+		(*src)->ops->close(src);
+}
+
+/* Batches of what the pump brings, until it ends or something stops us. */
+static enum status consume(
+	struct engine *e, struct pump *pump, uint64_t *progress, struct err *err)
+{
+	struct parcel **batch = xcalloc(BATCH_COUNT, sizeof(struct parcel *));
+	const uint64_t *count = e->tasks.count;
+	enum status rc = ST_OK;
+	bool ended = false, stopping = false;
+	uint64_t todo;
+
+	while (rc == ST_OK && !ended) {
+		uint64_t bytes = 0;
+		int64_t until = -1;
+		size_t n = 0;
+
+		while (n < BATCH_COUNT && bytes < BATCH_BYTES) {
+			struct parcel *p = pump_next(pump, until, &ended);
+
+			if (!p)
+				break;
+			if (n == 0)
+				until = clock_ms() + LINGER_MS;
+			bytes += p->message ? p->message->facts.size : 0;
+			batch[n++] = p;
+		}
+		/* What was fetched is delivered even so: QUIT may make the server forget it. */
+		if (atomic_load(&e->stop) && !stopping) {
+			pump_wind_down(pump);
+			stopping = true;
+		}
+		if (n == 0)
+			continue;
+		fault_step("fetched");
+		todo = count[TASK_TODO] + count[TASK_RENAMED];
+		rc = deliver_batch(e, batch, n, err);
+		/* What a lost destination left to do is no progress. */
+		*progress += todo - count[TASK_TODO] - count[TASK_RENAMED];
+	}
+	free(batch);
+	return rc;
+}
+
+/*
+ * A session ended in the middle of this message. One message must not keep
+ * all others from passing; nor must a server that is ill make all of them fail.
+ */
+static enum status suspect_one(struct engine *e, const struct suspect *s,
+	uint64_t *progress, const struct err *why, struct err *err)
+{
+	int tries = s->oddity == ODD_GLUED ? GLUED_TRIES : POISON_TRIES;
+	enum status rc;
+
+	if (*progress)
+		e->poisoned = 0;
+	/* Asking ahead may be to blame, so the last try is without (quirk Q60). */
+	e->careful = ++s->task->tries == tries - 1 || s->oddity == ODD_UNSTUFFED;
+	if (s->task->tries < tries)
+		return ST_OK;
+	if (e->poisoned++ == POISON_ROW) {
+		*err = *why;
+		return err->status = ST_DENIED;
+	}
+	++*progress;
+	rc = deliver_failed(e, s->task, why, err);
+	return rc == ST_OK ? notice_failed(e, s->task, s->oddity, err) : rc;
+}
+
+/*
+ * Those that were refused. As long as sessions bring something they may be
+ * told to wait (quirk Q54: "Download exceed"); after that they have failed.
+ */
+static enum status settle_refused(struct engine *e, uint64_t *progress, struct err *err)
+{
+	bool brought = *progress > 0;
+	enum status rc = ST_OK;
+	size_t i;
+
+	for (i = 0; rc == ST_OK && i < e->n_put_off; i++) {
+		struct task *t = &e->tasks.v[e->put_off[i].task];
+
+		if (brought || t->put_off < REFUSED_TRIES || t->state != TASK_TODO)
+			continue;
+		rc = deliver_failed(e, t, &e->put_off[i].why, err);
+		++*progress;
+	}
+	e->n_put_off = 0;
+	return rc;
+}
+
+static void nowhere(void *ctx, const char *p, size_t n)
+{
+	(void)ctx;
+	(void)p;
+	(void)n;
+}
+
+/*
+ * Some servers show the next messages only when those before were fetched by a session
+ * that took its leave (quirk Q44). A session that ended too soon is made good here:
+ * where only a part is shown, by fetching all of it again; elsewhere by one message, and
+ * should that be gone the next time, the server is such a one.
+ */
+static enum status fetch_again(
+	struct engine *e, struct source *src, bool all, struct err *err)
+{
+	enum status rc = ST_OK;
+	uint32_t number;
+	size_t i;
+
+	log_info(&e->log, "fetching-again",
+		LOG_S("what", all ? "all that is known" : "one message"),
+		LOG_S("reason",
+			"a session ended too soon, and some servers show the next messages "
+			"only when these are fetched in a good one"));
+	for (i = 0; i < e->tasks.n; i++) {
+		const struct task *t = &e->tasks.v[i];
+
+		if (!t->number || t->state == TASK_TODO)
+			continue;
+		src->ops->want(src, t->number, t->size);
+		if (!all)
+			e->visits.probe = (uint32_t)i + 1;
+		if (!all)
+			break;
+	}
+	while (rc == ST_OK || rc == ST_SKIP)
+		rc = src->ops->next(src, &number, nowhere, NULL, err);
+	return rc == ST_END ? ST_OK : rc;
+}
+
+/* Is there something to make good, and is this the session to do so? */
+static enum status pay(struct engine *e, struct source *src, const struct listing *l,
+	size_t todo, struct visit *v, struct err *err)
+{
+	struct visits *s = &e->visits;
+	bool gone = s->probe && !e->tasks.v[s->probe - 1].number;
+
+	s->probe = 0;
+	if (gone) {
+		s->windowed = true;
+		v->turned = true;
+		return fetch_again(e, src, true, err);
+	}
+	/* Where what was fetched goes, there is nothing to make good. */
+	if (!s->owed || s->paid || todo || !l->n || (l->consumed && !l->windowed))
+		return ST_OK;
+	s->paid = v->turned = true;
+	return fetch_again(e, src, s->windowed, err);
+}
+
+static enum status owe(struct engine *e, bool owed, struct err *err)
+{
+	if (e->visits.owed == owed)
+		return ST_OK;
+	e->visits.owed = owed;
+	return journal_note(e->journal, "quit", owed ? "owed" : "", err);
+}
+
+/* fetched: something was; last of it, or NULL. */
+static enum status leave(struct engine *e, struct source *src, const struct listing *l,
+	bool fetched, const struct task *last, struct err *err)
+{
+	enum status rc;
+
+	/* It would delete what is stored nowhere yet; without a goodbye it may not. */
+	if (l->consumed && !l->windowed && e->visits.unsafe) {
+		log_warn(&e->log, "left-without-quit",
+			LOG_S("reason",
+				"the server may delete what was fetched, and some of it could "
+				"not be stored"));
+		return ST_OK;
+	}
+	rc = src->ops->finish(src, err);
+	if (rc == ST_OK && fetched)
+		return owe(e, false, err);
+	if (rc == ST_OK)
+		return rc;
+	if (rc != ST_RETRY)
+		return rc;
+	/* Nothing was to be deleted: a lost goodbye costs nothing. */
+	log_info(&e->log, "quit-unanswered", LOG_S("reason", err->text));
+	if (err->exit == EX_PROTOCOL && last) /* what else came may be the rest of it */
+		return notice_failed(e, last, ODD_UNSTUFFED, err);
+	return ST_OK;
+}
+
+static enum status fetch_all(struct engine *e, struct source *src,
+	const struct listing *l, const uint32_t *order, size_t n, struct visit *v,
+	struct err *err)
+{
+	struct err from_source = ERR_INIT;
+	struct suspect suspect;
+	struct pump *pump;
+	enum status rc, fetched;
+
+	rc = owe(e, true, err);
+	if (rc == ST_OK)
+		rc = pump_start(&pump, e, src, order, n, err);
+	if (rc != ST_OK)
+		return rc;
+	rc = consume(e, pump, &v->progress, err);
+	fetched = pump_stop(&pump, &suspect, &from_source);
+	if (rc == ST_OK && atomic_load(&e->stop)) {
+		if (fetched == ST_END)
+			leave(e, src, l, true, NULL, err);
+		rc = engine_stopped(err);
+	}
+	if (rc == ST_OK && suspect.task)
+		rc = suspect_one(e, &suspect, &v->progress, &from_source, err);
+	if (rc == ST_OK)
+		rc = settle_refused(e, &v->progress, err);
+	if (rc == ST_OK && fetched != ST_END) {
+		*err = from_source;
+		rc = fetched;
+	}
+	return rc;
+}
+
+static void tell_listing(const struct engine *e, const struct listing *l, size_t todo)
+{
+	log_info(&e->log, "listed", LOG_U("messages", l->n), LOG_U("todo", todo),
+		LOG_U("repeated-uidl", l->repeated),
+		LOG_U("unreadable-rows", l->unreadable));
+	if (l->nameless && l->n)
+		log_warn(&e->log, "no-uidl",
+			LOG_S("meaning",
+				"this server gives no UIDLs: every run must fetch "
+				"every message to know it again"));
+	if (l->numbered)
+		log_warn(&e->log, "uidl-is-number",
+			LOG_S("meaning",
+				"the UIDLs are the message numbers, which mean nothing in "
+				"another session: every run must fetch every message to know "
+				"it again"));
+}
+
+static enum status one_session(
+	struct engine *e, struct source *src, struct visit *v, struct err *err)
+{
+	struct listing l;
+	uint32_t *order = NULL;
+	size_t n = 0;
+	enum status rc;
+
+	engine_phase(e, "listing");
+	e->visits.news = 0;
+	e->visits.unsafe = false;
+	rc = plan_make(e, src, &l, &order, &n, err);
+	if (rc == ST_OK)
+		rc = visits_listed(e, &l, err);
+	if (rc != ST_OK)
+		goto out;
+	v->listed = true;
+	tell_listing(e, &l, n);
+	fault_step("planned");
+	engine_phase(e, "copying");
+	rc = pay(e, src, &l, n, v, err);
+	if (rc == ST_OK && n)
+		rc = fetch_all(e, src, &l, order, n, v, err);
+	if (rc == ST_OK)
+		rc = leave(e, src, &l, n || v->turned,
+			n ? &e->tasks.v[order[n - 1]] : NULL, err);
+out:
+	free(order);
+	return rc;
+}
+
+/* What a session that ended well, or not, taught about its server. */
+static void learn(struct engine *e, const struct source *src, enum status rc)
+{
+	struct visits *v = &e->visits;
+
+	if (rc == ST_RETRY && src->ops->overreached(src)) {
+		e->source_cautious = true;
+		journal_note(e->journal, "pipelining", "no", NULL);
+	}
+	if (!src->ops->no_capa(src) || atomic_load(&e->stop))
+		return;
+	v->no_capa = true;
+	/* Once may be the network's fault; the next run asks again. */
+	journal_note(e->journal, "capa", ++v->capa_deaths > 1 ? "no" : "1", NULL);
+}
+
+static enum status visit(struct engine *e, struct visit *v, struct err *err)
+{
+	struct source *src = NULL;
+	enum status rc;
+
+	rc = session_open(e, &src, err);
+	if (rc == ST_OK)
+		rc = one_session(e, src, v, err);
+	if (src)
+		learn(e, src, rc);
+	session_close(e, &src);
+	return rc;
+}
+
+/* All was well. Is there a reason for another session? *look: only to see. */
+static bool go_on(struct engine *e, const struct visit *v, bool *look)
+{
+	bool windowed = e->visits.windowed;
+	int64_t due = visits_due(e);
+
+	*look = false;
+	if (atomic_load(&e->stop) || e->limited || e->job->limit)
+		return false;
+	if (e->tasks.count[TASK_TODO]) /* was put off */
+		return true;
+	*look = true;
+	if (!e->visits.news && !v->turned)
+		return false;
+	/* Numbers do not tell whether a message is new. */
+	if (e->visits.unnamed && !windowed)
+		return false;
+	if (due <= (windowed ? WINDOW_WAIT_S * 1000 : 0))
+		return true;
+	log_info(&e->log, "no-second-look", LOG_U("wait_ms", (uint64_t)due),
+		LOG_S("reason",
+			"the server wants a pause between logins; what came meanwhile is left "
+			"to the next run"));
+	return false;
+}
+
+/* After ST_RETRY: is another try worth it? Waits for it. */
+static enum status try_again(
+	struct engine *e, const struct visit *v, unsigned *attempts, struct err *err)
+{
+	int64_t due, backoff;
+
+	if (atomic_load(&e->stop))
+		return engine_stopped(err);
+	/* Nothing listens there: that is told at once, not after five tries. */
+	if (!e->reached && err->exit == EX_UNAVAILABLE)
+		return ST_RETRY;
+	*attempts = v->progress ? 1 : *attempts + 1;
+	if (*attempts > ATTEMPTS)
+		return ST_RETRY;
+	due = visits_due(e);
+	if (due > LOGIN_WAIT_MAX_S * 1000)
+		return visits_wait(e, LOGIN_WAIT_MAX_S, err);
+	backoff = (int64_t)e->pace.backoff_ms << (*attempts - 1);
+	engine_backoff(
+		e, *attempts, due > backoff ? (int)due : 0, err, e->job->source.scheme);
+	return atomic_load(&e->stop) ? engine_stopped(err) : ST_OK;
+}
+
+enum status sessions_run(struct engine *e, struct err *err)
+{
+	enum status rc = visits_wait(e, LOGIN_WAIT_S, err);
+	unsigned attempts = 0, idle = 0;
+	bool look = false;
+
+	while (rc == ST_OK) {
+		struct visit v = { 0, false, false };
+		struct err why = ERR_INIT;
+
+		rc = visit(e, &v, &why);
+		e->tasks.cut = rc != ST_OK;
+		if (rc == ST_OK) {
+			if (!go_on(e, &v, &look))
+				return ST_OK;
+			/* A source that gives nothing, and calls that the end. */
+			idle = v.progress || v.turned ? 0 : idle + 1;
+			if (idle > ATTEMPTS)
+				return err_set(err, ST_DENIED, EX_PROTOCOL,
+					"the source lists messages, and ends one session "
+					"after the other without giving any");
+			attempts = 0;
+			rc = visits_wait(e, LOGIN_WAIT_MAX_S, err);
+			continue;
+		}
+		/* What was there is safe; that must not be spoilt. */
+		if (look && !v.listed && !e->visits.windowed && rc > ST_FATAL &&
+			!atomic_load(&e->stop)) {
+			log_warn(&e->log, "second-look-failed",
+				LOG_S("reason", why.text));
+			return ST_OK;
+		}
+		*err = why;
+		if (rc == ST_RETRY)
+			rc = try_again(e, &v, &attempts, err);
+	}
+	return rc;
+}

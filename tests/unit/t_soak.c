@@ -1,0 +1,720 @@
+/*
+ * t_soak.c: random mailboxes, servers, options and accidents, compared with a model of
+ * what must be there (soak_model.h).
+ *
+ * The environment: SEED=N, only that one; SEEDS=N, so many; SECONDS=N, for so long;
+ * SOAK_LOG=1 tells what is done. What fails prints one line that repeats it.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "soak_model.h"
+
+#include <popferry/text.h>
+
+#include <limits.h>
+#include <netinet/in.h>
+#include <pthread.h>
+#include <sys/socket.h>
+
+enum {
+	SECONDS_USUAL = 8,
+	MAIL_MAX = 30,
+	LIMIT_SECONDS = 60, /* for one seed */
+	SETTLE_MS = 60,     /* longer than LATE below by far */
+	DEADLINE_MS = 400,
+	KILL_US = 30000,
+	STEP_MAX = 60,
+	WORDS = 12,
+};
+
+static struct zygote *zygote;
+static unsigned long runs, seeds;
+
+struct soak {
+	struct rig *r;
+	struct model m;
+	uint64_t seed;
+	int action;
+	char options[160];
+	bool imap, archive;
+	bool good;   /* both servers, in this run */
+	bool window; /* the source may show a part only */
+	char doing[600];
+};
+
+static void __attribute__((format(printf, 2, 3), noreturn))
+bad(const struct soak *s, const char *fmt, ...)
+{
+	char what[600];
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(what, sizeof(what), fmt, ap);
+	va_end(ap);
+	print_error("SEED=%llu build/tests/t_soak   # action %d, %s [%s]: %s\n",
+		(unsigned long long)s->seed, s->action, s->doing, s->options, what);
+	fail();
+	abort();
+}
+
+static void __attribute__((format(printf, 2, 3)))
+tell(struct soak *s, const char *fmt, ...)
+{
+	size_t n = strlen(s->doing);
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(s->doing + n, sizeof(s->doing) - n, fmt, ap);
+	va_end(ap);
+}
+
+/* ---- the servers ---- */
+
+/*
+ * '$' is the word of a family, '#' a small number; words end at '|'. Nothing here
+ * breaks what the guarantees rest on: what is stored is stored whole, can be seen within
+ * SETTLE_MS, and is not changed beyond recognition.
+ */
+static const char *const pop_words[] = {
+	"after|#|RETR|drop",
+	"after|#00|BYTES|drop",
+	"on|RETR#2|drop|times=2",
+	"on|RETR:#|reply|-ERR not now",
+	"on|RETR:#|drop|times=#",
+	"on|UIDL|drop|times=1",
+	"on|LIST|reply|-ERR [SYS/TEMP] later|times=1",
+	"on|PASS|reply|-ERR [IN-USE] busy|times=1",
+	"on|GREETING|drop|times=1",
+	"on|QUIT|drop",
+	"pipelining|on",
+	"pipelining|lies",
+	"pipelining|ahead",
+	"pipelining|swallow",
+	"uidl|hidden",
+	"rows|down",
+	"order|shuffle",
+	"order|reverse",
+	"window|#",
+	"slow|#",
+	"lock|3",
+	"capa|off",
+	"list.1|x2",
+	"list.2|x0.5",
+};
+
+static const char *const imap_words[] = {
+	"append[#]|end=lost|commit=yes|times=1",
+	"append[#]|end=lost|commit=no|times=1",
+	"append[#]|end=lost|commit=late:3|times=1",
+	"append|end=lost|commit=yes|skip=#|times=#",
+	"append|end=lost|commit=no|skip=#|times=#",
+	"append|end=rst|commit=yes|times=#",
+	"append|end=bye|commit=no|skip=#|times=1",
+	"append|end=drop@#00|times=1",
+	"append|commit=early",
+	"append~$|tagged|NO [TOOBIG] no",
+	"append~$|tagged|NO [SERVERBUG] not now|times=1",
+	"append~$|tagged|BAD what|times=1",
+	"append~$|end=lost|commit=no",
+	"append~$|tagged|NO [SERVERBUG] disk error|commit=yes|times=1",
+	"uid|none",
+	"uid|wrong",
+	"uid|zero",
+	"uid|same",
+	"uid|validity",
+	"bye|after|#",
+	"quota|#",
+	"slow|#",
+	"reject|8bit-header",
+	"reject|barelf",
+	"reject|flags",
+	"reject|date",
+	"kill-on|8bit-header",
+	"literal|refuse|untagged|BAD no",
+	"maxmsg|4000",
+	"on|FETCH|end=lost|times=1",
+	"on|SELECT|end=lost|times=1",
+	"on|SELECT|tagged|NO [INUSE] busy|times=1",
+	"on|*|untagged|* OK still here",
+	"login|reply|NO [UNAVAILABLE] later|times=1",
+	"greeting|BYE busy|times=1",
+	"uidvalidity|bump@reconnect",
+	"uidvalidity|bump@append:#",
+	"visible|reselect",
+	"uidnext|missing",
+	"search|lie",
+};
+
+static void expand(struct soak *s, const char *words, char *out, size_t cap)
+{
+	size_t n = 0;
+
+	for (; *words && n + 12 < cap; words++) {
+		if (*words == '$')
+			n += (size_t)snprintf(out + n, cap - n, "fam-%u.",
+				s->m.n_letters
+					? model_below(&s->m, (unsigned)s->m.n_letters)
+					: 0);
+		else if (*words == '#' && words[1] != '2')
+			n += (size_t)snprintf(
+				out + n, cap - n, "%u", 1 + model_below(&s->m, 6));
+		else
+			out[n++] = *words;
+	}
+	out[n] = '\0';
+}
+
+static void say(struct soak *s, bool imap, const char *words)
+{
+	char text[200], *rest = text, *argv[WORDS], why[200] = "";
+	int n = 0;
+	bool ok;
+
+	expand(s, words, text, sizeof(text));
+	s->window |= text_starts(text, "window");
+	tell(s, "; %s %s", imap ? "imap" : "pop", text);
+	while (n < WORDS && (argv[n] = strsep(&rest, "|")))
+		n++;
+	ok = imap ? fakeimap_say(s->r->imap, n, argv, why, sizeof(why))
+		  : fakepop_say(s->r->pop, n, argv, why, sizeof(why));
+	/* There may be no message of that number. */
+	if (!ok && imap)
+		bad(s, "%s: %s", words, why);
+}
+
+static void behave_well(struct soak *s)
+{
+	static const char *const well[] = { "well", "window|0", "rows|up",
+		"uidl|normal" };
+	const struct fakepop_ways pop = { .no_uidl = s->m.no_uidl };
+	const struct fakeimap_ways imap = { .capabilities = NULL };
+	size_t i;
+
+	s->good = true;
+	s->window = false;
+	fakepop_behave(s->r->pop, &pop);
+	fakeimap_behave(s->r->imap, &imap);
+	for (i = 0; i < N_ELEMENTS(well); i++)
+		say(s, false, well[i]);
+	if (s->m.no_uidl)
+		say(s, false, "uidl|off");
+	say(s, true, "well");
+	s->window = false;
+	s->doing[0] = '\0';
+}
+
+static void behave_somehow(struct soak *s)
+{
+	static const char *const offers[] = { "UIDPLUS", "MULTIAPPEND", "LITERAL+",
+		"LITERAL-" };
+	char capa[100] = "capa|=";
+	size_t i;
+
+	behave_well(s);
+	for (i = 0; i < N_ELEMENTS(offers); i++)
+		if (model_chance(&s->m, 60)) {
+			strncat(capa, "|", sizeof(capa) - strlen(capa) - 1);
+			strncat(capa, offers[i], sizeof(capa) - strlen(capa) - 1);
+		}
+	if (model_chance(&s->m, 60))
+		say(s, true, capa);
+	if (model_chance(&s->m, 40))
+		return;
+	s->good = false;
+	while (model_chance(&s->m, 60)) {
+		const char *words =
+			imap_words[model_below(&s->m, N_ELEMENTS(imap_words))];
+
+		/* A receipt that names a place where nothing is yet is believed, and the
+		 * copy may later be found for an equal message. */
+		if (s->m.dedup != DEDUP_NONE || strcmp(words, "uid|wrong") != 0)
+			say(s, true, words);
+	}
+	while (model_chance(&s->m, 50)) {
+		const char *words =
+			pop_words[model_below(&s->m, N_ELEMENTS(pop_words))];
+
+		/* Without a journal, the first run that sees all it is shown has done with
+		 * what was there before. And a server has UIDLs or it has not. */
+		if (!(s->m.losses && text_starts(words, "window")) &&
+			!(s->m.no_uidl && text_starts(words, "uidl")))
+			say(s, false, words);
+	}
+}
+
+/* What the IMAP server does at the end of a connection it has done before the greeting of
+ * the next one. */
+static void wait_for_server(struct soak *s)
+{
+	struct sockaddr_in a = { .sin_family = AF_INET };
+	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	char one;
+
+	a.sin_port = htons((uint16_t)fakeimap_port(s->r->imap));
+	a.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+	if (fd < 0 || connect(fd, (struct sockaddr *)&a, sizeof(a)) < 0)
+		abort();
+	if (recv(fd, &one, 1, 0) < 0)
+		abort();
+	close(fd);
+}
+
+/* ---- what is there ---- */
+
+struct count {
+	struct soak *s;
+	unsigned n[LETTERS_MAX];
+	unsigned strange;
+	struct archive_reader *a;
+	struct buf text;
+};
+
+static void count_text(struct count *c, const char *text, bool wire)
+{
+	const struct model *m = &c->s->m;
+	size_t i;
+
+	for (i = 0; i < m->n_letters; i++)
+		if (strcmp(text, wire ? m->letters[i].wire : m->letters[i].text) == 0)
+			break;
+	if (i < m->n_letters)
+		c->n[i]++;
+	else
+		c->strange++;
+}
+
+static void count_imap(void *ctx, const char *box, const char *text, size_t n)
+{
+	(void)box;
+	(void)n;
+	count_text(ctx, text, true);
+}
+
+static enum status count_row(void *ctx, const struct archive_row *row, struct err *err)
+{
+	struct count *c = ctx;
+
+	buf_clear(&c->text);
+	if (archive_get(c->a, row->seq, kit_take, &c->text, err) != ST_OK)
+		bad(c->s, "the archive gives no message %llu: %s",
+			(unsigned long long)row->seq, err->text);
+	count_text(c, buf_str(&c->text), false);
+	return ST_OK;
+}
+
+static void verify_bad(void *ctx, const char *what)
+{
+	const struct count *c = ctx;
+
+	bad(c->s, "the archive is not sound: %s", what);
+}
+
+static void count_archive(struct soak *s, struct count *c)
+{
+	struct archive_check check;
+	struct err err = ERR_INIT;
+
+	c->text = (struct buf)BUF_INIT(4 * BIG);
+	if (archive_read(&c->a, s->r->archive, &err) != ST_OK ||
+		archive_verify(c->a, &check, verify_bad, c, &err) != ST_OK ||
+		archive_each(c->a, count_row, c, &err) != ST_OK)
+		bad(s, "archive: %s", err.text);
+	archive_done(&c->a);
+	buf_free(&c->text);
+}
+
+static void compare(struct soak *s, const struct count *c, bool archive, bool whole)
+{
+	const struct model *m = &s->m;
+	unsigned class, k, n;
+	struct bounds b;
+
+	if (c->strange)
+		bad(s, "%u messages in the %s that nobody wrote", c->strange,
+			archive ? "archive" : "mailboxes");
+	for (class = 0; class < m->n_letters; class ++) {
+		b = model_bounds(m, class, archive);
+		for (k = n = 0; k < m->n_letters; k++)
+			if (model_class(m, &m->letters[k]) == class)
+				n += c->n[k];
+		if (n > b.most || (whole && n < b.least))
+			bad(s, "%u copies of fam-%u (%u) in the %s, not %u to %u", n,
+				m->letters[class].family, class,
+				archive ? "archive" : "mailboxes", b.least, b.most);
+	}
+}
+
+/* whole: a run has said 0, so that nothing may be missing. */
+static void check(struct soak *s, bool whole)
+{
+	struct count c = { .s = s };
+
+	if (s->imap) {
+		fakeimap_each(s->r->imap, count_imap, &c);
+		compare(s, &c, false, true);
+	}
+	if (s->archive && whole) {
+		c = (struct count){ .s = s };
+		count_archive(s, &c);
+		compare(s, &c, true, true);
+	}
+	if (fakeimap_has(s->r->imap, "pwned"))
+		bad(s, "mail was carried out as commands");
+}
+
+/* ---- runs ---- */
+
+static const struct {
+	int code;
+	bool when_good;
+} exits[] = {
+	{ 0, true },
+	{ EX_PARTIAL, false },
+	{ EX_UNAVAILABLE, false },
+	{ EX_CANTCREAT, false },
+	{ EX_TEMPFAIL, false },
+	{ EX_PROTOCOL, false },
+	{ EX_NOPERM, false },
+};
+
+static void judge_exit(struct soak *s, int code, bool limited, bool stopped)
+{
+	const struct ledger *l = &s->r->out.ledger;
+	/* A maildrop that is suddenly empty is not believed at once. */
+	bool odd = !s->good || limited || stopped || !model_here(&s->m);
+	size_t i;
+
+	for (i = 0; i < N_ELEMENTS(exits); i++)
+		if (exits[i].code == code && (exits[i].when_good || odd))
+			break;
+	if (i == N_ELEMENTS(exits))
+		bad(s, "exit %d (%s), %s", code, s->r->out.err.text, s->r->ledger);
+	if (code == 0 && (l->failed || l->left))
+		bad(s, "exit 0, and %s", s->r->ledger);
+}
+
+struct stopper {
+	struct engine *e;
+	unsigned after_us;
+};
+
+static void *stop_later(void *arg)
+{
+	const struct stopper *t = arg;
+
+	usleep(t->after_us);
+	engine_stop(t->e);
+	return NULL;
+}
+
+static int run_here(struct soak *s, const struct sweep_run *run, unsigned stop_us)
+{
+	struct stopper t = { NULL, stop_us };
+	struct pace pace = sweep_pace(run);
+	struct job *j = sweep_job(s->r, run);
+	pthread_t thread;
+	int code;
+
+	engine_new(&t.e, j, NULL);
+	engine_pace(t.e, &pace);
+	if (stop_us && pthread_create(&thread, NULL, stop_later, &t) != 0)
+		abort();
+	code = engine_run(t.e, &s->r->out);
+	if (stop_us)
+		pthread_join(thread, NULL);
+	kit_ledger(&s->r->out.ledger, s->r->ledger, sizeof(s->r->ledger));
+	if (!ledger_balances(&s->r->out.ledger))
+		bad(s, "the ledger does not balance: %s", s->r->ledger);
+	engine_free(&t.e);
+	job_free(&j);
+	return code;
+}
+
+static int run(struct soak *s, unsigned limit, unsigned stop_us)
+{
+	char options[200];
+	struct sweep_run run = {
+		.settle_ms = SETTLE_MS, .deadline_ms = DEADLINE_MS, .options = options
+	};
+	bool done;
+	int code;
+
+	runs++;
+	snprintf(options, sizeof(options), "%s", s->options);
+	if (limit)
+		snprintf(options, sizeof(options), "%s limit=%u", s->options, limit);
+	model_listed(&s->m);
+	code = run_here(s, &run, stop_us);
+	tell(s, "; exit %d, %s", code, s->r->ledger);
+	judge_exit(s, code, limit, stop_us);
+	s->m.refused |= (s->m.both || s->m.no_uidl) && !s->good && code != 0;
+	done = code == 0 && s->r->out.ledger.listed == model_here(&s->m);
+	if (code == 0 && !done && !s->window)
+		bad(s, "%zu messages, and %s", model_here(&s->m), s->r->ledger);
+	if (done)
+		model_safe(&s->m);
+	check(s, done);
+	return code;
+}
+
+static void run_killed(struct soak *s)
+{
+	struct sweep_run run = { .settle_ms = SETTLE_MS,
+		.deadline_ms = DEADLINE_MS,
+		.options = s->options };
+	int code;
+
+	runs++;
+	if (model_chance(&s->m, 50))
+		run.crash_at = 1 + (int)model_below(&s->m, STEP_MAX);
+	else
+		run.crash_us = 1000 + (int)model_below(&s->m, KILL_US);
+	model_listed(&s->m);
+	code = sweep_apart(zygote, s->r, &run);
+	tell(s, "; killed at step %d, %d us: %d", run.crash_at, run.crash_us, code);
+	wait_for_server(s);
+	s->m.refused |= (s->m.both || s->m.no_uidl) && !s->good && code != 0;
+	if (code == 0 && !s->window)
+		model_safe(&s->m);
+	check(s, code == 0 && !s->window);
+}
+
+/* ---- actions ---- */
+
+static void fill_source(struct soak *s)
+{
+	struct model *m = &s->m;
+	size_t i;
+
+	fakepop_empty(s->r->pop);
+	for (i = 0; i < m->n_items; i++)
+		if (m->items[i].here)
+			fakepop_add(s->r->pop, m->items[i].uidl,
+				m->letters[m->items[i].letter].text);
+}
+
+static void do_run(struct soak *s)
+{
+	behave_somehow(s);
+	run(s, model_chance(&s->m, 15) ? 1 + model_below(&s->m, 8) : 0, 0);
+}
+
+static void do_killed(struct soak *s)
+{
+	behave_somehow(s);
+	run_killed(s);
+}
+
+static void do_stopped(struct soak *s)
+{
+	behave_somehow(s);
+	run(s, 0, 1 + model_below(&s->m, KILL_US));
+}
+
+static void do_add(struct soak *s)
+{
+	unsigned n = 1 + model_below(&s->m, 5);
+
+	while (n--)
+		model_add(&s->m);
+}
+
+static void do_remove(struct soak *s)
+{
+	unsigned n = 1 + model_below(&s->m, 4);
+
+	while (s->m.n_items && n--)
+		model_remove(&s->m.items[model_below(&s->m, (unsigned)s->m.n_items)]);
+}
+
+static void do_rename(struct soak *s)
+{
+	model_rename(&s->m);
+}
+
+/* A new message gets the UIDL of one that is gone (quirk Q12). */
+static void do_reuse(struct soak *s)
+{
+	struct model *m = &s->m;
+	struct item *gone, *new;
+	size_t i;
+
+	if (!m->n_items || m->n_items == ITEMS_MAX)
+		return;
+	gone = &m->items[model_below(m, (unsigned)m->n_items)];
+	model_remove(gone);
+	model_add(m);
+	new = &m->items[m->n_items - 1];
+	/* An equal one under the same UIDL would be the same message. */
+	for (i = 0; i + 1 < m->n_items; i++)
+		if (strcmp(m->items[i].uidl, gone->uidl) == 0 &&
+			m->letters[m->items[i].letter].exact ==
+				m->letters[new->letter].exact)
+			return;
+	memcpy(new->uidl, gone->uidl, sizeof(new->uidl));
+}
+
+static void do_renumber(struct soak *s)
+{
+	fakeimap_renumber(s->r->imap);
+}
+
+/* Somebody else's message, or an equal one. */
+static void do_foreign(struct soak *s)
+{
+	struct model *m = &s->m;
+	unsigned k = m->n_letters && model_chance(m, 50)
+		? model_below(m, (unsigned)m->n_letters)
+		: model_letter(m);
+
+	m->letters[k].foreign++;
+	tell(s, "; foreign (%u)", k);
+	fakeimap_put(s->r->imap, "INBOX", m->letters[k].wire);
+}
+
+static void do_lose(struct soak *s)
+{
+	wait_for_server(s);
+	usleep(4000); /* what comes late nobody would know of (research: 4.7 c) */
+	sweep_remove(s->r->state);
+	model_lose(&s->m);
+}
+
+static const struct {
+	const char *name;
+	unsigned weight;
+	void (*run)(struct soak *s);
+} actions[] = {
+	{ "run", 20, do_run },
+	{ "killed", 30, do_killed },
+	{ "stopped", 10, do_stopped },
+	{ "mail added", 10, do_add },
+	{ "mail removed", 6, do_remove },
+	{ "UIDLs renamed", 5, do_rename },
+	{ "UIDL used again", 4, do_reuse },
+	{ "UIDVALIDITY renumbered", 6, do_renumber },
+	{ "somebody else's mail", 5, do_foreign },
+	{ "journal lost", 4, do_lose },
+};
+
+static void act(struct soak *s)
+{
+	unsigned at = model_below(&s->m, 100), k = 0;
+
+	while (at >= actions[k].weight)
+		at -= actions[k++].weight;
+	s->action++;
+	s->doing[0] = '\0';
+	fill_source(s);
+	actions[k].run(s);
+	if (getenv("SOAK_LOG"))
+		print_message("# %d %s%s\n", s->action, actions[k].name, s->doing);
+}
+
+/* ---- seeds ---- */
+
+static void choose(struct soak *s)
+{
+	static const char *const modes[] = { "message-id", "exact", "message-id-only",
+		"none" };
+	static const enum dedup dedup[] = { DEDUP_MESSAGE_ID, DEDUP_EXACT,
+		DEDUP_MESSAGE_ID_ONLY, DEDUP_NONE };
+	static const char *const dests[] = { "", " archive", " only-archive" };
+	struct model *m = &s->m;
+	unsigned mode, dest, n;
+
+	m->random = s->seed;
+	mode = model_below(m, 4);
+	dest = model_below(m, 3);
+	m->dedup = dedup[mode];
+	m->no_uidl = model_chance(m, 10);
+	s->imap = dest != 2;
+	s->archive = dest != 0;
+	m->both = dest == 1;
+	snprintf(s->options, sizeof(s->options), "dedup=%s%s%s", modes[mode],
+		dests[dest], model_chance(m, 20) ? " folder=Old/\303\244" : "");
+	n = model_below(m, MAIL_MAX);
+	while (n--)
+		model_add(m);
+}
+
+/* The servers are good now: one run brings all, and the next has nothing to do. */
+static void finish(struct soak *s)
+{
+	int i, code;
+
+	for (i = 0; i < 2; i++) {
+		s->action++;
+		behave_well(s);
+		fill_source(s);
+		code = run(s, 0, 0);
+		if (code != 0 && model_here(&s->m))
+			bad(s, "exit %d (%s), %s", code, s->r->out.err.text,
+				s->r->ledger);
+		if (i && s->r->out.ledger.stored)
+			bad(s, "a second run has something to store: %s", s->r->ledger);
+	}
+}
+
+static void one_seed(uint64_t seed)
+{
+	struct soak *s = xcalloc(1, sizeof(*s));
+	unsigned n;
+
+	alarm(LIMIT_SECONDS);
+	s->seed = seed;
+	sweep_open(&s->r);
+	choose(s);
+	for (n = 2 + model_below(&s->m, 5); n; n--)
+		act(s);
+	finish(s);
+	sweep_close(&s->r);
+	model_free(&s->m);
+	free(s);
+	seeds++;
+	alarm(0);
+}
+
+static unsigned long number(const char *name, unsigned long usual)
+{
+	const char *text = getenv(name);
+
+	return text && *text ? strtoul(text, NULL, 10) : usual;
+}
+
+static void test_soak(void **state)
+{
+	uint64_t seed = strtoull(getenv("SEED") ? getenv("SEED") : "0", NULL, 10);
+	unsigned long n = number("SEEDS", ULONG_MAX);
+	int64_t until;
+
+	(void)state;
+	if (seed) {
+		one_seed(seed);
+		return;
+	}
+	until = clock_ms() +
+		(int64_t)number("SECONDS", n == ULONG_MAX ? SECONDS_USUAL : 1000000) *
+			1000;
+	for (seed = (uint64_t)clock_utc() * 1000; n && clock_ms() < until; n--)
+		one_seed(++seed);
+}
+
+int main(void)
+{
+	static const struct CMUnitTest tests[] = { cmocka_unit_test(test_soak) };
+	int rc;
+
+	sweep_dir();
+	sweep_quiet();
+	zygote_open(&zygote, sweep_child);
+	rc = cmocka_run_group_tests(tests, NULL, NULL);
+	zygote_close(&zygote);
+	printf("# %lu seeds, %lu runs\n", seeds, runs);
+	return rc;
+}
