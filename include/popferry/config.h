@@ -122,7 +122,7 @@ struct job {
 	int64_t since, before;        /* UTC seconds; 0: none */
 	uint64_t min_size, max_size;  /* bytes; 0: none */
 	uint64_t limit;               /* messages; 0: none */
-	unsigned rescue; /* JOB_REPAIR and so on; 0: none */
+	unsigned rescue;              /* JOB_REPAIR and so on; 0: none */
 	enum delete_policy delete;
 	int64_t delete_age;  /* seconds */
 	uint64_t max_delete; /* messages a run; 0: no limit */

@@ -52,7 +52,7 @@ def cyrus(data):
 def mailutils(data):
     """A header is written anew: no mbox line, one blank after each colon and none before."""
     head, body = split(re.sub(rb"\AFrom .*\n", b"", data))
-    head = re.sub(rb"(?m)^([!-9;-~]+)[ \t]*:[ \t]*", rb"\1:", head)
+    head = re.sub(rb"(?m)^([^\s:][^:\n]*?)[ \t]*:[ \t]*", rb"\1:", head)
     return head + body
 
 
