@@ -159,6 +159,14 @@ enum status journal_candidates(struct journal *j, unsigned sinks,
 	enum status (*each)(void *ctx, const struct journal_row *row, struct err *err),
 	void *ctx, struct err *err);
 
+/*
+ * A sink shows `theirs`, which is nearly `ours`: may it be the copy of another message than
+ * that? ST_OK: of one that has a place, and that is theirs by exact, or has our msgid; or
+ * our ident, and its place is not known. ST_END: of none.
+ */
+enum status journal_rival(struct journal *j, const struct facts *ours,
+	const struct facts *theirs, struct err *err);
+
 /* ---- places ---- */
 
 /* Where to look after a crash, and where something is. IMAP: UIDVALIDITY and

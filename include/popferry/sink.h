@@ -93,6 +93,9 @@ struct sink_setup {
 	bool (*alone)(void *ctx, const struct facts *f);
 	/* How many messages with exactly this content are stored there. */
 	unsigned (*copies)(void *ctx, const struct facts *f);
+	/* Is this copy, which is not exactly ours, perhaps another message's? */
+	bool (*rival)(
+		void *ctx, const struct facts *ours, const struct facts *theirs);
 	void *ask_ctx;
 };
 
@@ -137,7 +140,8 @@ struct sink_ops {
 	 * a server may still be busy with what an earlier connection sent; looks again
 	 * until then. Below a floor with a generation (a put in doubt, not a first look) a
 	 * copy counts too in which the server changed white space or 8-bit bytes or, of a
-	 * message that is alone(), all but the main fields and a little of the size.
+	 * message that is alone(), all but the main fields and a little of the size. What
+	 * is not exactly the message is only taken when it cannot be a rival()'s.
 	 */
 	enum status (*find)(struct sink *s, struct delivery *d,
 		const struct sink_floor *from, int64_t patience_ms, struct err *err);

@@ -233,8 +233,9 @@ enum status fs_read(
 	ssize_t got;
 
 	if (fd < 0)
-		return errno == ENOENT ? ST_END
-				       : err_sys(err, ST_FATAL, "open %s", name);
+		return errno == ENOENT || errno == ENOTDIR
+			? ST_END
+			: err_sys(err, ST_FATAL, "open %s", name);
 	if (fstat(fd, &st) < 0) {
 		rc = err_sys(err, ST_FATAL, "%s", name);
 		goto out;

@@ -6,6 +6,7 @@
 #include <string.h>
 
 struct question {
+	const struct engine *e;
 	const struct facts *f;
 	enum dedup mode;
 	unsigned mask;
@@ -19,6 +20,16 @@ static bool same_content(const struct question *q, const struct journal_row *row
 		return true; /* the look-up was by what counts */
 	return memcmp(q->f->body, row->body, DIGEST) == 0 &&
 		memcmp(q->f->ident, row->ident, DIGEST) == 0;
+}
+
+static bool moving_now(const struct engine *e, int64_t id)
+{
+	size_t i;
+
+	for (i = 0; i < e->n_live; i++)
+		if (e->live[i]->run->id == id)
+			return true;
+	return false;
 }
 
 static enum status weigh(void *ctx, const struct journal_row *row, struct err *err)
@@ -36,14 +47,15 @@ static enum status weigh(void *ctx, const struct journal_row *row, struct err *e
 		q->answer = TWIN_STORED;
 		return ST_END;
 	}
-	q->answer = TWIN_MOVING;
+	if (q->answer != TWIN_MOVING)
+		q->answer = moving_now(q->e, row->id) ? TWIN_MOVING : TWIN_DOUBTFUL;
 	return ST_OK;
 }
 
 enum status dedup_ask(struct engine *e, const struct facts *f, enum twin *out,
 	int64_t *of, const char **rule, struct err *err)
 {
-	struct question q = { f, e->job->dedup, e->mask, TWIN_NONE, 0 };
+	struct question q = { e, f, e->job->dedup, e->mask, TWIN_NONE, 0 };
 	bool by_id;
 	enum status rc;
 

@@ -270,6 +270,15 @@ static enum status record_refused(
 	return parcel_failed(e, p, "store", &d->err, err);
 }
 
+/*
+ * Stored, but where could not be learnt any more: it stays in doubt, so that the next run
+ * learns it. Else its copy would be found for an equal message that got lost.
+ */
+static bool nowhere(const struct engine *e, size_t k, const struct delivery *d)
+{
+	return e->job->dedup == DEDUP_NONE && e->slots[k].lost && !d->place;
+}
+
 static enum status record(struct engine *e, struct parcel *p, struct err *err)
 {
 	struct task *t = &e->tasks.v[p->task];
@@ -286,7 +295,9 @@ static enum status record(struct engine *e, struct parcel *p, struct err *err)
 			new |= d->outcome == DELIVERY_STORED;
 			continue;
 		}
-		if (d->outcome == DELIVERY_STORED) {
+		if (d->outcome == DELIVERY_STORED && nowhere(e, k, d)) {
+			all = false;
+		} else if (d->outcome == DELIVERY_STORED) {
 			new = true;
 			rc = rescue_stored(e, p, k, err);
 		} else if (d->outcome == DELIVERY_REFUSED) {
@@ -344,9 +355,11 @@ static enum status prepare_all(struct engine *e, struct parcel **v, size_t n,
 	size_t i, now = 0, n_later = 0;
 	enum status rc = journal_begin(e->journal, err);
 
+	e->live = v;
 	for (i = 0; i < n; i++) {
 		bool deferred = false;
 
+		e->n_live = now;
 		if (rc == ST_OK)
 			rc = prepare_one(e, v[i], final, &deferred, err);
 		if (deferred)
@@ -354,6 +367,7 @@ static enum status prepare_all(struct engine *e, struct parcel **v, size_t n,
 		else
 			v[now++] = v[i];
 	}
+	e->n_live = 0;
 	memcpy(v + now, later, n_later * sizeof(struct parcel *));
 	free(later);
 	*live = now;
@@ -383,6 +397,7 @@ static enum status round_trip(
 
 		if (done == ST_OK)
 			done = rescue_refused(e, k, v, n, &why[k]);
+		e->slots[k].lost = done != ST_OK;
 		if (done != ST_OK && rc == ST_OK) {
 			rc = done;
 			bad = k;

@@ -136,6 +136,7 @@ struct errand {
 	bool need[SINKS_MAX]; /* this sink still has to get it */
 	bool look[SINKS_MAX]; /* it may be there already: find() first */
 	bool sent[SINKS_MAX]; /* put in this session of the sink */
+	bool doubted; /* an earlier run may have put it under another name */
 	struct sink_floor from[SINKS_MAX];
 	int64_t patience[SINKS_MAX]; /* clock_ms() until which to look again */
 	unsigned tries[SINKS_MAX];   /* sessions that ended with it alone under way */
@@ -197,6 +198,7 @@ struct visits {
 	unsigned empty_runs; /* before this one, with an empty maildrop, not believed */
 	uint64_t back;       /* of those are in this one too */
 	uint64_t unnamed;    /* messages without UIDL in it */
+	unsigned barren;     /* sessions in a row that stored nothing */
 	uint64_t news;       /* messages the journal had never seen, in this session */
 	bool reset_told;     /* in this session */
 };
@@ -211,6 +213,7 @@ struct slot {
 	bool reading; /* to be opened for reading back only */
 	unsigned attempts;
 	unsigned losses; /* of sessions in this batch */
+	bool lost;       /* for good, in this batch */
 	size_t stored;   /* of this batch, when a session was last lost */
 	int asked_ms;    /* to wait, by the server that let us not in */
 	char **claimed;  /* folders whose known places were told to this session */
@@ -245,6 +248,8 @@ struct engine {
 	bool careful;         /* for the next session of the source */
 	unsigned poisoned;    /* left out in a row */
 	bool limited;         /* --limit left messages out */
+	struct parcel **live; /* of the batch, what is to be stored now */
+	size_t n_live;
 	uint64_t unverified;  /* not there as they were stored */
 	void (*finding)(void *ctx, const struct finding *f); /* of engine_verify() */
 	void *finding_ctx;
@@ -317,6 +322,7 @@ enum twin {
 	TWIN_NONE,
 	TWIN_STORED, /* of *of */
 	TWIN_MOVING, /* of one that is being stored now: ask again after the commit */
+	TWIN_DOUBTFUL, /* of one that an earlier run may have stored */
 	TWIN_COLLISION, /* same Message-ID, other content */
 };
 enum status dedup_ask(struct engine *e, const struct facts *f, enum twin *out,

@@ -38,7 +38,9 @@ static enum status everywhere(
 
 	if (rc < 0)
 		return rc;
-	*out = rc == ST_OK && row.state == J_TAKEN && (row.stored & e->mask) == e->mask;
+	/* Failed since then means only that it could not be fetched once more. */
+	*out = rc == ST_OK && (row.state == J_TAKEN || row.state == J_FAILED) &&
+		(row.stored & e->mask) == e->mask;
 	*doubtful |= rc == ST_OK && (row.storing & e->mask);
 	return ST_OK;
 }

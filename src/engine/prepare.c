@@ -69,7 +69,7 @@ static enum status decide_look(struct engine *e, struct parcel *p, size_t k,
 	rc = s->ops->floor(s->sink, p->run->verdict.folder, floor, err);
 	if (rc != ST_OK)
 		return rc;
-	p->run->look[k] = !s->settled && !floor->empty;
+	p->run->look[k] = (!s->settled || p->run->doubted) && !floor->empty;
 	p->run->from[k] = (struct sink_floor){ 0, 1, false };
 	p->run->patience[k] = 0;
 	return ST_OK;
@@ -300,6 +300,37 @@ static void tell_collision(struct engine *e, const struct parcel *p)
 		LOG_S("kept", "both: same Message-ID, different content"));
 }
 
+static enum status note_duplicate(struct engine *e, struct parcel *p, int64_t of,
+	const char *rule, struct err *err)
+{
+	struct task *t = &e->tasks.v[p->task];
+	enum status rc;
+
+	tasks_set(&e->tasks, t, TASK_DUPLICATE);
+	if (e->job->dedup == DEDUP_MESSAGE_ID_ONLY)
+		log_warn(&e->log, "dropped-by-message-id", LOG_U("number", t->number),
+			LOG_S("message-id", p->message->facts.message_id));
+	rc = take(e, p, err);
+	return rc == ST_OK ? journal_duplicate(e->journal, p->run->id, of, rule, err)
+			   : rc;
+}
+
+/* One in doubt is no more when a twin was stored meanwhile. */
+static enum status dismiss_doubtful(
+	struct engine *e, struct parcel *p, bool *done, struct err *err)
+{
+	const char *rule = NULL;
+	enum twin twin;
+	int64_t of = 0;
+	enum status rc;
+
+	if (p->run->settled)
+		return ST_OK;
+	rc = dedup_ask(e, &p->message->facts, &twin, &of, &rule, err);
+	*done = rc == ST_OK && twin == TWIN_STORED && of != p->run->id;
+	return *done ? note_duplicate(e, p, of, rule, err) : rc;
+}
+
 /* Filtered or a duplicate: then it is done. *deferred: ask again later. */
 static enum status dismiss(struct engine *e, struct parcel *p, bool final, bool *done,
 	bool *deferred, struct err *err)
@@ -322,22 +353,18 @@ static enum status dismiss(struct engine *e, struct parcel *p, bool final, bool 
 	rc = dedup_ask(e, &p->message->facts, &twin, &of, &rule, err);
 	if (rc != ST_OK)
 		return rc;
-	if (twin == TWIN_MOVING && !final) {
+	/* One that is in doubt for good must not hide one of this batch. */
+	if (twin == TWIN_MOVING || (twin == TWIN_DOUBTFUL && !final)) {
 		*deferred = true;
 		return ST_OK;
 	}
+	p->run->doubted = twin == TWIN_DOUBTFUL;
 	if (twin == TWIN_COLLISION)
 		tell_collision(e, p);
 	if (twin != TWIN_STORED)
 		return ST_OK;
 	*done = true;
-	tasks_set(&e->tasks, t, TASK_DUPLICATE);
-	if (e->job->dedup == DEDUP_MESSAGE_ID_ONLY)
-		log_warn(&e->log, "dropped-by-message-id", LOG_U("number", t->number),
-			LOG_S("message-id", p->message->facts.message_id));
-	rc = take(e, p, err);
-	return rc == ST_OK ? journal_duplicate(e->journal, p->run->id, of, rule, err)
-			   : rc;
+	return note_duplicate(e, p, of, rule, err);
 }
 
 /* It is known: what the listing said of it is brought up to date. */
@@ -352,6 +379,15 @@ static enum status settle(struct engine *e, struct parcel *p,
 	/* It is here because it was smaller than listed, and that is how it is. */
 	e->visits.any_size |= t->tries > 0 && p->message->facts.size < t->size;
 	tasks_key(&e->tasks, t, &key);
+	if (row->state == J_FAILED) {
+		const struct journal_key again = { .row = row->id,
+			.listed_size = t->size };
+
+		rc = journal_take(e->journal, &again, &p->message->facts, row->date,
+			&p->run->id, err);
+		if (rc != ST_OK)
+			return rc;
+	}
 	if (!key.uidl || t->shared)
 		return ST_OK;
 	rc = journal_find(e->journal, key.uidl, key.uidl_n, key.occurrence, &own, err);
@@ -388,7 +424,8 @@ static enum status is_done(struct engine *e, const struct parcel *p, unsigned ma
 		return rc;
 	if (rc == ST_OK && (original.stored & mask) == mask)
 		*row = original;
-	*done = row->state == J_TAKEN && (row->stored & mask) == mask;
+	*done = (row->state == J_TAKEN || row->state == J_FAILED) &&
+		(row->stored & mask) == mask;
 	return ST_OK;
 }
 
@@ -451,6 +488,13 @@ static enum status prepare(
 				nameless_count(e, p);
 			return rc;
 		}
+	}
+	if (have == ST_OK && !(row.stored & e->mask)) {
+		rc = dismiss_doubtful(e, p, &done, err);
+		if (done)
+			nameless_count(e, p);
+		if (rc != ST_OK || done)
+			return rc;
 	}
 	rc = p->run->settled ? ST_OK : take(e, p, err);
 	nameless_count(e, p);

@@ -19,6 +19,7 @@ struct visit {
 	uint64_t progress;
 	bool listed; /* it got that far */
 	bool turned; /* what was owed was paid: what is shown now? */
+	bool barren; /* nothing was stored */
 };
 
 static void set_cancel(struct engine *e, struct source *src)
@@ -346,6 +347,8 @@ static void learn(struct engine *e, const struct source *src, enum status rc)
 
 static enum status visit(struct engine *e, struct visit *v, struct err *err)
 {
+	const uint64_t *count = e->tasks.count,
+		       before = count[TASK_STORED] + count[TASK_DUPLICATE];
 	struct source *src = NULL;
 	enum status rc;
 
@@ -355,6 +358,7 @@ static enum status visit(struct engine *e, struct visit *v, struct err *err)
 	if (src)
 		learn(e, src, rc);
 	session_close(e, &src);
+	v->barren = count[TASK_STORED] + count[TASK_DUPLICATE] == before;
 	return rc;
 }
 
@@ -371,6 +375,10 @@ static bool go_on(struct engine *e, const struct visit *v, bool *look)
 		return true;
 	*look = true;
 	if (!e->visits.news && !v->turned)
+		return false;
+	/* What fails under another UIDL in each session would be news for ever. */
+	e->visits.barren = v->barren ? e->visits.barren + 1 : 0;
+	if (e->visits.barren > (windowed ? ATTEMPTS : 0) && !v->turned)
 		return false;
 	/* Numbers do not tell whether a message is new. */
 	if (e->visits.unnamed && !windowed)
@@ -414,7 +422,7 @@ enum status sessions_run(struct engine *e, struct err *err)
 	bool look = false;
 
 	while (rc == ST_OK) {
-		struct visit v = { 0, false, false };
+		struct visit v = { 0, false, false, false };
 		struct err why = ERR_INIT;
 
 		rc = visit(e, &v, &why);

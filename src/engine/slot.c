@@ -77,6 +77,14 @@ static unsigned copies(void *ctx, const struct facts *f)
 	return c.stored;
 }
 
+/* Unless it can be told, it is: better twice than never. */
+static bool is_rival(void *ctx, const struct facts *ours, const struct facts *theirs)
+{
+	const struct engine *e = ctx;
+
+	return journal_rival(e->journal, ours, theirs, NULL) != ST_END;
+}
+
 /* ---- sessions ---- */
 
 enum status slot_open(struct engine *e, struct slot *s, struct err *err)
@@ -84,7 +92,7 @@ enum status slot_open(struct engine *e, struct slot *s, struct err *err)
 	struct progress now;
 	struct sink_setup setup = { s->end, e->job, e->account, s->password, e->trace,
 		&e->log, e->stop_fd, s->cautious, engine_deadline_ms(e), s->reading, 0,
-		&s->asked_ms, is_alone, copies, e };
+		&s->asked_ms, is_alone, copies, is_rival, e };
 	enum status rc;
 
 	if (s->sink)

@@ -7,6 +7,8 @@
 #include <string.h>
 #include <sys/random.h>
 
+enum { TASKS_MORE = 256 };
+
 void tasks_init(struct tasks *t)
 {
 	*t = (struct tasks){ 0 };
@@ -124,7 +126,8 @@ static struct task *append(struct tasks *t, const struct item *it)
 	struct task *k;
 
 	if (t->n == t->cap) {
-		t->cap = t->cap ? t->cap + t->cap / 2 : 1024;
+		/* compact() may have left room for one only. */
+		t->cap += t->cap / 2 + TASKS_MORE;
 		t->v = xreallocarray(t->v, t->cap, sizeof(*t->v));
 	}
 	if (it->uidl_n > t->text_cap - t->text_n) {

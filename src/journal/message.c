@@ -132,6 +132,20 @@ enum status journal_candidates(struct journal *j, unsigned sinks,
 	return rc == ST_END ? ST_OK : rc;
 }
 
+enum status journal_rival(struct journal *j, const struct facts *ours,
+	const struct facts *theirs, struct err *err)
+{
+	enum status rc = query_row(j, Q_RIVAL,
+		WITH(BLOB(ours->exact, DIGEST), BLOB(theirs->exact, DIGEST),
+			BLOB(ours->has_msgid ? ours->msgid : NULL, DIGEST),
+			BLOB(ours->ident, DIGEST)),
+		err);
+
+	if (rc == ST_OK)
+		query_done(j, Q_RIVAL);
+	return rc;
+}
+
 /* ---- the row of a key ---- */
 
 /* Servers change headers of their own between two fetches: `exact` leaves them out. */

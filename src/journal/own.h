@@ -35,6 +35,7 @@ enum query {
 	Q_FAILED,
 	Q_BY_MSGID,
 	Q_BY_EXACT,
+	Q_RIVAL,
 	Q_FOLDER,
 	Q_STORING,
 	Q_DOUBT,

@@ -18,10 +18,13 @@
 	"substr(" column ", 1, 8) = substr(" parameter ", 1, 8) AND " column \
 	" = " parameter
 
-/* Every sink of ?2 has it or is being given it. (To SQL, | binds like >>.) */
+/*
+ * Every sink of ?2 has it or is being given it. (To SQL, | binds like >>.) Failed since then
+ * means only that it could not be fetched once more.
+ */
 #define CANDIDATES(column) \
 	"SELECT * FROM (SELECT " ROW \
-	" AS mask FROM message m WHERE m.state = 1 AND " SAME("m." column, \
+	" AS mask FROM message m WHERE m.state IN (1, 4) AND " SAME("m." column, \
 		"?1") ")" \
 		      " WHERE ((coalesce(mask, 0) | (coalesce(mask, 0) >> 8)) & ?2) = ?2 ORDER BY id"
 
@@ -97,6 +100,16 @@ static const struct {
 		"UPDATE message SET state = 4, tries = tries + 1,"
 		" listed_size = coalesce(?2, listed_size) WHERE id = ?1" },
 	[Q_BY_MSGID] = { "look for duplicates", CANDIDATES("msgid") },
+	/* By way of the indexes first. Places without a number nobody has claimed. */
+	[Q_RIVAL] = { "look for others like it",
+		"SELECT 1 FROM message m WHERE " SAME("m.exact", "?2") " AND m.exact <> ?1"
+		" AND EXISTS (SELECT 1 FROM place p WHERE p.message = m.id)"
+		" UNION ALL SELECT 1 FROM message m WHERE " SAME("m.msgid", "?3")
+		" AND m.exact <> ?1"
+		" AND EXISTS (SELECT 1 FROM place p WHERE p.message = m.id)"
+		" UNION ALL SELECT 1 FROM place p JOIN message m ON m.id = p.message"
+		" WHERE (p.state = 1 OR p.number = 0) AND m.ident = ?4 AND m.exact <> ?1"
+		" LIMIT 1" },
 	[Q_BY_EXACT] = { "look for duplicates", CANDIDATES("exact") },
 
 	[Q_FOLDER] = { "note a folder",
@@ -181,7 +194,9 @@ static const struct {
 	[Q_ALIASES] = { "look for other names",
 		"SELECT m.id, iif(m.state = 2, m.original, m.id) AS root, m.uidl,"
 		" m.occurrence, m.aside FROM message m"
-		" WHERE (m.state = 1 OR m.state = 2 AND m.rule = 'uidl-reissued') AND " SAME(
+		" WHERE (m.state = 1 OR m.state = 2 AND m.rule = 'uidl-reissued'"
+		" OR m.state = 4 AND EXISTS (SELECT 1 FROM place p"
+		" WHERE p.message = m.id)) AND " SAME(
 			"m.exact", "?1") " ORDER BY root, m.id" },
 	[Q_ROOT] = { "look for other names",
 		"SELECT original FROM message"

@@ -42,19 +42,53 @@ void squeeze_end(struct squeeze *q, unsigned char digest[DIGEST])
 	facts_release(&f);
 }
 
-bool alike_same(enum dedup dedup, const struct facts *ours, const struct facts *theirs)
+void plain_put(struct plain *q, const char *p, size_t n)
+{
+	char kept[512];
+	size_t k = 0;
+
+	for (; n; n--, p++) {
+		if (q->cr && *p == '\n')
+			kept[k++] = '\r';
+		q->cr = *p == '\r';
+		if (!q->cr)
+			kept[k++] = *p ? *p : '\x80';
+		if (k >= sizeof(kept) - 1) {
+			facts_put(q->out, kept, k);
+			k = 0;
+		}
+	}
+	facts_put(q->out, kept, k);
+}
+
+void plain_end(struct plain *q, unsigned char digest[DIGEST])
+{
+	struct facts f;
+
+	facts_end(&q->out, &f);
+	memcpy(digest, f.exact, DIGEST);
+	facts_release(&f);
+}
+
+enum likeness alike_same(
+	enum dedup dedup, const struct facts *ours, const struct facts *theirs)
 {
 	bool strict = dedup == DEDUP_EXACT || dedup == DEDUP_NONE || !ours->has_msgid;
 	bool changed = ours->anomalies & (AN_NUL | AN_BARE_CR | AN_8BIT_HEADER);
 
 	if (memcmp(ours->exact, theirs->exact, DIGEST) == 0)
-		return true;
+		return ALIKE_SAME;
 	if (memcmp(ours->loose, theirs->loose, DIGEST) != 0)
-		return false;
-	if (memcmp(ours->ident, theirs->ident, DIGEST) == 0)
-		return changed || !strict;
-	return changed && ours->has_msgid && theirs->has_msgid &&
-		memcmp(ours->msgid, theirs->msgid, DIGEST) == 0;
+		return ALIKE_NOT;
+	if (memcmp(ours->ident, theirs->ident, DIGEST) == 0) {
+		if (!strict)
+			return ALIKE_SAME;
+		return changed ? ALIKE_NEAR : ALIKE_NOT;
+	}
+	if (changed && ours->has_msgid && theirs->has_msgid &&
+		memcmp(ours->msgid, theirs->msgid, DIGEST) == 0)
+		return ALIKE_NEAR;
+	return ALIKE_NOT;
 }
 
 /* Within 5 % and 2 KiB. */

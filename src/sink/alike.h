@@ -5,12 +5,19 @@
 #include <popferry/config.h>
 #include <popferry/mail.h>
 
+enum likeness {
+	ALIKE_NOT,
+	ALIKE_NEAR, /* a server may have made this of it */
+	ALIKE_SAME,
+};
+
 /*
  * Content decides. Where the job keeps messages that differ only in trace
  * headers, so must this; but a server may have had to change a message with
- * NUL, bare CR or 8-bit headers, and then the rest has to do.
+ * NUL, bare CR or 8-bit headers, and then the rest has to do: it is near.
  */
-bool alike_same(enum dedup dedup, const struct facts *ours, const struct facts *theirs);
+enum likeness alike_same(
+	enum dedup dedup, const struct facts *ours, const struct facts *theirs);
 
 /*
  * A copy in which the server changed something (quirk Q115), of a message that
@@ -34,5 +41,19 @@ struct squeeze {
 void squeeze_put(struct squeeze *q, const char *p, size_t n);
 /* Ends out too. */
 void squeeze_end(struct squeeze *q, unsigned char digest[DIGEST]);
+
+/*
+ * The message as it is when NUL became 0x80 and every bare CR is gone: what IMAP forces,
+ * and what servers do besides.
+ */
+struct plain {
+	struct facts_maker *out; /* for its exact digest */
+	bool cr;                 /* the last byte was one, and is still to come */
+};
+
+/* out must have been begun. */
+void plain_put(struct plain *q, const char *p, size_t n);
+/* Ends out too. */
+void plain_end(struct plain *q, unsigned char digest[DIGEST]);
 
 #endif

@@ -250,7 +250,34 @@ struct sought {
 	/* Of the body without what servers change, once it was asked for. */
 	bool squeezed;
 	unsigned char body[DIGEST];
+	/* And of all of it in plain, where that is not its exact digest. */
+	bool odd;
+	unsigned char plain[DIGEST];
 };
+
+/* Of the message itself: a form has nothing odd in it. */
+static enum status plain_ours(struct sought *w, struct err *err)
+{
+	struct plain q = { 0 };
+	char block[16 * 1024];
+	uint64_t off = 0;
+	enum status rc;
+	const char *p;
+	size_t n;
+
+	w->odd = w->facts->anomalies & (AN_NUL | AN_BARE_CR);
+	if (!w->odd)
+		return ST_OK;
+	facts_begin(&q.out);
+	do {
+		rc = body_read(w->message->body, off, block, sizeof(block), &p, &n, err);
+		if (rc == ST_OK)
+			plain_put(&q, p, n);
+		off += n;
+	} while (rc == ST_OK && n);
+	plain_end(&q, w->plain);
+	return rc;
+}
 
 static enum status squeeze_ours(struct sought *w, struct err *err)
 {
@@ -275,6 +302,7 @@ static enum status squeeze_ours(struct sought *w, struct err *err)
 struct fetched {
 	struct facts_maker *facts;
 	struct squeeze squeeze;
+	struct plain plain;
 };
 
 static void feed(void *ctx, const char *p, size_t n)
@@ -284,32 +312,58 @@ static void feed(void *ctx, const char *p, size_t n)
 	facts_put(f->facts, p, n);
 	if (f->squeeze.out)
 		squeeze_put(&f->squeeze, p, n);
+	if (f->plain.out)
+		plain_put(&f->plain, p, n);
 }
 
-/* *is_same; and *rewritten: not as it was sent. */
+/*
+ * What is only near may be another message's. Without a put in doubt that is found out too
+ * late, where messages count as different that are so near.
+ */
+static bool is_ours(const struct imap_sink *s, const struct sought *w,
+	const struct facts *theirs)
+{
+	bool strict = s->dedup == DEDUP_EXACT || s->dedup == DEDUP_NONE ||
+		!w->facts->has_msgid;
+
+	if (strict && !w->doubtful)
+		return false;
+	return !s->rival || !s->rival(s->ask_ctx, &w->message->facts, theirs);
+}
+
+/* What the entry is; and *rewritten: not as it was sent. */
 static enum status compare(struct imap_sink *s, struct sought *w, struct entry *e,
-	bool *is_same, bool *rewritten, struct err *err)
+	enum likeness *out, bool *rewritten, struct err *err)
 {
 	enum status rc = w->tolerant ? squeeze_ours(w, err) : ST_OK;
-	unsigned char body[DIGEST] = { 0 };
+	unsigned char body[DIGEST] = { 0 }, plain[DIGEST] = { 0 };
 	struct fetched f = { 0 };
 	struct facts theirs;
 
-	*is_same = false;
+	*out = ALIKE_NOT;
 	if (rc != ST_OK)
 		return rc;
 	facts_begin(&f.facts);
 	if (w->tolerant)
 		facts_begin(&f.squeeze.out);
+	if (w->odd)
+		facts_begin(&f.plain.out);
 	rc = imap_fetch(s->imap, e->uid, feed, &f, err);
 	if (w->tolerant)
 		squeeze_end(&f.squeeze, body);
+	if (w->odd)
+		plain_end(&f.plain, plain);
 	facts_end(&f.facts, &theirs);
-	if (rc == ST_OK && w->tolerant)
-		*is_same = alike_rewritten(w->facts, &theirs,
-			memcmp(w->body, body, DIGEST) == 0, w->alone);
-	else if (rc == ST_OK)
-		*is_same = alike_same(s->dedup, w->facts, &theirs);
+	if (rc == ST_OK && w->odd && memcmp(w->plain, plain, DIGEST) == 0)
+		*out = ALIKE_SAME;
+	else if (rc == ST_OK && !w->tolerant)
+		*out = alike_same(s->dedup, w->facts, &theirs);
+	else if (rc == ST_OK &&
+		alike_rewritten(w->facts, &theirs, memcmp(w->body, body, DIGEST) == 0,
+			w->alone))
+		*out = ALIKE_NEAR;
+	if (*out == ALIKE_NEAR && !is_ours(s, w, &theirs))
+		*out = ALIKE_NOT;
 	*rewritten = w->doubtful && !(w->facts->anomalies & (AN_NUL | AN_BARE_CR)) &&
 		memcmp(w->facts->exact, theirs.exact, DIGEST) != 0;
 	facts_release(&theirs);
@@ -336,34 +390,50 @@ static uint32_t chain(const struct finder *f, bool by_ident, uint64_t key)
 	return (by_ident ? f->ident_heads : f->msgid_heads)[key & f->mask];
 }
 
-/* Goes through one chain. ST_OK: found; ST_END: not in it. */
+static void take(struct finder *f, struct entry *e, struct delivery *d, bool rewritten)
+{
+	e->claimed = true;
+	add_claim(f, f->uidvalidity, e->uid); /* for when it is read again */
+	d->outcome = DELIVERY_STORED;
+	d->generation = f->uidvalidity;
+	d->place = e->uid;
+	d->rewritten = rewritten;
+}
+
+/* Goes through one chain: the same is preferred to what is near. ST_OK: found; ST_END: not in it. */
 static enum status try_chain(struct imap_sink *s, struct finder *f, struct delivery *d,
 	struct sought *w, bool by_ident, uint64_t key, uint32_t first, struct err *err)
 {
 	uint32_t head = chain(f, by_ident, key);
-	struct entry *e;
-	bool is_same, rewritten;
+	struct entry *e, *near = NULL;
+	enum likeness likeness;
+	bool rewritten, changed = false;
 	enum status rc;
 
 	while ((e = candidate(f, &head, by_ident, key, first))) {
-		rc = compare(s, w, e, &is_same, &rewritten, err);
+		rc = compare(s, w, e, &likeness, &rewritten, err);
 		if (rc != ST_OK)
 			return rc;
-		if (!is_same)
+		if (likeness == ALIKE_NOT)
 			continue;
-		e->claimed = true;
 		if (w->owned) {
+			e->claimed = true;
 			w->owned--;
 			continue;
 		}
-		add_claim(f, f->uidvalidity, e->uid); /* for when it is read again */
-		d->outcome = DELIVERY_STORED;
-		d->generation = f->uidvalidity;
-		d->place = e->uid;
-		d->rewritten = rewritten;
-		return ST_OK;
+		if (likeness == ALIKE_SAME) {
+			take(f, e, d, rewritten);
+			return ST_OK;
+		}
+		if (!near)
+			changed = rewritten;
+		if (!near)
+			near = e;
 	}
-	return ST_END;
+	if (!near)
+		return ST_END;
+	take(f, near, d, changed);
+	return ST_OK;
 }
 
 /* A server ends the header there; we take the fields that follow for it. */
@@ -441,9 +511,9 @@ static void put_facts(void *ctx, const char *p, size_t n)
 
 /* A form is sent when the message itself was refused (rescue.c of the engine). */
 static enum status look_form(struct imap_sink *s, struct finder *f, struct delivery *d,
-	enum rescue how, uint32_t first, struct err *err)
+	enum rescue how, bool doubtful, uint32_t first, struct err *err)
 {
-	struct sought w = { .message = d->message, .form = how };
+	struct sought w = { .message = d->message, .form = how, .doubtful = doubtful };
 	enum status rc = form_wanted(f, d->message, how, first, err);
 	struct facts_maker *fm;
 	struct facts facts;
@@ -495,11 +565,14 @@ static enum status look(struct imap_sink *s, struct finder *f, struct delivery *
 		.doubtful = doubtful,
 		.owned = doubtful ? 0 : owned_by_others(s, f, &d->message->facts),
 		.form = d->form };
-	enum status rc = look_by_ident(s, f, d, &w, first, err);
+	enum status rc = plain_ours(&w, err);
 	enum rescue how;
 
+	if (rc == ST_OK)
+		rc = look_by_ident(s, f, d, &w, first, err);
+
 	for (how = RESCUE_REPAIR; rc == ST_END && !d->form && how <= RESCUE_WRAP; how++)
-		rc = look_form(s, f, d, how, first, err);
+		rc = look_form(s, f, d, how, doubtful, first, err);
 	if (rc == ST_END && (w.facts->anomalies & AN_8BIT_HEADER))
 		rc = look_by_msgid(s, f, d, &w, first, err);
 	if (rc == ST_END && doubtful) {

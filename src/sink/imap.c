@@ -95,6 +95,7 @@ static enum status imap_sink_open(
 	s->expect = setup->expect;
 	s->alone = setup->alone;
 	s->copies = setup->copies;
+	s->rival = setup->rival;
 	s->ask_ctx = setup->ask_ctx;
 	fill_config(&cfg, setup);
 	rc = imap_connect(&s->imap, &cfg, err);

@@ -19,6 +19,8 @@ struct imap_sink {
 	uint64_t expect; /* bytes to come; 0: unknown, or compared with the quota */
 	bool (*alone)(void *ctx, const struct facts *f); /* of struct sink_setup */
 	unsigned (*copies)(void *ctx, const struct facts *f);
+	bool (*rival)(
+		void *ctx, const struct facts *ours, const struct facts *theirs);
 	void *ask_ctx;
 	unsigned unsaid;              /* messages found that an OK told no receipt of */
 	struct imap_append **jobs;    /* owned; pending ones */

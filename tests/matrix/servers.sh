@@ -14,6 +14,7 @@
 # shellcheck shell=sh disable=SC2034,SC2046,SC2086,SC2153,SC2154
 MATRIX=$TOP/tests/matrix
 MAIL=$MATRIX/mail.py
+PYTHON=$(command -v /usr/bin/python3 || echo python3) # one that starts fast
 SOURCES='dovecot cyrus courier mailutils popa3d solid'
 DESTS='dovecot cyrus courier mailutils'
 PIDS='' WHY=''
@@ -68,7 +69,7 @@ serve() {
 	serve_to=$1 serve_kind=$2
 	shift 2
 	: >"$M/said"
-	LOG=$M/$serve_to.log python3 "$MATRIX/inetd.py" "$serve_kind" "${SAY:-$M/secret}" 8 "$@" \
+	LOG=$M/$serve_to.log "$PYTHON" "$MATRIX/inetd.py" "$serve_kind" "${SAY:-$M/secret}" 8 "$@" \
 		>"$M/said" 2>>"$M/inetd.log" </dev/null &
 	PIDS="$PIDS $!"
 	[ "$serve_kind" = itself ] || wait_for test -s "$M/said" || {
@@ -88,7 +89,7 @@ wait_for() {
 }
 
 greets() {
-	wait_for python3 "$TOOL" greets "$@" || {
+	wait_for "$PYTHON" "$TOOL" greets "$@" || {
 		WHY="it does not greet on port $*: $(cat "$M"/*.log 2>/dev/null | tail -n 1)"
 		return 1
 	}
@@ -111,7 +112,7 @@ start_cyrus() {
 	}
 	C=$M/cyrus
 	CYRUS_BIN=$ROOT/usr/lib/cyrus/bin CYRUS_LIBS=$LIBS
-	set -- $(python3 "$TOOL" ports 2)
+	set -- $("$PYTHON" "$TOOL" ports 2)
 	cyrus_pop3=$1 cyrus_imap=$2
 	mkdir -p "$C/var" "$C/spool" "$C/run/proc" "$C/run/lock" "$C/run/socket"
 	cat >"$C/imapd.conf" <<X
@@ -172,12 +173,12 @@ load_cyrus() {
 	user=$1
 	shift
 	prepare_cyrus "$user" && folder=$(cyrus_tool mbpath "user/$user") && [ -d "$folder" ] &&
-		python3 "$MAIL" spool "$folder" "$@" && hand_over "$folder" &&
+		"$PYTHON" "$MAIL" spool "$folder" "$@" && hand_over "$folder" &&
 		cyrus_tool reconstruct "user/$user" >>"$M/reconstruct.log" 2>&1
 }
 
 prepare_cyrus() {
-	python3 "$MAIL" login "$cyrus_imap" "$1" "$M/secret" # the first login makes the INBOX
+	"$PYTHON" "$MAIL" login "$cyrus_imap" "$1" "$M/secret" # the first login makes the INBOX
 }
 
 # ---- Courier: the login is inetd.py's, all after it the server's ----------------------
@@ -196,7 +197,7 @@ start_courier() {
 load_courier() {
 	user=$1
 	shift
-	python3 "$TOOL" load "$RIG/homes/$user/Maildir" "$@" >/dev/null && hand_over "$RIG/homes/$user"
+	"$PYTHON" "$TOOL" load "$RIG/homes/$user/Maildir" "$@" >/dev/null && hand_over "$RIG/homes/$user"
 }
 
 prepare_courier() {
@@ -227,7 +228,7 @@ X
 load_mailutils() {
 	user=$1
 	shift
-	python3 "$MAIL" mbox "$RIG/spool/$user" "$@" && prepare_mailutils "$user" && hand_over "$RIG/spool/$user"
+	"$PYTHON" "$MAIL" mbox "$RIG/spool/$user" "$@" && prepare_mailutils "$user" && hand_over "$RIG/spool/$user"
 }
 
 prepare_mailutils() {
@@ -244,7 +245,7 @@ start_popa3d() {
 load_popa3d() {
 	user=$1
 	shift
-	python3 "$MAIL" mbox "$RIG/private/var/mail/$user" "$@" && hand_over "$RIG/private/var/mail/$user"
+	"$PYTHON" "$MAIL" mbox "$RIG/private/var/mail/$user" "$@" && hand_over "$RIG/private/var/mail/$user"
 }
 
 start_solid() {
@@ -263,7 +264,7 @@ X
 
 # It locks a maildrop out when the last line of one message has no end.
 load_solid() {
-	load_courier "$@" && python3 "$MAIL" ended "$RIG/homes/$user/Maildir"
+	load_courier "$@" && "$PYTHON" "$MAIL" ended "$RIG/homes/$user/Maildir"
 }
 
 # ---- all ------------------------------------------------------------------------------

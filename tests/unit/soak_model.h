@@ -21,6 +21,7 @@ struct letter {
 	unsigned by_id, by_content, exact; /* classes: the number of a letter */
 	bool has_id;
 	unsigned foreign; /* copies somebody else put into a folder */
+	unsigned kept;    /* of its class, in one listing that was all stored */
 };
 
 /* A message of the source, there or gone. */
@@ -184,13 +185,8 @@ static inline unsigned model_letter(struct model *m)
 		.family = me, .by_id = me, .by_content = me, .exact = me
 	};
 	old = kind >= TRACE ? m->letters[model_below(m, me)].family : me;
-	/*
-	 * A twin of one without header would have one. Of one with an 8-bit header that a
-	 * server might have changed any copy with another trace may be taken for it.
-	 */
-	if (old != me &&
-		(m->letters[old].text[0] == '\r' ||
-			(kind == TRACE && strchr(m->letters[old].text, '\351'))))
+	/* A twin of one without header would have one. */
+	if (old != me && m->letters[old].text[0] == '\r')
 		kind = PLAIN;
 	if (kind >= TRACE) {
 		model_twin(l, &m->letters[old], kind, me);
@@ -262,14 +258,6 @@ static inline size_t model_here(const struct model *m)
 	return n;
 }
 
-/* A run has said 0. */
-static inline void model_safe(struct model *m)
-{
-	size_t i;
-
-	for (i = 0; i < m->n_items; i++)
-		m->items[i].safe |= m->items[i].here;
-}
 
 /* What was under way with it, nobody will ask for under this name again. */
 static inline void model_leave(struct item *it)
@@ -295,15 +283,6 @@ static inline void model_rename(struct model *m)
 	}
 }
 
-/* Nobody knows any more whose copies are there: an equal message may get one. */
-static inline void model_lose(struct model *m)
-{
-	size_t i;
-
-	m->losses++;
-	for (i = 0; m->dedup == DEDUP_NONE && i < m->n_items; i++)
-		m->items[i].safe = false;
-}
 
 /* ---- what must be there ---- */
 
@@ -319,6 +298,23 @@ static inline unsigned model_class(const struct model *m, const struct letter *l
 	}
 }
 
+/* A run has said 0. */
+static inline void model_safe(struct model *m)
+{
+	unsigned n[LETTERS_MAX] = { 0 }, k;
+	size_t i;
+
+	for (i = 0; i < m->n_items; i++) {
+		const struct item *it = &m->items[i];
+
+		m->items[i].safe |= it->here;
+		n[model_class(m, &m->letters[it->letter])] += it->here;
+	}
+	for (k = 0; k < m->n_letters; k++)
+		if (m->letters[k].kept < n[k])
+			m->letters[k].kept = n[k];
+}
+
 struct bounds {
 	unsigned least, most;
 };
@@ -326,7 +322,7 @@ struct bounds {
 static inline struct bounds model_bounds(
 	const struct model *m, unsigned class, bool archive)
 {
-	struct bounds b = { 0, 0 };
+	struct bounds b = { m->letters[class].kept, 0 };
 	bool keeps = m->dedup == DEDUP_NONE, doubted = m->losses > 0;
 	unsigned names = 0, texts = 0, foreign = 0, k;
 	size_t i;
@@ -341,7 +337,6 @@ static inline struct bounds model_bounds(
 
 			if (it->letter != k)
 				continue;
-			b.least += it->safe;
 			names += it->names;
 			any |= it->names > 0;
 			doubted |= it->doubted;
@@ -350,8 +345,9 @@ static inline struct bounds model_bounds(
 		foreign += m->letters[k].foreign;
 	}
 	/*
-	 * With --dedup=none the UIDL is all there is, and a message under another one
-	 * is another message. An archive is asked by UIDL and bytes, so that after the
+	 * With --dedup=none a message under another UIDL is another message; but one that
+	 * equals one whose UIDL has gone is that one, under a new UIDL. So there are
+	 * as many as were ever listed together, or more. An archive is asked by UIDL and bytes, so that after the
 	 * loss of the journal a twin may come in. Nor does a message with another text
 	 * find one that it would be a duplicate of by its Message-ID only. And what only
 	 * one of two destinations has is no message of which another is a duplicate, though

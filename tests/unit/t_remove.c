@@ -136,6 +136,32 @@ static void test_limit(void **state)
 	kit_expect(rig, "limit", "abcdefgh");
 }
 
+/* It agrees and is slow to delete: no more are asked for than may go. */
+static void test_limit_of_asking(void **state)
+{
+	(void)state;
+	kit_mail(rig, "abcdefgh");
+	expect("", 0, "abcdefgh", 0);
+	say(true, "dele ignored");
+	expect("delete=verified max-delete=3", 0, "abcdefgh", 0);
+	assert_int_equal(fakepop_count(rig->pop, "DELE"), 6); /* two tries each */
+	/* Those that are refused are not counted. */
+	say(true, "dele ok");
+	say(true, "on DELE#1 reply -ERR_no times=1");
+	expect("delete=verified max-delete=3", 0, "abcdh", 3);
+	expect("dry-run=yes delete=verified max-delete=1", 0, "abcdh", 0);
+	assert_int_equal(rig->out.plan.deletable, 1);
+}
+
+/* The last look at the source failed: what was listed before may go even so. */
+static void test_second_look(void **state)
+{
+	(void)state;
+	kit_mail(rig, "abc");
+	say(true, "session 2 on LIST drop times=1");
+	expect("delete=verified", 0, "", 3);
+}
+
 static void test_duplicates(void **state)
 {
 	(void)state;
@@ -245,6 +271,110 @@ static void test_size(void **state)
 	expect("", 0, "abc", 0);
 	say(true, "session 2 list.2 99");
 	expect("delete=verified", 0, "b", 2);
+}
+
+/* ---- what is not what it was ---- */
+
+/* The maildrop holds a, b and c; b's text has `from` changed to `to`, and its UIDL has not. */
+static void put_other(const char *from, const char *to)
+{
+	char *text = xstrdup(kit_text(rig, 'b')), *at, *other;
+
+	fakepop_empty(rig->pop);
+	at = strstr(text, from);
+	assert_non_null(at);
+	*at = '\0';
+	other = xasprintf("%s%s%s", text, to, at + strlen(from));
+	fakepop_add(rig->pop, "u1", kit_text(rig, 'a'));
+	fakepop_add(rig->pop, "u2", other);
+	fakepop_add(rig->pop, "u3", kit_text(rig, 'c'));
+	free(other);
+	free(text);
+}
+
+/* A UIDL given to another message of the same size: it is looked at before it goes. */
+static void test_reused(void **state)
+{
+	(void)state;
+	kit_mail(rig, "abc");
+	expect("", 0, "abc", 0);
+	put_other("letter-b@", "letter-x@");
+	expect("delete=verified", EX_PARTIAL, "b", 2);
+	assert_int_equal(rig->out.ledger.failed, 1);
+	/* And then it is fetched as what it is. */
+	expect("delete=verified", 0, "", 1);
+	assert_int_equal(rig->out.ledger.stored, 1);
+	assert_int_equal(fakeimap_copies(rig->imap, NULL), 4);
+}
+
+/* The same header, and another text: what is stored is not what is there now. */
+static void test_rewritten(void **state)
+{
+	static const char *const ways[][2] = { { "end", "END" }, { "end", "the end" } };
+	size_t i;
+
+	(void)state;
+	for (i = 0; i < N_ELEMENTS(ways); i++) {
+		kit_mail(rig, "abc");
+		expect("", 0, "abc", 0);
+		put_other(ways[i][0], ways[i][1]);
+		expect("delete=verified", 0, "b", 2);
+		expect("delete=verified", 0, "b", 0);
+		assert_int_equal(fakeimap_copies(rig->imap, NULL), 3);
+		sweep_close(&rig);
+		sweep_open(&rig);
+	}
+}
+
+/* A server that writes a message anew each time: nothing goes. */
+static void test_rerendered(void **state)
+{
+	(void)state;
+	kit_mail(rig, "ab");
+	say(true, "retr.2 sameas=2 header=Content-Type:_multipart/mixed;_boundary=x");
+	expect("", 0, "ab", 0);
+	say(true, "session 2 rerender on");
+	run("delete=verified");
+	assert_int_equal(fakeimap_copies(rig->imap, NULL), 2);
+}
+
+/* The source is the destination: what is deleted there is gone here, too. */
+static void take_away(void *ctx, enum fakepop_event what)
+{
+	char verb[] = "expunge", one[] = "1", why[100];
+	char *argv[] = { verb, one };
+
+	(void)what;
+	fakeimap_say(ctx, 2, argv, why, sizeof(why));
+}
+
+static void test_one_mailbox(void **state)
+{
+	char *path;
+
+	(void)state;
+	kit_mail(rig, "abcdef");
+	expect("", 0, "abcdef", 0);
+	fakepop_on_event(rig->pop, take_away, rig->imap);
+	say(true, "on DELE stop times=99");
+	expect("delete=verified", EX_PARTIAL, "bcdef", 1);
+	kit_expect(rig, "one mailbox", "bcdef");
+	/* Not even that one is lost. */
+	path = xasprintf("%s/kept-1.eml", rig->state);
+	assert_int_equal(access(path, R_OK), 0);
+	free(path);
+}
+
+/* Where it is well once, nobody is asked again. */
+static void test_outlives(void **state)
+{
+	(void)state;
+	kit_mail(rig, "abc");
+	expect("archive delete=verified", 0, "", 3);
+	assert_int_equal(fakepop_sessions(rig->pop), 5);
+	kit_mail(rig, "def");
+	expect("archive delete=verified", 0, "", 3);
+	assert_int_equal(fakepop_sessions(rig->pop), 4);
 }
 
 /* ---- servers ---- */
@@ -417,6 +547,8 @@ int main(void)
 		TEST(test_not_asked),
 		TEST(test_age),
 		TEST(test_limit),
+		TEST(test_limit_of_asking),
+		TEST(test_second_look),
 		TEST(test_duplicates),
 		TEST(test_filtered),
 		TEST(test_failed),
@@ -426,6 +558,11 @@ int main(void)
 		TEST(test_repeated_uidls),
 		TEST(test_uidls_without_meaning),
 		TEST(test_size),
+		TEST(test_reused),
+		TEST(test_rewritten),
+		TEST(test_rerendered),
+		TEST(test_one_mailbox),
+		TEST(test_outlives),
 		TEST(test_ignored),
 		TEST(test_partial),
 		TEST(test_refused),

@@ -550,11 +550,16 @@ static void do_reuse(struct soak *s)
 	model_remove(gone);
 	model_add(m);
 	new = &m->items[m->n_items - 1];
-	/* An equal one under the same UIDL would be the same message. */
+	/*
+	 * An equal one under the same UIDL would be the same message; so would one with
+	 * the same Message-ID and main fields, which a server has made anew (quirk Q39).
+	 */
 	for (i = 0; i + 1 < m->n_items; i++)
 		if (strcmp(m->items[i].uidl, gone->uidl) == 0 &&
-			m->letters[m->items[i].letter].exact ==
-				m->letters[new->letter].exact)
+			(m->letters[m->items[i].letter].exact ==
+					m->letters[new->letter].exact ||
+				m->letters[m->items[i].letter].family ==
+					m->letters[new->letter].family))
 			return;
 	memcpy(new->uidl, gone->uidl, sizeof(new->uidl));
 }
@@ -582,7 +587,7 @@ static void do_lose(struct soak *s)
 	wait_for_server(s);
 	usleep(4000); /* what comes late nobody would know of (research: 4.7 c) */
 	sweep_remove(s->r->state);
-	model_lose(&s->m);
+	s->m.losses++;
 }
 
 static const struct {

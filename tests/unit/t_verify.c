@@ -173,6 +173,10 @@ static void test_lost(void **state)
 	expect(0, 0, 0, 3, 0);
 	assert_string_equal(
 		found, "gone-there imap u1; gone-there imap u2; gone-there imap u3");
+	/* Asked again, it is not all there for that. */
+	assert_int_equal(check(""), EX_DATAERR);
+	expect(0, 0, 0, 0, 3);
+	assert_string_equal(found, "in-doubt imap u1; in-doubt imap u2; in-doubt imap u3");
 	assert_int_equal(copy(""), 0);
 	assert_string_equal(rig->ledger, "3 listed, 3 stored");
 	kit_expect(rig, "lost", "abc");
