@@ -110,6 +110,9 @@ enum status journal_get(
 enum status journal_uidl(
 	struct journal *j, int64_t id, char **uidl, size_t *n, struct err *err);
 
+/* How many messages it ever had. */
+enum status journal_count(struct journal *j, uint64_t *n, struct err *err);
+
 /* What identifies a message of the source. */
 struct journal_key {
 	const char *uidl; /* NULL: none */
@@ -149,8 +152,8 @@ enum status journal_failed(struct journal *j, const struct journal_key *k,
 	const struct err *why, struct err *err);
 
 /*
- * Calls each() with the rows in state J_TAKEN that every sink in `sinks` (bits) has
- * STORED or STORING, with equal msgid (or, msgid NULL, equal exact digest), oldest
+ * Calls each() with the rows in state J_TAKEN, or J_FAILED since then, that every sink in
+ * `sinks` (bits) has STORED or STORING, with equal msgid (or, msgid NULL, equal exact digest), oldest
  * first, until it returns other than ST_OK (which is returned; ST_END is turned into
  * ST_OK). Rows set aside and the asking message's own row are among them.
  */
@@ -184,6 +187,10 @@ enum status journal_storing(struct journal *j, int64_t id, unsigned sink,
  * not STORING. */
 enum status journal_doubt(struct journal *j, int64_t id, unsigned sink,
 	struct place *floor, char **folder, int64_t *since, struct err *err);
+/* The message after *id that is STORING at this sink, and its folder (owned by the
+ * caller). ST_END: there is none. */
+enum status journal_next_doubt(
+	struct journal *j, unsigned sink, int64_t *id, char **folder, struct err *err);
 /* Proof that it is not there (refused): the place goes. */
 enum status journal_not_stored(
 	struct journal *j, int64_t id, unsigned sink, struct err *err);
@@ -229,12 +236,15 @@ enum status journal_page(
  * not all of them have it. */
 enum status journal_stored_at(struct journal *j, int64_t id, unsigned sinks,
 	int64_t unknown, int64_t *at, struct err *err);
-/* Each place of this sink and folder that is STORED with a known number. */
+/* Each place of this sink and folder that is STORED with a known number, and the exact
+ * digest of its message. */
 enum status journal_places(struct journal *j, unsigned sink, const char *folder,
-	void (*each)(void *ctx, const struct place *at), void *ctx, struct err *err);
+	void (*each)(
+		void *ctx, const struct place *at, const unsigned char exact[DIGEST]),
+	void *ctx, struct err *err);
 
-/* A sink is settled once a run has accounted for every listed message: from
- * then on nothing of an earlier migration can be waiting there unseen. */
+/* A sink is settled when nothing of an earlier migration can be waiting there unseen any
+ * more: the engine decides. */
 enum status journal_settled(
 	struct journal *j, unsigned sink, bool *out, struct err *err);
 enum status journal_settle(struct journal *j, unsigned sink, struct err *err);

@@ -94,8 +94,7 @@ struct sink_setup {
 	/* How many messages with exactly this content are stored there. */
 	unsigned (*copies)(void *ctx, const struct facts *f);
 	/* Is this copy, which is not exactly ours, perhaps another message's? */
-	bool (*rival)(
-		void *ctx, const struct facts *ours, const struct facts *theirs);
+	bool (*rival)(void *ctx, const struct facts *ours, const struct facts *theirs);
 	void *ask_ctx;
 };
 
@@ -131,9 +130,10 @@ struct sink_ops {
 	/* Finds or makes the folder and tells the floor. */
 	enum status (*floor)(struct sink *s, const char *folder, struct sink_floor *out,
 		struct err *err);
-	/* This place belongs to a known message: find() will not give it. */
+	/* This place belongs to a known message of that exact digest: find() will not
+	 * give it. */
 	void (*claim)(struct sink *s, const char *folder, uint64_t generation,
-		uint64_t place);
+		uint64_t place, const unsigned char exact[DIGEST]);
 	/*
 	 * Is this message there, at or after the floor, as it is or in a form? ST_OK:
 	 * found, claimed and d's receipt filled; ST_END: it is not. patience_ms: how long

@@ -123,7 +123,7 @@ int engine_verify(struct engine *e, struct verification *out,
 		out->dest[i].url = e->slots[i].end->url;
 	out->n = e->n_slots;
 	if (rc == ST_OK)
-		rc = verify_places(e, NULL, true, out->dest, &out->err);
+		rc = verify_places(e, NULL, VERIFY_ALL, out->dest, &out->err);
 	decide_exit(out, rc);
 	watch_end(e);
 	engine_close_state(e);

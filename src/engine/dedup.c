@@ -47,8 +47,14 @@ static enum status weigh(void *ctx, const struct journal_row *row, struct err *e
 		q->answer = TWIN_STORED;
 		return ST_END;
 	}
-	if (q->answer != TWIN_MOVING)
-		q->answer = moving_now(q->e, row->id) ? TWIN_MOVING : TWIN_DOUBTFUL;
+	if (q->answer == TWIN_MOVING)
+		return ST_OK;
+	if (moving_now(q->e, row->id))
+		q->answer = TWIN_MOVING;
+	else if (((row->stored | row->storing) & q->mask) == q->mask)
+		q->answer = TWIN_DOUBTFUL;
+	else
+		q->answer = TWIN_PARTLY;
 	return ST_OK;
 }
 
@@ -58,6 +64,7 @@ enum status dedup_ask(struct engine *e, const struct facts *f, enum twin *out,
 	struct question q = { e, f, e->job->dedup, e->mask, TWIN_NONE, 0 };
 	bool by_id;
 	enum status rc;
+	size_t k;
 
 	*out = TWIN_NONE;
 	if (q.mode == DEDUP_NONE)
@@ -68,6 +75,12 @@ enum status dedup_ask(struct engine *e, const struct facts *f, enum twin *out,
 	by_id = q.mode != DEDUP_EXACT;
 	rc = journal_candidates(e->journal, e->mask, by_id ? f->msgid : NULL,
 		by_id ? NULL : f->exact, weigh, &q, err);
+	/* What only some have is no more than a part of it. */
+	for (k = 0; rc == ST_OK && e->n_slots > 1 && k < e->n_slots; k++)
+		if (q.answer == TWIN_NONE || q.answer == TWIN_COLLISION)
+			rc = journal_candidates(e->journal, 1u << e->slots[k].id,
+				by_id ? f->msgid : NULL, by_id ? NULL : f->exact, weigh,
+				&q, err);
 	*out = q.answer;
 	*of = q.of;
 	*rule = dedup_name(q.mode);

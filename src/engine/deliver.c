@@ -90,7 +90,8 @@ static void claim_stored(struct engine *e, size_t k, struct parcel **v, size_t n
 		const struct delivery *d = &v[i]->run->delivery[k];
 
 		if (v[i]->run->need[k] && d->outcome == DELIVERY_STORED && d->place)
-			s->ops->claim(s->sink, d->folder, d->generation, d->place);
+			s->ops->claim(s->sink, d->folder, d->generation, d->place,
+				d->message->facts.exact);
 	}
 }
 
@@ -367,7 +368,7 @@ static enum status prepare_all(struct engine *e, struct parcel **v, size_t n,
 		else
 			v[now++] = v[i];
 	}
-	e->n_live = 0;
+	e->n_live = now;
 	memcpy(v + now, later, n_later * sizeof(struct parcel *));
 	free(later);
 	*live = now;
@@ -448,6 +449,7 @@ enum status deliver_batch(
 		/* What they wait for is in no batch of ours: no use in waiting on. */
 		final = live == 0;
 	}
+	e->n_live = 0;
 	for (i = 0; i < n; i++) {
 		enum task_state st = (enum task_state)e->tasks.v[batch[i]->task].state;
 

@@ -41,7 +41,7 @@ bool ids_has(const struct ids *l, int64_t id)
 	return l->n && bsearch(&id, l->v, l->n, sizeof(*l->v), by_id);
 }
 
-static int by_holder(const void *a, const void *b)
+int doomed_order(const void *a, const void *b)
 {
 	const struct doomed *x = a, *y = b;
 
@@ -61,7 +61,7 @@ void doomed_add(struct doomed_set *s, const struct doomed *d)
 
 struct doomed *doomed_find(const struct doomed_set *s, const struct doomed *d)
 {
-	return s->n ? bsearch(d, s->v, s->n, sizeof(*s->v), by_holder) : NULL;
+	return s->n ? bsearch(d, s->v, s->n, sizeof(*s->v), doomed_order) : NULL;
 }
 
 /* ---- may it go? ---- */

@@ -23,10 +23,12 @@ enum {
 	REFUSED_ROW = 20,   /* refused in a row behind good ones: the session is over */
 	PUT_OFF_MAX = 1000, /* messages that wait for another session */
 	ATTEMPTS = 5,       /* in a row without progress, then exit 75 */
+	BARREN_MAX = 3, /* sessions in a row with nothing but copies under new UIDLs */
 	WINDOW_WAIT_S = 300,    /* to see the next part of a maildrop: Gmail says 300 */
 	LOGIN_WAIT_S = 60,      /* between runs, or to look for more */
 	LOGIN_WAIT_MAX_S = 900, /* within a run, while there is something to fetch */
 	EMPTY_RUNS = 3,         /* that found nothing where there was mail: believed */
+	SETTLE_RUNS = 3, /* that saw all, until nothing older can be at a destination */
 	RESET_KNOWN = 20,  /* so many known before, and hardly one of them is back */
 	BATCH_COUNT = 200, /* messages in one journal transaction */
 	LINGER_MS = 200,   /* a batch waits so long for company */
@@ -69,6 +71,7 @@ struct task {
 	bool failed;             /* in an earlier run */
 	bool missing;            /* not in the latest listing */
 	bool shared;             /* others in the listing have its UIDL (quirk Q4) */
+	bool parted; /* not the stored message that the journal says it is */
 };
 
 struct tasks {
@@ -93,6 +96,8 @@ void tasks_release(struct tasks *t);
 void tasks_merge_begin(struct tasks *t);
 void tasks_merge(void *tasks, const struct item *it);
 void tasks_merge_end(struct tasks *t);
+/* The listing failed: it is as if none had been begun. */
+void tasks_merge_undo(struct tasks *t);
 void tasks_set(struct tasks *t, struct task *task, enum task_state state);
 void tasks_key(const struct tasks *t, const struct task *task, struct journal_key *out);
 
@@ -101,17 +106,13 @@ struct task *tasks_find(
 	struct tasks *t, const char *uidl, size_t n, uint32_t occurrence);
 
 /*
- * How many messages whose UIDL does not tell them apart had this content in this run (a
- * multiset); by sha256 and by exact.
+ * Was this row given to a message whose UIDL does not tell it apart, in this run? Each is
+ * given to one only.
  */
-struct tally {
-	uint64_t head;
-	unsigned n;
-};
-unsigned nameless_seen(const struct engine *e, const unsigned char digest[DIGEST]);
+bool nameless_given(const struct engine *e, int64_t id);
 struct parcel;
-/* One more, if the parcel's message is such a one. */
-void nameless_count(struct engine *e, const struct parcel *p);
+/* Gives the parcel's row to its message, if that is such a one. */
+void nameless_give(struct engine *e, const struct parcel *p);
 
 /* ---- parcels: fetched messages on their way (pump.c) ---- */
 
@@ -136,7 +137,7 @@ struct errand {
 	bool need[SINKS_MAX]; /* this sink still has to get it */
 	bool look[SINKS_MAX]; /* it may be there already: find() first */
 	bool sent[SINKS_MAX]; /* put in this session of the sink */
-	bool doubted; /* an earlier run may have put it under another name */
+	bool doubted;         /* an earlier run may have put it under another name */
 	struct sink_floor from[SINKS_MAX];
 	int64_t patience[SINKS_MAX]; /* clock_ms() until which to look again */
 	unsigned tries[SINKS_MAX];   /* sessions that ended with it alone under way */
@@ -198,6 +199,8 @@ struct visits {
 	unsigned empty_runs; /* before this one, with an empty maildrop, not believed */
 	uint64_t back;       /* of those are in this one too */
 	uint64_t unnamed;    /* messages without UIDL in it */
+	uint64_t unknown;    /* of the others, those the journal had never seen */
+	bool grown;          /* in a listing they were more than half of all it had */
 	unsigned barren;     /* sessions in a row that stored nothing */
 	uint64_t news;       /* messages the journal had never seen, in this session */
 	bool reset_told;     /* in this session */
@@ -210,6 +213,9 @@ struct slot {
 	char *password;
 	unsigned id; /* in the journal */
 	bool settled, cautious, reached;
+	bool strange; /* a folder was not empty before this run put something there */
+	char **begun; /* folders of this run, while it is not settled */
+	size_t n_begun;
 	bool reading; /* to be opened for reading back only */
 	unsigned attempts;
 	unsigned losses; /* of sessions in this batch */
@@ -235,8 +241,8 @@ struct engine {
 	size_t n_slots;
 	unsigned mask; /* journal bits of all slots */
 	struct tasks tasks;
-	struct tally *tally;
-	size_t n_tally, cap_tally;
+	int64_t *given; /* rows: a hash table of cap_given */
+	size_t n_given, cap_given;
 	int64_t run;
 	uint64_t stored_bytes, collisions;
 	struct visits visits;
@@ -250,7 +256,7 @@ struct engine {
 	bool limited;         /* --limit left messages out */
 	struct parcel **live; /* of the batch, what is to be stored now */
 	size_t n_live;
-	uint64_t unverified;  /* not there as they were stored */
+	uint64_t unverified; /* not there as they were stored */
 	void (*finding)(void *ctx, const struct finding *f); /* of engine_verify() */
 	void *finding_ctx;
 	struct pace pace;
@@ -308,6 +314,9 @@ enum status notice_message(struct engine *e, const struct parcel *p, struct err 
 /* The same for one that could not be had because of it. */
 enum status notice_failed(
 	struct engine *e, const struct task *t, enum oddity oddity, struct err *err);
+/* The source gives it otherwise than before; what is stored is as it was then. */
+enum status notice_changed(
+	struct engine *e, int64_t id, uint32_t number, struct err *err);
 /* Those that were listed and never seen again. */
 void notice_vanished(struct engine *e, struct outcome *out);
 
@@ -320,9 +329,10 @@ enum status plan_make(struct engine *e, struct source *src, struct listing *l,
 /* Is it a duplicate of a stored message? (dedup.c) */
 enum twin {
 	TWIN_NONE,
-	TWIN_STORED, /* of *of */
-	TWIN_MOVING, /* of one that is being stored now: ask again after the commit */
+	TWIN_STORED,   /* of *of */
+	TWIN_MOVING,   /* of one that is being stored now: ask again after the commit */
 	TWIN_DOUBTFUL, /* of one that an earlier run may have stored */
+	TWIN_PARTLY,   /* of *of, which some destinations have, and others refused */
 	TWIN_COLLISION, /* same Message-ID, other content */
 };
 enum status dedup_ask(struct engine *e, const struct facts *f, enum twin *out,
@@ -337,8 +347,9 @@ enum status recall_find(struct engine *e, struct parcel *p, int64_t own,
 /* This row is accounted for in this run; and a new session begins. */
 void recall_note(struct engine *e, int64_t id);
 void recall_session(struct engine *e);
-/* The nth (from 0) with this content among those of the message's own UIDL, or of none. */
-enum status recall_nth(struct engine *e, const struct parcel *p, unsigned nth,
+/* The first with this content among those of the message's own UIDL, or of none, that no
+ * other message was given. */
+enum status recall_free(struct engine *e, const struct parcel *p,
 	struct journal_row *row, struct err *err);
 
 /* One batch through journal, sinks, journal. Takes over the parcels. */
@@ -406,11 +417,14 @@ enum status parcel_failed(struct engine *e, struct parcel *p, const char *stage,
 
 /* A message that may be deleted at the source, if it is verified. */
 struct doomed {
-	int64_t id;      /* its row */
-	int64_t holder;  /* the row whose places count: its own, or the original's */
-	uint32_t number; /* in the session; 0: in none */
-	unsigned good;   /* journal bits of the sinks that were read back in this run */
-	bool gone;       /* confirmed */
+	int64_t id;     /* its row */
+	int64_t holder; /* the row whose places count: its own, or the original's */
+	int64_t folder[SINKS_MAX]; /* where each slot was found to have it */
+	uint64_t size;             /* as listed in the session */
+	uint32_t number;           /* in it; 0: in none */
+	unsigned good; /* journal bits of the sinks that were read back in this run */
+	uint8_t tries; /* sessions that ended while it was fetched */
+	bool gone;     /* confirmed */
 };
 struct doomed_set { /* ascending by holder and id */
 	struct doomed *v;
@@ -418,10 +432,12 @@ struct doomed_set { /* ascending by holder and id */
 };
 
 /*
- * Reads back what is stored and was never verified, and what the set (may be NULL) holds,
- * marking it. all: everything. Counts for each slot.
+ * Reads back what is stored: what was never verified and what the set (may be NULL) holds,
+ * or everything, or the set alone. What is good of the set is marked. Counts for each
+ * slot; of everything, what is in doubt counts as unknown.
  */
-enum status verify_places(struct engine *e, struct doomed_set *set, bool all,
+enum verify { VERIFY_NEW, VERIFY_ALL, VERIFY_SET };
+enum status verify_places(struct engine *e, struct doomed_set *set, enum verify what,
 	struct checked out[SINKS_MAX], struct err *err);
 
 /* Verifies, then deletes at the source what --delete asks for. */

@@ -211,7 +211,22 @@ enum status notice_failed(
 				  "behind the text of its last line"
 				: text_of(oddity),
 			err);
+	if (rc == ST_OK)
+		rc = journal_notice_about(
+			e->journal, row.id, t->number, &(struct facts){ 0 }, err);
 	return rc < 0 ? rc : ST_OK;
+}
+
+enum status notice_changed(
+	struct engine *e, int64_t id, uint32_t number, struct err *err)
+{
+	const char *text =
+		"the source gives other bytes for it than before; what is stored is what it "
+		"gave first";
+
+	log_warn(&e->log, "message-notice", LOG_U("number", number),
+		LOG_S("kind", "changed-at-source"), LOG_S("text", text));
+	return journal_notice(e->journal, id, "changed-at-source", text, err);
 }
 
 void notice_vanished(struct engine *e, struct outcome *out)

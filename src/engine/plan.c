@@ -29,6 +29,69 @@ static bool sized_out(const struct job *job, const struct task *t)
 		(job->max_size && t->size > job->max_size);
 }
 
+/* ---- names of one message ---- */
+
+/* Which stored message a listed one is said to be. */
+struct name {
+	int64_t root, row; /* row: that of the name, its own or the root's */
+	size_t task;
+};
+struct names {
+	struct name *v;
+	size_t n, cap;
+};
+
+static void note_name(struct engine *e, struct names *names, const struct task *t,
+	const struct journal_row *row)
+{
+	if (e->job->dedup != DEDUP_NONE)
+		return;
+	if (names->n == names->cap) {
+		names->cap += names->cap / 2 + 256;
+		names->v = xreallocarray(names->v, names->cap, sizeof(*names->v));
+	}
+	names->v[names->n++] = (struct name){ row->of ? row->of : row->id, row->id,
+		(size_t)(t - e->tasks.v) };
+}
+
+static int by_root(const void *ap, const void *bp)
+{
+	const struct name *a = ap, *b = bp;
+
+	if (a->root != b->root)
+		return a->root > b->root ? 1 : -1;
+	return (a->row > b->row) - (a->row < b->row);
+}
+
+/*
+ * Taken for one message under a new UIDL, and now both are listed: they are two, and the
+ * second was never stored. Where equal messages are kept, it is fetched again.
+ */
+static enum status part_names(struct engine *e, struct names *names, struct err *err)
+{
+	enum status rc = ST_OK;
+	int64_t root;
+	size_t i;
+
+	if (names->n)
+		qsort(names->v, names->n, sizeof(*names->v), by_root);
+	for (i = 1; rc >= 0 && i < names->n; i++) {
+		const struct name *k = &names->v[i];
+
+		if (k->root != names->v[i - 1].root)
+			continue;
+		/* Duplicates by content, from other runs, stay that. */
+		rc = journal_root(e->journal, k->row, &root, err);
+		if (rc != ST_OK)
+			continue;
+		e->tasks.v[k->task].parted = true;
+		tasks_set(&e->tasks, &e->tasks.v[k->task], TASK_TODO);
+	}
+	return rc < 0 ? rc : ST_OK;
+}
+
+/* ---- what the journal knows ---- */
+
 /* *doubtful: a sink may have it. */
 static enum status everywhere(
 	struct engine *e, int64_t id, bool *out, bool *doubtful, struct err *err)
@@ -46,14 +109,15 @@ static enum status everywhere(
 }
 
 static enum status judge_row(struct engine *e, struct task *t,
-	const struct journal_row *row, struct err *err)
+	const struct journal_row *row, struct names *names, struct err *err)
 {
 	bool there = false;
 	enum status rc = ST_OK;
 
 	t->doubtful = (row->storing & e->mask) != 0;
 	t->failed = row->state == J_FAILED;
-	if (size_changed(t, row) || t->shared)
+	note_name(e, names, t, row);
+	if (size_changed(t, row) || t->shared || t->parted)
 		return ST_OK; /* fetch and compare */
 	switch (row->state) {
 	case J_TAKEN:
@@ -76,7 +140,8 @@ static enum status judge_row(struct engine *e, struct task *t,
 	return rc;
 }
 
-static enum status look_up(struct engine *e, struct task *t, struct err *err)
+static enum status look_up(
+	struct engine *e, struct task *t, struct names *names, struct err *err)
 {
 	struct journal_row row;
 	struct journal_key key;
@@ -86,10 +151,12 @@ static enum status look_up(struct engine *e, struct task *t, struct err *err)
 		return ST_OK;
 	tasks_key(&e->tasks, t, &key);
 	rc = journal_find(e->journal, key.uidl, key.uidl_n, key.occurrence, &row, err);
-	if (rc == ST_END)
+	if (rc == ST_END) {
+		e->visits.unknown++;
 		return ST_OK;
+	}
 	e->visits.back += rc == ST_OK;
-	return rc == ST_OK ? judge_row(e, t, &row, err) : rc;
+	return rc == ST_OK ? judge_row(e, t, &row, names, err) : rc;
 }
 
 /*
@@ -153,19 +220,24 @@ static size_t apply_limit(struct engine *e, size_t n)
 enum status plan_make(struct engine *e, struct source *src, struct listing *l,
 	uint32_t **order, size_t *n, struct err *err)
 {
+	struct names names = { NULL, 0, 0 };
 	enum status rc;
-	uint64_t bytes = 0;
+	uint64_t bytes = 0, known = 0;
 	size_t i;
 
 	tasks_merge_begin(&e->tasks);
 	rc = src->ops->list(src, tasks_merge, &e->tasks, l, err);
-	if (rc != ST_OK)
+	if (rc != ST_OK) {
+		tasks_merge_undo(&e->tasks);
 		return rc;
+	}
 	tasks_merge_end(&e->tasks);
-	e->visits.back = e->visits.unnamed = 0;
+	e->visits.back = e->visits.unnamed = e->visits.unknown = 0;
 	recall_session(e);
-	/* One transaction for all look-ups: each its own would cost as much again. */
 	if (e->journal)
+		rc = journal_count(e->journal, &known, err);
+	/* One transaction for all look-ups: each its own would cost as much again. */
+	if (rc == ST_OK && e->journal)
 		rc = journal_begin(e->journal, err);
 	for (i = 0; rc == ST_OK && i < e->tasks.n; i++) {
 		struct task *t = &e->tasks.v[i];
@@ -174,14 +246,18 @@ enum status plan_make(struct engine *e, struct source *src, struct listing *l,
 		e->visits.back += t->number && i < e->tasks.old;
 		if (t->state != TASK_TODO || !t->number)
 			continue;
-		rc = look_up(e, t, err);
+		rc = look_up(e, t, &names, err);
 		if (rc == ST_OK && t->state == TASK_TODO && sized_out(e->job, t))
 			tasks_set(&e->tasks, t, TASK_FILTERED);
 	}
+	if (rc == ST_OK)
+		rc = part_names(e, &names, err);
+	free(names.v);
 	if (rc == ST_OK && e->journal)
 		rc = journal_commit(e->journal, err);
 	if (rc != ST_OK)
 		return rc;
+	e->visits.grown |= 2 * e->visits.unknown > known;
 	*order = xcalloc(e->tasks.count[TASK_TODO] + 1, sizeof(uint32_t));
 	*n = apply_limit(e, arrange(e, *order));
 	for (i = 0; i < *n; i++)

@@ -37,6 +37,22 @@ static void fill_delivery(struct engine *e, struct parcel *p, size_t k)
 	};
 }
 
+/* Was there something in the folder before this run? */
+static void begin_folder(
+	struct slot *s, const char *folder, const struct sink_floor *at)
+{
+	size_t i;
+
+	if (s->settled || s->strange)
+		return;
+	for (i = 0; i < s->n_begun; i++)
+		if (strcmp(s->begun[i], folder) == 0)
+			return;
+	s->begun = xreallocarray(s->begun, s->n_begun + 1, sizeof(char *));
+	s->begun[s->n_begun++] = xstrdup(folder);
+	s->strange = !at->empty;
+}
+
 /* From where to look for it in slot k, or not at all. */
 static enum status decide_look(struct engine *e, struct parcel *p, size_t k,
 	bool doubtful, struct sink_floor *floor, struct err *err)
@@ -69,7 +85,9 @@ static enum status decide_look(struct engine *e, struct parcel *p, size_t k,
 	rc = s->ops->floor(s->sink, p->run->verdict.folder, floor, err);
 	if (rc != ST_OK)
 		return rc;
-	p->run->look[k] = (!s->settled || p->run->doubted) && !floor->empty;
+	begin_folder(s, p->run->verdict.folder, floor);
+	p->run->look[k] = (!s->settled || e->visits.grown || p->run->doubted) &&
+		!floor->empty;
 	p->run->from[k] = (struct sink_floor){ 0, 1, false };
 	p->run->patience[k] = 0;
 	return ST_OK;
@@ -173,22 +191,25 @@ static bool same_letter(const struct journal_row *row, const struct facts *f)
 		memcmp(row->ident, f->ident, DIGEST) == 0;
 }
 
-/* Where no UIDL tells which it is, equal ones are counted. */
-static enum status find_counted(
+/* Where no UIDL tells which it is, equal ones are given a row each. */
+static enum status find_free(
 	struct engine *e, struct parcel *p, struct journal_row *row, struct err *err)
 {
 	const struct task *t = &e->tasks.v[p->task];
 	const struct facts *f = &p->message->facts;
 	struct journal_key key;
-	enum status rc = ST_END;
+	enum status rc = t->has_uidl ? ST_END : ST_OK;
+	unsigned nth = 0;
 
-	if (!t->has_uidl)
-		rc = journal_find_content(
-			e->journal, f->sha256, nameless_seen(e, f->sha256), row, err);
+	while (rc == ST_OK) {
+		rc = journal_find_content(e->journal, f->sha256, nth++, row, err);
+		if (rc == ST_OK && !nameless_given(e, row->id))
+			break;
+	}
 	if (rc != ST_END)
 		return rc;
 	p->run->settled = true;
-	rc = recall_nth(e, p, nameless_seen(e, f->exact), row, err);
+	rc = recall_free(e, p, row, err);
 	tasks_key(&e->tasks, t, &key);
 	if (rc != ST_END || !key.uidl)
 		return rc;
@@ -207,7 +228,7 @@ static enum status find_own(
 
 	tasks_key(&e->tasks, t, &key);
 	if (!key.uidl || t->shared)
-		rc = find_counted(e, p, row, err);
+		rc = find_free(e, p, row, err);
 	else
 		rc = journal_find(
 			e->journal, key.uidl, key.uidl_n, key.occurrence, row, err);
@@ -251,6 +272,7 @@ static enum status recall(struct engine *e, struct parcel *p, int64_t own,
 		if (rc == ST_OK)
 			rc = journal_reissued(e->journal, p->run->id, root.id, err);
 	}
+	nameless_give(e, p); /* the row of its name, and then the root */
 	*row = root;
 	p->run->id = root.id;
 	p->run->settled = true;
@@ -315,25 +337,72 @@ static enum status note_duplicate(struct engine *e, struct parcel *p, int64_t of
 			   : rc;
 }
 
-/* One in doubt is no more when a twin was stored meanwhile. */
+/* That it could not be had again, or not be stored everywhere, is over. */
+static enum status revive(struct engine *e, const struct parcel *p,
+	const struct journal_row *row, uint64_t listed_size, struct err *err)
+{
+	const struct journal_key key = { .row = row->id, .listed_size = listed_size };
+	enum status rc = journal_failed_in(e->journal, row->id, e->run, err);
+	int64_t id;
+
+	/* The report of this run says so. */
+	if (rc != ST_END)
+		return rc;
+	return journal_take(e->journal, &key, &p->message->facts, row->date, &id, err);
+}
+
+/*
+ * A twin of one that some destinations have is a duplicate of it there, and where it is
+ * not it takes its place: *row is that one, and for p its row.
+ */
+static enum status adopt(struct engine *e, struct parcel *p, int64_t of,
+	const char *rule, struct journal_row *row, bool *done, struct err *err)
+{
+	unsigned mask = notice_mask(e, p->message);
+	enum status rc = journal_get(e->journal, of, row, err);
+
+	if (rc != ST_OK)
+		return rc;
+	*done = (row->stored & mask) == mask;
+	if (*done)
+		return note_duplicate(e, p, of, rule, err);
+	rc = take(e, p, err);
+	if (rc == ST_OK)
+		rc = journal_duplicate(e->journal, p->run->id, of, rule, err);
+	if (rc == ST_OK && row->state == J_FAILED)
+		rc = revive(e, p, row, UINT64_MAX, err);
+	nameless_give(e, p);
+	p->run->id = of;
+	p->run->settled = true;
+	return rc;
+}
+
+/* One in doubt is no more when a twin was stored meanwhile, or is just now. */
 static enum status dismiss_doubtful(
-	struct engine *e, struct parcel *p, bool *done, struct err *err)
+	struct engine *e, struct parcel *p, bool *done, bool *deferred, struct err *err)
 {
 	const char *rule = NULL;
 	enum twin twin;
 	int64_t of = 0;
 	enum status rc;
+	size_t k;
 
 	if (p->run->settled)
 		return ST_OK;
 	rc = dedup_ask(e, &p->message->facts, &twin, &of, &rule, err);
 	*done = rc == ST_OK && twin == TWIN_STORED && of != p->run->id;
-	return *done ? note_duplicate(e, p, of, rule, err) : rc;
+	*deferred = rc == ST_OK && twin == TWIN_MOVING;
+	if (!*done)
+		return rc;
+	rc = note_duplicate(e, p, of, rule, err);
+	for (k = 0; rc == ST_OK && k < e->n_slots; k++)
+		rc = journal_not_stored(e->journal, p->run->id, e->slots[k].id, err);
+	return rc;
 }
 
-/* Filtered or a duplicate: then it is done. *deferred: ask again later. */
-static enum status dismiss(struct engine *e, struct parcel *p, bool final, bool *done,
-	bool *deferred, struct err *err)
+/* Filtered or a duplicate: then it is done. *deferred: ask again later. *row: as adopt(). */
+static enum status dismiss(struct engine *e, struct parcel *p, bool final,
+	struct journal_row *row, bool *done, bool *deferred, struct err *err)
 {
 	struct task *t = &e->tasks.v[p->task];
 	const char *rule = NULL;
@@ -354,13 +423,16 @@ static enum status dismiss(struct engine *e, struct parcel *p, bool final, bool 
 	if (rc != ST_OK)
 		return rc;
 	/* One that is in doubt for good must not hide one of this batch. */
-	if (twin == TWIN_MOVING || (twin == TWIN_DOUBTFUL && !final)) {
+	if (twin == TWIN_MOVING ||
+		((twin == TWIN_DOUBTFUL || twin == TWIN_PARTLY) && !final)) {
 		*deferred = true;
 		return ST_OK;
 	}
 	p->run->doubted = twin == TWIN_DOUBTFUL;
 	if (twin == TWIN_COLLISION)
 		tell_collision(e, p);
+	if (twin == TWIN_PARTLY)
+		return adopt(e, p, of, rule, row, done, err);
 	if (twin != TWIN_STORED)
 		return ST_OK;
 	*done = true;
@@ -380,20 +452,19 @@ static enum status settle(struct engine *e, struct parcel *p,
 	e->visits.any_size |= t->tries > 0 && p->message->facts.size < t->size;
 	tasks_key(&e->tasks, t, &key);
 	if (row->state == J_FAILED) {
-		const struct journal_key again = { .row = row->id,
-			.listed_size = t->size };
-
-		rc = journal_take(e->journal, &again, &p->message->facts, row->date,
-			&p->run->id, err);
+		rc = revive(e, p, row, t->size, err);
 		if (rc != ST_OK)
 			return rc;
 	}
 	if (!key.uidl || t->shared)
 		return ST_OK;
 	rc = journal_find(e->journal, key.uidl, key.uidl_n, key.occurrence, &own, err);
-	if (rc == ST_OK && (own.id == row->id || own.of == row->id))
-		rc = journal_resize(e->journal, own.id, t->size, err);
-	return rc == ST_END ? ST_OK : rc;
+	if (rc != ST_OK || (own.id != row->id && own.of != row->id))
+		return rc < 0 ? rc : ST_OK;
+	rc = journal_resize(e->journal, own.id, t->size, err);
+	if (rc == ST_OK && own.has_content && !same_bytes(&own, &p->message->facts))
+		rc = notice_changed(e, own.id, t->number, err);
+	return rc;
 }
 
 /* There is nothing of it: perhaps there is in another session? */
@@ -476,28 +547,30 @@ static enum status prepare(
 		return rc;
 	if (done) {
 		tasks_set(&e->tasks, t, p->run->renamed ? TASK_RENAMED : TASK_KNOWN);
-		nameless_count(e, p);
+		nameless_give(e, p);
 		recall_note(e, row.id);
 		return settle(e, p, &row, err);
 	}
 	e->visits.news += have == ST_END;
 	if (have == ST_END || !((row.stored | row.storing) & e->mask)) {
-		rc = dismiss(e, p, final, &done, deferred, err);
+		rc = dismiss(e, p, final, &row, &done, deferred, err);
 		if (rc != ST_OK || done || *deferred) {
 			if (done)
-				nameless_count(e, p);
+				nameless_give(e, p);
 			return rc;
 		}
+		if (p->run->settled) /* now it has another's row */
+			have = ST_OK;
 	}
 	if (have == ST_OK && !(row.stored & e->mask)) {
-		rc = dismiss_doubtful(e, p, &done, err);
+		rc = dismiss_doubtful(e, p, &done, deferred, err);
 		if (done)
-			nameless_count(e, p);
-		if (rc != ST_OK || done)
+			nameless_give(e, p);
+		if (rc != ST_OK || done || *deferred)
 			return rc;
 	}
 	rc = p->run->settled ? ST_OK : take(e, p, err);
-	nameless_count(e, p);
+	nameless_give(e, p);
 	recall_note(e, p->run->id);
 	return rc == ST_OK ? place_all(e, p, mask, have == ST_OK ? &row : NULL, err)
 			   : rc;

@@ -102,34 +102,34 @@ static void tell_reset(struct engine *e)
 			"only what is new is stored"));
 }
 
-struct nth {
+struct free_one {
+	const struct engine *e;
 	const struct journal_key *key;
-	unsigned left;
 	int64_t root; /* 0: not reached */
 };
 
-static void count_down(void *ctx, const struct journal_alias *a)
+static void try_free(void *ctx, const struct journal_alias *a)
 {
-	struct nth *s = ctx;
+	struct free_one *s = ctx;
 	const struct journal_key *k = s->key;
 
 	if (s->root || !a->uidl != !k->uidl)
 		return;
 	if (k->uidl && (a->uidl_n != k->uidl_n || memcmp(a->uidl, k->uidl, k->uidl_n)))
 		return;
-	if (s->left-- == 0)
+	if (!nameless_given(s->e, a->root))
 		s->root = a->root;
 }
 
-enum status recall_nth(struct engine *e, const struct parcel *p, unsigned nth,
+enum status recall_free(struct engine *e, const struct parcel *p,
 	struct journal_row *row, struct err *err)
 {
 	struct journal_key key;
-	struct nth s = { &key, nth, 0 };
+	struct free_one s = { e, &key, 0 };
 	enum status rc;
 
 	tasks_key(&e->tasks, &e->tasks.v[p->task], &key);
-	rc = journal_aliases(e->journal, p->message->facts.exact, count_down, &s, err);
+	rc = journal_aliases(e->journal, p->message->facts.exact, try_free, &s, err);
 	if (rc == ST_OK)
 		rc = s.root ? journal_get(e->journal, s.root, row, err) : ST_END;
 	return rc;

@@ -164,20 +164,24 @@ static enum status ask(struct remover *r, struct source *src, struct err *err)
 	return rc;
 }
 
-/* ST_END: nothing is left to delete. */
-static enum status one_session(struct remover *r, struct source *src, size_t batch,
+/* So many more may be asked for. */
+static size_t room(const struct remover *r, size_t batch)
+{
+	uint64_t most = r->e->job->max_delete;
+	uint64_t left = r->deleted < most ? most - r->deleted : 0;
+
+	return most && left < batch ? (size_t)left : batch;
+}
+
+/* The listing of a session, and what it says of what was asked for before. */
+static enum status look(struct remover *r, struct source *src, size_t batch,
 	size_t *obeyed, struct err *err)
 {
-	struct engine *e = r->e;
-	uint64_t before = r->deleted, most = e->job->max_delete;
+	uint64_t before = r->deleted;
 	struct listing l;
 	enum status rc;
 
-	if (most)
-		batch = before >= most          ? 0
-			: most - before < batch ? (size_t)(most - before)
-						: batch;
-	doomed_begin(r, batch);
+	doomed_begin(r, r->trusted ? batch : SIZE_MAX);
 	r->rc = ST_OK;
 	r->err = err;
 	rc = src->ops->list(src, doomed_see, r, &l, err);
@@ -190,14 +194,28 @@ static enum status one_session(struct remover *r, struct source *src, size_t bat
 	if (rc == ST_OK)
 		rc = drop_kept(r, err);
 	*obeyed = (size_t)(r->deleted - before);
+	return rc == ST_OK ? prove_end(r, err) : rc;
+}
+
+/* ST_END: nothing is left to delete. */
+static enum status one_session(struct remover *r, struct source *src, size_t batch,
+	size_t *obeyed, struct err *err)
+{
+	bool abandon = false;
+	enum status rc;
+
+	rc = look(r, src, batch, obeyed, err);
+	if (rc == ST_OK)
+		rc = prove_begin(r, room(r, batch), err);
 	if (rc != ST_OK)
 		return rc;
-	if (most && r->now.n > most - (r->deleted < most ? r->deleted : most))
-		r->now.n = (size_t)(most - (r->deleted < most ? r->deleted : most));
 	if (r->now.n == 0) {
 		src->ops->finish(src, NULL);
 		return ST_END;
 	}
+	rc = prove_same(r, src, &abandon, err);
+	if (rc != ST_OK || abandon)
+		return rc;
 	rc = announce(r, err);
 	if (rc == ST_OK)
 		rc = ask(r, src, err);
@@ -217,10 +235,16 @@ static size_t first_batch(const struct engine *e)
 						: BATCH;
 }
 
-/* A profile's number stays what it is. */
-static size_t next_batch(const struct engine *e, size_t batch, size_t obeyed)
+/* A profile's number stays what it is, unless no session lives for so many. */
+static size_t next_batch(
+	const struct remover *r, size_t batch, size_t obeyed, bool lost)
 {
-	if (e->job->source.pop3.delete_batch || obeyed < batch)
+	if (lost && !obeyed)
+		return batch > BATCH_CUT ? batch / BATCH_CUT : 1;
+	if (r->e->job->source.pop3.delete_batch)
+		return first_batch(r->e);
+	/* A session with nothing but probes says nothing of larger ones. */
+	if (obeyed < batch)
 		return batch;
 	return 2 * batch < BATCH_MAX ? 2 * batch : BATCH_MAX;
 }
@@ -235,6 +259,7 @@ static enum status sessions(struct remover *r, struct err *err)
 	engine_phase(e, "deleting");
 	while (rc == ST_OK) {
 		struct source *src = NULL;
+		uint64_t withdrawn = r->withdrawn;
 
 		if (atomic_load(&e->stop))
 			return engine_stopped(err);
@@ -245,9 +270,10 @@ static enum status sessions(struct remover *r, struct err *err)
 		if (rc == ST_OK)
 			rc = one_session(r, src, batch, &obeyed, err);
 		session_close(e, &src);
-		batch = next_batch(e, batch, obeyed);
+		batch = next_batch(r, batch, obeyed, rc == ST_RETRY);
 		if (rc == ST_OK || rc == ST_RETRY)
-			attempts = obeyed ? 0 : attempts + 1;
+			attempts = obeyed || r->withdrawn > withdrawn ? 0
+								      : attempts + 1;
 		if (rc == ST_RETRY && attempts <= ATTEMPTS) {
 			engine_backoff(e, attempts ? attempts : 1, 0, err,
 				e->job->source.scheme);
@@ -269,6 +295,8 @@ static void release(struct remover *r)
 	free(r->banned.v);
 	free(r->still.v);
 	free(r->back.v);
+	free(r->proven.v);
+	free(r->probes.v);
 }
 
 static uint64_t count_good(const struct remover *r, bool gone)
@@ -297,10 +325,10 @@ static enum status verify_and_remove(struct remover *r, struct err *err)
 	r->set = r->now;
 	r->now = (struct doomed_set){ NULL, 0, 0 };
 	if (r->set.n)
-		qsort(r->set.v, r->set.n, sizeof(*r->set.v), by_holder);
+		qsort(r->set.v, r->set.n, sizeof(*r->set.v), doomed_order);
 	for (size_t i = 0; i < r->set.n; i++)
 		r->set.v[i].number = 0;
-	rc = verify_places(e, &r->set, false, checked, err);
+	rc = verify_places(e, &r->set, VERIFY_NEW, checked, err);
 	good = count_good(r, false);
 	if (rc != ST_OK || !good)
 		return rc;
@@ -333,6 +361,8 @@ enum status remove_count(struct engine *e, uint64_t *n, struct err *err)
 	enum status rc = doomed_tasks(&r, err);
 
 	*n = r.now.n;
+	if (e->job->max_delete && *n > e->job->max_delete)
+		*n = e->job->max_delete;
 	release(&r);
 	return rc;
 }

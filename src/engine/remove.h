@@ -13,14 +13,14 @@ struct ids {
 
 struct remover {
 	struct engine *e;
-	struct doomed_set set; /* what the run's listing has, ascending */
-	struct doomed_set now; /* what is found in one listing, by number */
-	struct ids banned;     /* rows whose UIDL others in the listing have too */
-	struct ids still;      /* asked for, and still listed */
-	struct ids back;       /* gone once, and listed again */
-	struct ids proven;     /* folders in which one outlived its deletion */
+	struct doomed_set set;    /* what the run's listing has, ascending */
+	struct doomed_set now;    /* what is found in one listing, by number */
+	struct ids banned;        /* rows whose UIDL others in the listing have too */
+	struct ids still;         /* asked for, and still listed */
+	struct ids back;          /* gone once, and listed again */
+	struct ids proven;        /* folders in which one outlived its deletion */
 	struct doomed_set probes; /* those that are to, in this session */
-	bool trusted;             /* every folder is proven */
+	bool trusted;             /* no probe was needed last */
 	int64_t asked_at;         /* clock of the batch the source agreed to; 0: none */
 	uint64_t deleted, kept;
 	uint64_t withdrawn; /* of the set, that turned out not to be what was thought */
@@ -36,6 +36,7 @@ void ids_add(struct ids *l, int64_t id);
 void ids_sort(struct ids *l);
 bool ids_has(const struct ids *l, int64_t id); /* of a sorted one */
 
+int doomed_order(const void *a, const void *b); /* of a set */
 /* The one of the set with this holder and id, or NULL. */
 struct doomed *doomed_find(const struct doomed_set *s, const struct doomed *d);
 void doomed_add(struct doomed_set *s, const struct doomed *d);

@@ -7,6 +7,7 @@
 #include "engine_p.h"
 
 #include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
@@ -45,7 +46,7 @@ void engine_free(struct engine **ep)
 	if (!e)
 		return;
 	tasks_release(&e->tasks);
-	free(e->tally);
+	free(e->given);
 	free(e->put_off);
 	free(e->had.id);
 	free(e->account);
@@ -157,12 +158,24 @@ static enum status open_state(struct engine *e, struct err *err)
 	return ST_OK;
 }
 
+static void free_begun(struct slot *s)
+{
+	size_t i;
+
+	for (i = 0; i < s->n_begun; i++)
+		free(s->begun[i]);
+	free(s->begun);
+	s->begun = NULL;
+	s->n_begun = 0;
+}
+
 void engine_close_state(struct engine *e)
 {
 	size_t i;
 
 	for (i = 0; i < e->n_slots; i++) {
 		slot_close(e, &e->slots[i]);
+		free_begun(&e->slots[i]);
 		wipe(&e->slots[i].password);
 	}
 	wipe(&e->source_password);
@@ -202,6 +215,7 @@ static enum status finish_sinks(struct engine *e, struct err *err)
 static void fill_ledger(const struct engine *e, struct ledger *l)
 {
 	const uint64_t *c = e->tasks.count;
+	uint64_t deleted = l->deleted, left = l->delete_left;
 
 	*l = (struct ledger){
 		.listed = e->tasks.n - c[TASK_RENAMED],
@@ -213,21 +227,50 @@ static void fill_ledger(const struct engine *e, struct ledger *l)
 		.vanished = c[TASK_VANISHED],
 		.left = c[TASK_TODO],
 		.bytes = e->stored_bytes,
+		.deleted = deleted,
+		.delete_left = left,
 	};
 }
 
-/* Every listed message is accounted for: nothing older can be hiding now. */
+/*
+ * Every listed message is accounted for. Where there was something before, that may have
+ * been a part of the maildrop only, and copies of the rest are still to be looked for: it
+ * takes some runs until that is not believed any more.
+ */
+static enum status settle_one(struct engine *e, struct slot *s, struct err *err)
+{
+	unsigned long runs = 0;
+	char *text = NULL, key[32], now[32];
+	enum status rc;
+
+	if (s->settled)
+		return ST_OK;
+	if (s->n_begun && !s->strange)
+		return journal_settle(e->journal, s->id, err);
+	snprintf(key, sizeof(key), "settling %u", s->id);
+	rc = journal_noted(e->journal, key, &text, err);
+	if (rc < 0)
+		return rc;
+	if (rc == ST_OK)
+		runs = strtoul(text, NULL, 10);
+	free(text);
+	if (++runs >= SETTLE_RUNS)
+		return journal_settle(e->journal, s->id, err);
+	snprintf(now, sizeof(now), "%lu", runs);
+	return journal_note(e->journal, key, now, err);
+}
+
 static enum status settle_all(struct engine *e, const struct ledger *l, struct err *err)
 {
 	enum status rc;
 	size_t k;
 
-	if (l->failed || l->left || e->limited)
+	if (l->failed || l->left || l->vanished || !l->listed || e->limited ||
+		e->visits.windowed)
 		return ST_OK;
 	rc = journal_begin(e->journal, err);
 	for (k = 0; rc == ST_OK && k < e->n_slots; k++)
-		if (!e->slots[k].settled)
-			rc = journal_settle(e->journal, e->slots[k].id, err);
+		rc = settle_one(e, &e->slots[k], err);
 	return rc == ST_OK ? journal_commit(e->journal, err) : rc;
 }
 
@@ -278,6 +321,10 @@ static enum status move_all(struct engine *e, struct outcome *out, struct err *e
 		return rc;
 	out->run = e->run;
 	rc = sessions_run(e, err);
+	/* Stopped between two sessions, with messages left for the second. */
+	if (rc == ST_OK && e->tasks.count[TASK_TODO] && !e->limited &&
+		atomic_load(&e->stop))
+		rc = engine_stopped(err);
 	if (rc == ST_OK)
 		rc = finish_sinks(e, err);
 	fill_ledger(e, &out->ledger);
@@ -286,6 +333,8 @@ static enum status move_all(struct engine *e, struct outcome *out, struct err *e
 		rc = settle_all(e, &out->ledger, err);
 	if (rc == ST_OK && e->job->delete != DELETE_NEVER)
 		rc = remove_verified(e, &out->ledger, err);
+	/* It may have found out that one is not what it was thought to be. */
+	fill_ledger(e, &out->ledger);
 	return rc;
 }
 

@@ -392,6 +392,16 @@ static bool go_on(struct engine *e, const struct visit *v, bool *look)
 	return false;
 }
 
+/*
+ * Only copies of what is stored, under UIDLs that were not in the listing before: where
+ * each session has others it would never end.
+ */
+static bool is_barren(const struct engine *e, uint64_t stored)
+{
+	return !e->visits.windowed && e->visits.before && !e->visits.back &&
+		e->tasks.count[TASK_STORED] == stored;
+}
+
 /* After ST_RETRY: is another try worth it? Waits for it. */
 static enum status try_again(
 	struct engine *e, const struct visit *v, unsigned *attempts, struct err *err)
@@ -418,11 +428,12 @@ static enum status try_again(
 enum status sessions_run(struct engine *e, struct err *err)
 {
 	enum status rc = visits_wait(e, LOGIN_WAIT_S, err);
-	unsigned attempts = 0, idle = 0;
+	unsigned attempts = 0, idle = 0, barren = 0;
 	bool look = false;
 
 	while (rc == ST_OK) {
 		struct visit v = { 0, false, false, false };
+		uint64_t stored = e->tasks.count[TASK_STORED];
 		struct err why = ERR_INIT;
 
 		rc = visit(e, &v, &why);
@@ -436,13 +447,21 @@ enum status sessions_run(struct engine *e, struct err *err)
 				return err_set(err, ST_DENIED, EX_PROTOCOL,
 					"the source lists messages, and ends one session "
 					"after the other without giving any");
+			barren = look && is_barren(e, stored) ? barren + 1 : 0;
+			if (barren == BARREN_MAX) {
+				log_warn(&e->log, "no-second-look",
+					LOG_S("reason",
+						"each session has other UIDLs, and nothing but "
+						"copies of what is stored"));
+				return ST_OK;
+			}
 			attempts = 0;
 			rc = visits_wait(e, LOGIN_WAIT_MAX_S, err);
 			continue;
 		}
 		/* What was there is safe; that must not be spoilt. */
 		if (look && !v.listed && !e->visits.windowed && rc > ST_FATAL &&
-			!atomic_load(&e->stop)) {
+			!e->tasks.count[TASK_TODO] && !atomic_load(&e->stop)) {
 			log_warn(&e->log, "second-look-failed",
 				LOG_S("reason", why.text));
 			return ST_OK;

@@ -65,6 +65,26 @@ static bool is_alone(void *ctx, const struct facts *f)
 		c.rows <= 1;
 }
 
+/* Stored in this batch, it is known where, and the journal does not know of it yet. */
+static unsigned copies_now(const struct engine *e, const struct facts *f)
+{
+	unsigned n = 0;
+	size_t i, k;
+
+	for (i = 0; i < e->n_live; i++) {
+		const struct errand *r = e->live[i]->run;
+		bool stored = false;
+
+		for (k = 0; k < e->n_slots; k++)
+			stored |= e->slots[k].ops->secret && r->need[k] &&
+				r->delivery[k].outcome == DELIVERY_STORED &&
+				r->delivery[k].place;
+		n += stored &&
+			memcmp(e->live[i]->message->facts.exact, f->exact, DIGEST) == 0;
+	}
+	return n;
+}
+
 static unsigned copies(void *ctx, const struct facts *f)
 {
 	const struct engine *e = ctx;
@@ -74,7 +94,7 @@ static unsigned copies(void *ctx, const struct facts *f)
 	if (journal_candidates(
 		    e->journal, c.mask, NULL, f->exact, count_row, &c, NULL) != ST_OK)
 		return UINT_MAX;
-	return c.stored;
+	return c.stored + copies_now(e, f);
 }
 
 /* Unless it can be told, it is: better twice than never. */
@@ -143,11 +163,12 @@ struct telling {
 	const char *folder;
 };
 
-static void tell(void *ctx, const struct place *at)
+static void tell(void *ctx, const struct place *at, const unsigned char exact[DIGEST])
 {
 	struct telling *t = ctx;
 
-	t->slot->ops->claim(t->slot->sink, t->folder, at->generation, at->number);
+	t->slot->ops->claim(
+		t->slot->sink, t->folder, at->generation, at->number, exact);
 }
 
 /* Once a session and folder: what the journal knows must not be found again. */

@@ -99,7 +99,6 @@ struct task *tasks_find(
 		struct task *k = &t->v[i - 1];
 
 		if (k->has_uidl && k->uidl_n == n && k->occurrence == occurrence &&
-			k->state != TASK_RENAMED &&
 			memcmp(t->text + k->uidl, uidl, n) == 0)
 			return k;
 	}
@@ -285,6 +284,17 @@ void tasks_merge_end(struct tasks *t)
 			tasks_set(t, &t->v[i], TASK_VANISHED);
 }
 
+void tasks_merge_undo(struct tasks *t)
+{
+	size_t i;
+
+	for (i = 0; i < t->old; i++) {
+		t->v[i].number = t->v[i].was;
+		t->v[i].missing = false;
+	}
+	mark_shared(t);
+}
+
 void tasks_set(struct tasks *t, struct task *task, enum task_state state)
 {
 	t->count[task->state]--;
@@ -304,61 +314,44 @@ void tasks_key(const struct tasks *t, const struct task *task, struct journal_ke
 
 /* ---- messages without UIDL ---- */
 
-static uint64_t head_of(const unsigned char digest[DIGEST])
+/* Open addressing: the slot that holds the id, or the free one for it. */
+static int64_t *given_slot(const struct engine *e, int64_t id)
 {
-	uint64_t h;
+	size_t i = mix((uint64_t)id) & (e->cap_given - 1);
 
-	memcpy(&h, digest, sizeof(h));
-	return h ? h : 1;
+	while (e->given[i] && e->given[i] != id)
+		i = (i + 1) & (e->cap_given - 1);
+	return &e->given[i];
 }
 
-/* Open addressing: the slot that holds the head, or the free one for it. */
-static struct tally *tally_of(const struct engine *e, uint64_t head)
+bool nameless_given(const struct engine *e, int64_t id)
 {
-	size_t i = head & (e->cap_tally - 1);
-
-	while (e->tally[i].head && e->tally[i].head != head)
-		i = (i + 1) & (e->cap_tally - 1);
-	return &e->tally[i];
+	return e->cap_given && *given_slot(e, id);
 }
 
-unsigned nameless_seen(const struct engine *e, const unsigned char digest[DIGEST])
+static void grow_given(struct engine *e)
 {
-	return e->cap_tally ? tally_of(e, head_of(digest))->n : 0;
-}
+	int64_t *old = e->given;
+	size_t cap = e->cap_given, i;
 
-static void grow_tally(struct engine *e)
-{
-	struct tally *old = e->tally;
-	size_t cap = e->cap_tally, i;
-
-	e->cap_tally = cap ? 2 * cap : 1024;
-	e->tally = xcalloc(e->cap_tally, sizeof(*e->tally));
+	e->cap_given = cap ? 2 * cap : 1024;
+	e->given = xcalloc(e->cap_given, sizeof(*e->given));
 	for (i = 0; i < cap; i++)
-		if (old[i].head)
-			*tally_of(e, old[i].head) = old[i];
+		if (old[i])
+			*given_slot(e, old[i]) = old[i];
 	free(old);
 }
 
-static void count_one(struct engine *e, const unsigned char digest[DIGEST])
-{
-	struct tally *t;
-
-	if (2 * e->n_tally >= e->cap_tally)
-		grow_tally(e);
-	t = tally_of(e, head_of(digest));
-	if (!t->head)
-		e->n_tally++;
-	t->head = head_of(digest);
-	t->n++;
-}
-
-void nameless_count(struct engine *e, const struct parcel *p)
+void nameless_give(struct engine *e, const struct parcel *p)
 {
 	const struct task *t = &e->tasks.v[p->task];
+	int64_t *slot;
 
-	if ((t->has_uidl && !t->shared) || !p->message)
+	if ((t->has_uidl && !t->shared) || !p->run->id)
 		return;
-	count_one(e, p->message->facts.sha256);
-	count_one(e, p->message->facts.exact);
+	if (2 * e->n_given >= e->cap_given)
+		grow_given(e);
+	slot = given_slot(e, p->run->id);
+	e->n_given += !*slot;
+	*slot = p->run->id;
 }

@@ -14,58 +14,11 @@
 #include <popferry/fault.h>
 #include <popferry/mem.h>
 
-#include "engine_p.h"
+#include "verify.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-enum { LOST_MAX = 20000 }; /* looked for in one survey of a folder */
-
-enum result {
-	R_PENDING,
-	R_LEFT, /* need not be read */
-	R_EQUAL,
-	R_REWRITTEN, /* the same body under another header */
-	R_CHANGED,
-	R_GONE,
-	R_NEVER,
-	R_UNREAD,
-	R_LOST, /* its place says nothing now: look for its content */
-};
-
-/* One whose place is not known, to be found by content. */
-struct stray {
-	uint64_t ident; /* first bytes of the digest */
-	int64_t id;
-	bool found;
-};
-
-struct sighting {
-	uint64_t place, ident;
-};
-
-struct verifying {
-	struct engine *e;
-	struct slot *s;
-	struct checked *count;
-	struct doomed_set *set;
-	bool all;
-	struct journal_page page;
-	enum result result[JOURNAL_PAGE];
-	size_t which[JOURNAL_PAGE]; /* of the page, what read() was asked for */
-	struct facts_maker *fm;
-	enum status rc; /* of the journal, in callbacks */
-	struct err *err;
-	unsigned unread; /* given up, in a row */
-
-	struct stray *lost; /* of one folder */
-	size_t n_lost, cap_lost;
-	char *lost_folder;
-	struct sighting *seen;
-	size_t n_seen, cap_seen, at_seen;
-	uint64_t seen_generation;
-};
 
 /* ---- the doomed ---- */
 
@@ -92,19 +45,43 @@ static bool is_doomed(const struct doomed_set *set, int64_t holder)
 	return set && i < set->n && set->v[i].holder == holder;
 }
 
-static void mark_good(struct verifying *v, int64_t holder)
+void verify_good(struct verifying *v, int64_t holder, int64_t folder)
 {
 	size_t i = first_of(v->set, holder);
 
-	for (; v->set && i < v->set->n && v->set->v[i].holder == holder; i++)
+	for (; v->set && i < v->set->n && v->set->v[i].holder == holder; i++) {
 		v->set->v[i].good |= 1u << v->s->id;
+		v->set->v[i].folder[v->s - v->e->slots] = folder;
+	}
 }
 
 /* ---- what is told ---- */
 
-static void find(struct verifying *v, int64_t id, uint64_t place, const char *folder,
-	const char *kind, const char *text)
+static const char *const told[][2] = {
+	[R_REWRITTEN] = { "changed-there",
+		"the server keeps the same text under a header it has rewritten" },
+	[R_CHANGED] = { "changed-there", "what is there is not what was stored" },
+	[R_GONE] = { "gone-there",
+		"it was stored and somebody has deleted or moved it there since; it is "
+		"not sent again" },
+	[R_NEVER] = { "gone-there",
+		"the destination said that it stored it, and has not; the next run sends "
+		"it again" },
+	[R_UNDONE] = { "gone-there",
+		"it was read back there once, and the destination knows nothing of it now; "
+		"it is not sent again" },
+	[R_DOUBT] = { "in-doubt",
+		"it was sent, or was found missing, and nobody has looked since; the next run "
+		"looks, and sends it again if it is not there" },
+	[R_UNREAD] = { "unreadable-there", "it cannot be read back" },
+	[R_LOST] = { "not-found-there",
+		"it is not known where it was put, and nothing like it was found" },
+};
+
+void verify_tell(struct verifying *v, int64_t id, uint64_t place, const char *folder,
+	enum result r)
 {
+	const char *kind = told[r][0], *text = told[r][1];
 	struct engine *e = v->e;
 	struct finding f = { v->s->end->url, folder, place, NULL, 0, kind, text };
 	char full[ERR_TEXT];
@@ -128,24 +105,9 @@ static void find(struct verifying *v, int64_t id, uint64_t place, const char *fo
 		v->rc = rc;
 }
 
-static const char *const told[][2] = {
-	[R_REWRITTEN] = { "changed-there",
-		"the server keeps the same text under a header it has rewritten" },
-	[R_CHANGED] = { "changed-there", "what is there is not what was stored" },
-	[R_GONE] = { "gone-there",
-		"it was stored and somebody has deleted or moved it there since; it is "
-		"not sent again" },
-	[R_NEVER] = { "gone-there",
-		"the destination said that it stored it, and has not; the next run sends "
-		"it again" },
-	[R_UNREAD] = { "unreadable-there", "it cannot be read back" },
-	[R_LOST] = { "not-found-there",
-		"it is not known where it was put, and nothing like it was found" },
-};
-
 /* ---- comparing ---- */
 
-static enum result compare(const struct journal_row *row,
+enum result verify_compare(const struct journal_row *row,
 	const struct journal_placed *p, const struct facts *theirs)
 {
 	if (memcmp(row->sha256, theirs->sha256, DIGEST) == 0 ||
@@ -158,23 +120,23 @@ static enum result compare(const struct journal_row *row,
 	return R_CHANGED;
 }
 
-static void drop(struct verifying *v)
+void verify_drop(struct verifying *v)
 {
 	if (v->fm)
 		facts_end(&v->fm, NULL);
 }
 
-static void read_begin(void *ctx)
+void verify_begin(void *verifying)
 {
-	struct verifying *v = ctx;
+	struct verifying *v = verifying;
 
-	drop(v);
+	verify_drop(v);
 	facts_begin(&v->fm);
 }
 
-static void read_take(void *ctx, const char *p, size_t n)
+void verify_take(void *verifying, const char *p, size_t n)
 {
-	struct verifying *v = ctx;
+	struct verifying *v = verifying;
 
 	facts_put(v->fm, p, n);
 }
@@ -199,10 +161,10 @@ static void read_end(void *ctx, size_t k, enum sink_found what)
 		rc = journal_get(v->e->journal, p->id, &row, v->err);
 		if (rc < 0)
 			v->rc = rc;
-		r = rc == ST_OK ? compare(&row, p, &theirs) : R_UNREAD;
+		r = rc == ST_OK ? verify_compare(&row, p, &theirs) : R_UNREAD;
 		facts_release(&theirs);
 	}
-	drop(v);
+	verify_drop(v);
 	v->result[v->which[k]] = r;
 }
 
@@ -245,7 +207,7 @@ static enum status read_again(struct verifying *v, size_t first, size_t *stuck,
 
 static enum status read_page(struct verifying *v, struct err *err)
 {
-	struct sink_reading to = { read_begin, read_take, read_end, v };
+	struct sink_reading to = { verify_begin, verify_take, read_end, v };
 	uint64_t places[JOURNAL_PAGE];
 	size_t n, stuck = SIZE_MAX, k;
 	unsigned losses = 0;
@@ -259,7 +221,7 @@ static enum status read_page(struct verifying *v, struct err *err)
 		if (rc == ST_OK)
 			rc = v->s->ops->read(v->s->sink, v->page.folder,
 				v->page.generation, places, n, &to, err);
-		drop(v);
+		verify_drop(v);
 		if (v->rc != ST_OK)
 			return v->rc;
 		if (rc == ST_RETRY) {
@@ -284,30 +246,7 @@ static enum status read_page(struct verifying *v, struct err *err)
 
 /* ---- recording ---- */
 
-static uint64_t head_of(const unsigned char digest[DIGEST])
-{
-	uint64_t h;
-
-	memcpy(&h, digest, sizeof(h));
-	return h;
-}
-
-static enum status add_lost(struct verifying *v, int64_t id, struct err *err)
-{
-	struct journal_row row;
-	enum status rc = journal_get(v->e->journal, id, &row, err);
-
-	if (rc != ST_OK)
-		return rc < 0 ? rc : ST_OK;
-	if (v->n_lost == v->cap_lost) {
-		v->cap_lost = v->cap_lost ? 2 * v->cap_lost : 64;
-		v->lost = xreallocarray(v->lost, v->cap_lost, sizeof(*v->lost));
-	}
-	v->lost[v->n_lost++] = (struct stray){ head_of(row.ident), id, false };
-	return ST_OK;
-}
-
-static void step(struct verifying *v)
+void verify_step(struct verifying *v)
 {
 	pthread_mutex_lock(&v->e->lock);
 	v->e->progress.done++;
@@ -322,12 +261,13 @@ static enum status record_one(struct verifying *v, size_t k, struct err *err)
 
 	if (r == R_LEFT)
 		return ST_OK;
-	if (r == R_LOST)
-		return add_lost(v, p->id, err);
-	step(v);
+	/* A receipt may be wrong, and the message be there all the same (quirk Q114). */
+	if (r == R_LOST || (r == R_NEVER && !p->verified && v->s->ops->survey))
+		return lost_add(v, p->id, r == R_NEVER, err);
+	verify_step(v);
 	if (r == R_EQUAL) {
 		v->count->verified++;
-		mark_good(v, p->id);
+		verify_good(v, p->id, v->page.folder_id);
 		if (!p->verified)
 			rc = journal_verified(v->e->journal, p->id, v->s->id, &p->at,
 				clock_utc(), err);
@@ -342,10 +282,12 @@ static enum status record_one(struct verifying *v, size_t k, struct err *err)
 	/* What its user deletes is his affair once it was there for certain. */
 	if (!(r == R_GONE && p->verified))
 		v->e->unverified++;
+	if (r == R_NEVER && p->verified)
+		r = R_UNDONE;
 	if (r == R_NEVER)
 		rc = journal_doubtful(v->e->journal, p->id, v->s->id, clock_utc(), err);
 	if (rc == ST_OK)
-		find(v, p->id, p->at.number, v->page.folder, told[r][0], told[r][1]);
+		verify_tell(v, p->id, p->at.number, v->page.folder, r);
 	return rc == ST_OK ? v->rc : rc;
 }
 
@@ -362,176 +304,12 @@ static enum status record(struct verifying *v, struct err *err)
 	return rc;
 }
 
-/* ---- those whose place is not known ---- */
-
-static int by_ident(const void *a, const void *b)
-{
-	const struct stray *x = a, *y = b;
-
-	if (x->ident != y->ident)
-		return x->ident < y->ident ? -1 : 1;
-	return x->id < y->id ? -1 : x->id > y->id;
-}
-
-/* The first of the lost with this head; v->n_lost when there is none. */
-static size_t lost_of(const struct verifying *v, uint64_t ident)
-{
-	size_t lo = 0, hi = v->n_lost;
-
-	while (lo < hi) {
-		size_t mid = lo + (hi - lo) / 2;
-
-		if (v->lost[mid].ident < ident)
-			lo = mid + 1;
-		else
-			hi = mid;
-	}
-	return lo < v->n_lost && v->lost[lo].ident == ident ? lo : v->n_lost;
-}
-
-static void sight(void *ctx, const struct sink_seen *seen)
-{
-	struct verifying *v = ctx;
-	uint64_t ident = head_of(seen->facts->ident);
-	size_t i = lost_of(v, ident);
-	struct place at = { seen->generation, seen->place };
-	int64_t holder;
-	enum status rc;
-
-	v->seen_generation = seen->generation;
-	if (i == v->n_lost || v->rc != ST_OK)
-		return;
-	rc = journal_holder(
-		v->e->journal, v->lost[i].id, v->s->id, &at, &holder, v->err);
-	if (rc < 0)
-		v->rc = rc;
-	if (rc != ST_END)
-		return; /* another message has this place */
-	if (v->n_seen == v->cap_seen) {
-		v->cap_seen = v->cap_seen ? 2 * v->cap_seen : 256;
-		v->seen = xreallocarray(v->seen, v->cap_seen, sizeof(*v->seen));
-	}
-	v->seen[v->n_seen++] = (struct sighting){ seen->place, ident };
-}
-
-/* One of those that look like it outside is it. */
-static void match(
-	struct verifying *v, const struct sighting *s, const struct facts *theirs)
-{
-	struct place at = { v->seen_generation, s->place };
-	struct journal_placed none = { .id = 0 };
-	size_t i = lost_of(v, s->ident);
-	struct journal_row row;
-	enum status rc = ST_OK;
-
-	for (; i < v->n_lost && v->lost[i].ident == s->ident && rc >= 0; i++) {
-		if (v->lost[i].found)
-			continue;
-		rc = journal_get(v->e->journal, v->lost[i].id, &row, v->err);
-		if (rc != ST_OK || compare(&row, &none, theirs) != R_EQUAL)
-			continue;
-		rc = journal_verified(
-			v->e->journal, row.id, v->s->id, &at, clock_utc(), v->err);
-		if (rc != ST_OK)
-			continue;
-		v->lost[i].found = true;
-		v->count->verified++;
-		mark_good(v, row.id);
-		step(v);
-		return;
-	}
-	if (rc < 0)
-		v->rc = rc;
-}
-
-static void sighted_end(void *ctx, size_t k, enum sink_found what)
-{
-	struct verifying *v = ctx;
-	struct facts theirs;
-
-	if (what == FOUND_WHOLE && v->fm && v->rc == ST_OK) {
-		facts_end(&v->fm, &theirs);
-		match(v, &v->seen[v->at_seen + k], &theirs);
-		facts_release(&theirs);
-	}
-	drop(v);
-}
-
-static enum status look(struct verifying *v, struct err *err)
-{
-	struct sink_reading to = { read_begin, read_take, sighted_end, v };
-	uint64_t places[JOURNAL_PAGE];
-	enum status rc = slot_open(v->e, v->s, err);
-	size_t n, k;
-
-	v->n_seen = 0;
-	if (rc == ST_OK)
-		rc = v->s->ops->survey(v->s->sink, v->lost_folder, sight, v, err);
-	for (v->at_seen = 0; rc == ST_OK && v->rc == ST_OK && v->at_seen < v->n_seen;
-		v->at_seen += n) {
-		n = v->n_seen - v->at_seen;
-		if (n > JOURNAL_PAGE)
-			n = JOURNAL_PAGE;
-		for (k = 0; k < n; k++)
-			places[k] = v->seen[v->at_seen + k].place;
-		rc = v->s->ops->read(v->s->sink, v->lost_folder, v->seen_generation,
-			places, n, &to, err);
-	}
-	drop(v);
-	return v->rc == ST_OK ? rc : v->rc;
-}
-
-/* Looks for all that are lost in one folder, and forgets them. */
-static enum status look_for_lost(struct verifying *v, struct err *err)
-{
-	enum status rc = ST_OK;
-	size_t i;
-
-	if (v->n_lost == 0)
-		return ST_OK;
-	qsort(v->lost, v->n_lost, sizeof(*v->lost), by_ident);
-	v->s->attempts = 0;
-	while ((rc = look(v, err)) == ST_RETRY) {
-		rc = slot_again(v->e, v->s, err);
-		if (rc != ST_OK)
-			return rc;
-	}
-	if (rc == ST_SKIP) /* no such folder: nothing is in it */
-		rc = ST_OK;
-	for (i = 0; rc == ST_OK && i < v->n_lost; i++) {
-		if (v->lost[i].found)
-			continue;
-		v->count->unknown++;
-		v->e->unverified++;
-		step(v);
-		find(v, v->lost[i].id, 0, v->lost_folder, told[R_LOST][0],
-			told[R_LOST][1]);
-		rc = v->rc;
-	}
-	v->n_lost = 0;
-	return rc;
-}
-
-/* The lost of one folder are looked for together. */
-static enum status lost_in(struct verifying *v, const char *folder, struct err *err)
-{
-	bool same = v->lost_folder && folder && strcmp(v->lost_folder, folder) == 0;
-	enum status rc = ST_OK;
-
-	if (!same || v->n_lost >= LOST_MAX)
-		rc = look_for_lost(v, err);
-	if (!same) {
-		free(v->lost_folder);
-		v->lost_folder = folder ? xstrdup(folder) : NULL;
-	}
-	return rc;
-}
-
 /* ---- all of a slot ---- */
 
 static bool wanted(const struct verifying *v, const struct journal_placed *p)
 {
-	return v->all || !p->verified || is_doomed(v->set, p->id);
+	return v->what == VERIFY_ALL || (v->what == VERIFY_NEW && !p->verified) ||
+		is_doomed(v->set, p->id);
 }
 
 static enum status one_page(struct verifying *v, struct err *err)
@@ -556,15 +334,33 @@ static enum status one_page(struct verifying *v, struct err *err)
 	return rc == ST_OK ? kept : rc;
 }
 
+/* What may be there or not is not there for certain. */
+static enum status tell_doubts(struct verifying *v, struct err *err)
+{
+	char *folder = NULL;
+	int64_t id = 0;
+	enum status rc;
+
+	while ((rc = journal_next_doubt(v->e->journal, v->s->id, &id, &folder, err)) ==
+		ST_OK) {
+		v->count->unknown++;
+		verify_tell(v, id, 0, folder, R_DOUBT);
+		free(folder);
+		if (v->rc != ST_OK)
+			return v->rc;
+	}
+	return rc == ST_END ? ST_OK : rc;
+}
+
 static enum status one_slot(struct verifying *v, struct err *err)
 {
-	enum status rc = ST_OK;
+	enum status rc = v->what == VERIFY_ALL ? tell_doubts(v, err) : ST_OK;
 	int unknown;
 
 	for (unknown = 0; rc == ST_OK && unknown < 2; unknown++) {
 		free(v->page.folder);
 		v->page = (struct journal_page){ .unknown = unknown,
-			.again = v->all || (v->set && v->set->n) };
+			.again = v->what == VERIFY_ALL || (v->set && v->set->n) };
 		while (rc == ST_OK) {
 			rc = journal_page(v->e->journal, v->s->id, &v->page, err);
 			if (rc == ST_OK)
@@ -579,7 +375,7 @@ static enum status one_slot(struct verifying *v, struct err *err)
 	return rc;
 }
 
-enum status verify_places(struct engine *e, struct doomed_set *set, bool all,
+enum status verify_places(struct engine *e, struct doomed_set *set, enum verify what,
 	struct checked out[SINKS_MAX], struct err *err)
 {
 	struct verifying *v = xcalloc(1, sizeof(*v));
@@ -591,7 +387,7 @@ enum status verify_places(struct engine *e, struct doomed_set *set, bool all,
 	pthread_mutex_unlock(&e->lock);
 	v->e = e;
 	v->set = set;
-	v->all = all;
+	v->what = what;
 	v->err = err;
 	for (k = 0; rc == ST_OK && k < e->n_slots; k++) {
 		v->s = &e->slots[k];

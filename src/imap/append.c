@@ -5,8 +5,8 @@
  * whose literal is already on its way reads the message as commands. So a
  * form of APPEND (mailbox, flags, with or without date) goes out with a
  * synchronising literal until it was accepted once, and so does a message larger
- * than all before; the others go ahead of their replies, as many as the
- * window holds. When something that went ahead is
+ * than all before, or with commands in its text; the others go ahead of their
+ * replies, as many as the window holds. When something that went ahead is
  * refused, nothing more is sent. What is under way is flight.c's.
  */
 #include <popferry/buf.h>
@@ -337,7 +337,7 @@ static enum status gather(struct imap *i, struct imap_append *a, struct err *err
 }
 
 /* May it go out ahead of the reply to what was sent before? */
-static bool may_go_ahead(const struct imap *i, const struct imap_append *a)
+static bool may_go_ahead(struct imap *i, const struct imap_append *a)
 {
 	uint64_t size = a->message->facts.wire;
 
@@ -345,9 +345,13 @@ static bool may_go_ahead(const struct imap *i, const struct imap_append *a)
 		return false;
 	if (!(i->selected->proven & 1u << form_of(i, a)))
 		return false;
-	if (!i->server.literal_plus)
-		return i->server.literal_minus && size <= LITERAL_MINUS_MAX;
-	return size <= LITERAL_PLUS_MAX || size <= i->largest;
+	if (i->server.literal_plus) {
+		if (size > LITERAL_PLUS_MAX && size > i->largest)
+			return false;
+	} else if (!i->server.literal_minus || size > LITERAL_MINUS_MAX) {
+		return false;
+	}
+	return !imap_commands_in(i, a->message);
 }
 
 static bool too_large(const struct imap *i, struct imap_append *a)

@@ -203,6 +203,12 @@ struct imap {
 	char *piece;
 };
 
+/*
+ * Does its text hold a line that a server could carry out (quirk Q75)? Uses piece.
+ * True, too, when it cannot be read. (commands.c)
+ */
+bool imap_commands_in(struct imap *i, const struct message *m);
+
 /* ---- commands under way (flight.c) ---- */
 
 /* Enters a command for n messages; its tag is in the result. */

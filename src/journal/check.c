@@ -24,6 +24,20 @@ enum status journal_doubtful(
 		WITH(INT((uint64_t)id), INT(sink), INT((uint64_t)now)), NULL, err);
 }
 
+enum status journal_next_doubt(
+	struct journal *j, unsigned sink, int64_t *id, char **folder, struct err *err)
+{
+	enum query q = Q_NEXT_DOUBT;
+	enum status rc = query_row(j, q, WITH(INT(sink), INT((uint64_t)*id)), err);
+
+	if (rc != ST_OK)
+		return rc;
+	*id = col_int(j, q, 0);
+	*folder = xstrdup(col_text(j, q, 1));
+	query_done(j, q);
+	return ST_OK;
+}
+
 static void read_placed(struct journal *j, enum query q, struct journal_placed *out)
 {
 	const void *wire;

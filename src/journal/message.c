@@ -94,6 +94,17 @@ enum status journal_get(
 	return read_one(j, Q_GET, WITH(INT(id)), out, err);
 }
 
+enum status journal_count(struct journal *j, uint64_t *n, struct err *err)
+{
+	enum status rc = query_row(j, Q_COUNT, NULL, 0, err);
+
+	if (rc != ST_OK)
+		return rc;
+	*n = (uint64_t)col_int(j, Q_COUNT, 0);
+	query_done(j, Q_COUNT);
+	return ST_OK;
+}
+
 enum status journal_uidl(
 	struct journal *j, int64_t id, char **uidl, size_t *n, struct err *err)
 {

@@ -105,15 +105,24 @@ enum status journal_stored(struct journal *j, int64_t id, unsigned sink,
 }
 
 enum status journal_places(struct journal *j, unsigned sink, const char *folder,
-	void (*each)(void *ctx, const struct place *at), void *ctx, struct err *err)
+	void (*each)(
+		void *ctx, const struct place *at, const unsigned char exact[DIGEST]),
+	void *ctx, struct err *err)
 {
 	enum status rc = query_row(j, Q_PLACES, WITH(INT(sink), TEXT(folder)), err);
+	unsigned char exact[DIGEST];
+	const void *digest;
 	struct place at;
+	size_t n;
 
 	while (rc == ST_OK) {
 		at.generation = (uint64_t)col_int(j, Q_PLACES, 0);
 		at.number = (uint64_t)col_int(j, Q_PLACES, 1);
-		each(ctx, &at);
+		digest = col_blob(j, Q_PLACES, 2, &n);
+		memset(exact, 0, sizeof(exact));
+		if (n == DIGEST)
+			memcpy(exact, digest, DIGEST);
+		each(ctx, &at, exact);
 		rc = query_next(j, Q_PLACES, err);
 	}
 	return rc == ST_END ? ST_OK : rc;

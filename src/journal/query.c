@@ -26,7 +26,8 @@
 	"SELECT * FROM (SELECT " ROW \
 	" AS mask FROM message m WHERE m.state IN (1, 4) AND " SAME("m." column, \
 		"?1") ")" \
-		      " WHERE ((coalesce(mask, 0) | (coalesce(mask, 0) >> 8)) & ?2) = ?2 ORDER BY id"
+		      " WHERE ((coalesce(mask, 0) | (coalesce(mask, 0) >> 8)) & ?2) = ?2" \
+		      " AND (state = 1 OR mask <> 0) ORDER BY id"
 
 #define FAILURE \
 	"SELECT m.uidl, f.number, f.size, f.message_id, f.subject, f.stage, f.reason," \
@@ -72,6 +73,9 @@ static const struct {
 		"SELECT " ROW " FROM message m WHERE m.uidl IS NULL AND " SAME(
 			"m.sha256", "?1") " ORDER BY m.id LIMIT 1 OFFSET ?2" },
 	[Q_GET] = { "read a message", "SELECT " ROW " FROM message m WHERE m.id = ?1" },
+	/* None is ever deleted. */
+	[Q_COUNT] = { "count the messages",
+		"SELECT coalesce(max(id), 0) FROM message" },
 	[Q_UIDL] = { "read a message", "SELECT uidl FROM message WHERE id = ?1" },
 	[Q_MAKE] = { "add a message",
 		"INSERT INTO message (uidl, occurrence, state, listed_size, size, date,"
@@ -102,14 +106,16 @@ static const struct {
 	[Q_BY_MSGID] = { "look for duplicates", CANDIDATES("msgid") },
 	/* By way of the indexes first. Places without a number nobody has claimed. */
 	[Q_RIVAL] = { "look for others like it",
-		"SELECT 1 FROM message m WHERE " SAME("m.exact", "?2") " AND m.exact <> ?1"
-		" AND EXISTS (SELECT 1 FROM place p WHERE p.message = m.id)"
-		" UNION ALL SELECT 1 FROM message m WHERE " SAME("m.msgid", "?3")
-		" AND m.exact <> ?1"
-		" AND EXISTS (SELECT 1 FROM place p WHERE p.message = m.id)"
-		" UNION ALL SELECT 1 FROM place p JOIN message m ON m.id = p.message"
-		" WHERE (p.state = 1 OR p.number = 0) AND m.ident = ?4 AND m.exact <> ?1"
-		" LIMIT 1" },
+		"SELECT 1 FROM message m WHERE " SAME("m.exact",
+			"?2") " AND m.exact <> ?1"
+			      " AND EXISTS (SELECT 1 FROM place p WHERE p.message = m.id)"
+			      " UNION ALL SELECT 1 FROM message m WHERE " SAME(
+				      "m.msgid",
+				      "?3") " AND m.exact <> ?1"
+					    " AND EXISTS (SELECT 1 FROM place p WHERE p.message = m.id)"
+					    " UNION ALL SELECT 1 FROM place p JOIN message m ON m.id = p.message"
+					    " WHERE (p.state = 1 OR p.number = 0) AND m.ident = ?4 AND m.exact <> ?1"
+					    " LIMIT 1" },
 	[Q_BY_EXACT] = { "look for duplicates", CANDIDATES("exact") },
 
 	[Q_FOLDER] = { "note a folder",
@@ -140,8 +146,9 @@ static const struct {
 		" AND q.number = ?4 AND q.number <> 0 AND q.state > 1"
 		" WHERE p.message = ?1 AND p.sink = ?2" },
 	[Q_PLACES] = { "read the places",
-		"SELECT p.generation, p.number FROM folder f"
+		"SELECT p.generation, p.number, m.exact FROM folder f"
 		" JOIN place p ON p.folder = f.id AND p.state > 1 AND p.number <> 0"
+		" JOIN message m ON m.id = p.message"
 		" WHERE f.sink = ?1 AND f.name = ?2"
 		" ORDER BY p.generation, p.number" },
 
@@ -219,8 +226,12 @@ static const struct {
 		" since = coalesce(since, ?5)"
 		" WHERE message = ?1 AND sink = ?2 AND state > 1" },
 	[Q_DOUBTFUL] = { "note what is missing",
-		"UPDATE place SET state = 1, wire = NULL, since = ?3"
+		"UPDATE place SET state = 1, number = 1, wire = NULL, since = ?3"
 		" WHERE message = ?1 AND sink = ?2 AND state = 2" },
+	[Q_NEXT_DOUBT] = { "read what is in doubt",
+		"SELECT p.message, f.name FROM place p JOIN folder f ON f.id = p.folder"
+		" WHERE p.sink = ?1 AND p.state = 1 AND p.message > ?2"
+		" ORDER BY p.message LIMIT 1" },
 	[Q_PLACED] = { "read the places",
 		PLACED "AND p.number <> 0"
 		       " AND (p.folder, p.generation, p.number) > (?3, ?4, ?5)"

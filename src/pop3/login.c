@@ -11,6 +11,7 @@
 
 #include "session.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -321,6 +322,14 @@ static enum status login_apop(struct pop3 *p, struct err *err)
 	apop_digest(p->stamp, p->password, digest);
 	st = give(p, "APOP", digest, err);
 	explicit_bzero(digest, sizeof(digest));
+	/* Some show the timestamp, and take no APOP (Cyrus, mailutils). */
+	if (st == ST_DENIED && err && err->exit == EX_NOPERM) {
+		size_t n = strlen(err->text);
+
+		snprintf(err->text + n, sizeof(err->text) - n,
+			"; it was given by APOP, which not every server that offers it "
+			"takes: TLS, or auth = user in a profile, does without");
+	}
 	return st;
 }
 

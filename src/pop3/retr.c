@@ -237,13 +237,13 @@ static enum status broken_off(
 }
 
 /*
- * With others asked for, a message that begins like a reply is a reply too much
- * (quirk Q74); alone it is what it is.
+ * A message that begins like a reply is a reply too much (quirks Q33, Q74); when
+ * the caller has become cautious over it, it is what it is.
  */
 static bool is_reply(const struct pop3 *p, const struct taker *t)
 {
-	return p->ahead && t->head_n == HEAD && text_same_n(t->head, "+OK", 3) &&
-		strchr(" \r\n", t->head[3]);
+	return p->cfg.pipelining != POP3_PIPELINE_NO && t->head_n == HEAD &&
+		text_same_n(t->head, "+OK", 3) && strchr(" \r\n", t->head[3]);
 }
 
 static enum status read_body(

@@ -91,6 +91,27 @@ enum likeness alike_same(
 	return ALIKE_NOT;
 }
 
+static const char *next_plain(const char *s)
+{
+	while (*s && (*s <= ' ' || *s > '~' || *s == '?'))
+		s++;
+	return s;
+}
+
+bool alike_trace(const struct facts *ours, const struct facts *theirs)
+{
+	const char *a = ours->received, *b = theirs->received;
+
+	if (!b)
+		return true;
+	for (a = a ? a : "";; a++, b++) {
+		a = next_plain(a);
+		b = next_plain(b);
+		if (*a != *b || !*a)
+			return *a == *b;
+	}
+}
+
 /* Within 5 % and 2 KiB. */
 static bool near(uint64_t a, uint64_t b)
 {

@@ -28,6 +28,10 @@ enum likeness alike_same(
 bool alike_rewritten(const struct facts *ours, const struct facts *theirs,
 	bool same_body, bool alone);
 
+/* A copy whose first Received field is another came another way. White space and odd bytes do
+ * not count; that it has none may be the server's doing. */
+bool alike_trace(const struct facts *ours, const struct facts *theirs);
+
 /*
  * The body without white space, and with every run of 8-bit bytes, controls and
  * '?' as one '?': what servers change there (quirk Q115) does not count.

@@ -115,9 +115,10 @@ static enum status archive_sink_floor(
 	return ST_OK;
 }
 
-static void archive_sink_claim(
-	struct sink *base, const char *folder, uint64_t generation, uint64_t place)
+static void archive_sink_claim(struct sink *base, const char *folder,
+	uint64_t generation, uint64_t place, const unsigned char exact[DIGEST])
 {
+	(void)exact;
 	(void)folder;
 	(void)generation;
 	archive_claim(self(base)->w, place);

@@ -2,7 +2,7 @@
  * find.c: is this message in the folder already, as it is or in another form?
  *
  * The folder's headers are read once from the floor on (by FETCH, never by
- * SEARCH, which lies: quirks Q90, Q119) into a table of 32 bytes a message.
+ * SEARCH, which lies: quirks Q90, Q119) into a table of 40 bytes a message.
  * Candidates have the same From, Date, Subject, To, Cc and List-Id, or the
  * same Message-ID; then the content is fetched and decides. Each UID is given
  * to one message only, so that equal messages stay as many as they were.
@@ -25,6 +25,7 @@ struct entry {
 	uint32_t uid;
 	uint32_t next_ident, next_msgid; /* index + 1 */
 	bool claimed;
+	uint64_t owner; /* first bytes of the exact digest of what it was claimed for */
 };
 
 struct finder {
@@ -38,6 +39,7 @@ struct finder {
 	uint32_t *ident_heads, *msgid_heads; /* index + 1; mask + 1 of them */
 	size_t mask;
 	struct claim {
+		uint64_t owner;
 		uint32_t uidvalidity, uid;
 	} * claims; /* known messages, as they came */
 	size_t n_claims, cap_claims;
@@ -107,26 +109,33 @@ static struct entry *entry_of(struct finder *f, uint32_t uid)
 	return lo < f->n && f->entries[lo].uid == uid ? &f->entries[lo] : NULL;
 }
 
-static void add_claim(struct finder *f, uint32_t uidvalidity, uint32_t uid)
+static void add_claim(
+	struct finder *f, uint64_t owner, uint32_t uidvalidity, uint32_t uid)
 {
 	if (f->n_claims == f->cap_claims) {
 		f->cap_claims = f->cap_claims ? 2 * f->cap_claims : 256;
 		f->claims = xreallocarray(f->claims, f->cap_claims, sizeof(*f->claims));
 	}
-	f->claims[f->n_claims++] = (struct claim){ uidvalidity, uid };
+	f->claims[f->n_claims++] = (struct claim){ owner, uidvalidity, uid };
+}
+
+static void own(struct entry *e, uint64_t owner)
+{
+	e->claimed = true;
+	e->owner = owner;
 }
 
 void imap_finder_claim(struct imap_sink *s, const struct imap_mailbox *mb,
-	uint64_t generation, uint64_t uid)
+	uint64_t generation, uint64_t uid, const unsigned char exact[DIGEST])
 {
 	struct finder *f = finder_of(s, mb);
 	struct entry *e;
 
 	/* Which generation is now we may not know yet: link_in() sorts it out. */
-	add_claim(f, (uint32_t)generation, (uint32_t)uid);
+	add_claim(f, head_of(exact), (uint32_t)generation, (uint32_t)uid);
 	e = f->uidvalidity == generation ? entry_of(f, (uint32_t)uid) : NULL;
 	if (e)
-		e->claimed = true;
+		own(e, head_of(exact));
 }
 
 /* ---- reading the folder ---- */
@@ -203,7 +212,7 @@ static void link_in(struct finder *f)
 		struct entry *e = entry_of(f, c->uid);
 
 		if (e && c->uidvalidity == f->uidvalidity)
-			e->claimed = true;
+			own(e, c->owner);
 	}
 }
 
@@ -270,7 +279,8 @@ static enum status plain_ours(struct sought *w, struct err *err)
 		return ST_OK;
 	facts_begin(&q.out);
 	do {
-		rc = body_read(w->message->body, off, block, sizeof(block), &p, &n, err);
+		rc = body_read(
+			w->message->body, off, block, sizeof(block), &p, &n, err);
 		if (rc == ST_OK)
 			plain_put(&q, p, n);
 		off += n;
@@ -320,13 +330,13 @@ static void feed(void *ctx, const char *p, size_t n)
  * What is only near may be another message's. Without a put in doubt that is found out too
  * late, where messages count as different that are so near.
  */
-static bool is_ours(const struct imap_sink *s, const struct sought *w,
-	const struct facts *theirs)
+static bool is_ours(
+	const struct imap_sink *s, const struct sought *w, const struct facts *theirs)
 {
 	bool strict = s->dedup == DEDUP_EXACT || s->dedup == DEDUP_NONE ||
 		!w->facts->has_msgid;
 
-	if (strict && !w->doubtful)
+	if (strict && (!w->doubtful || !alike_trace(w->facts, theirs)))
 		return false;
 	return !s->rival || !s->rival(s->ask_ctx, &w->message->facts, theirs);
 }
@@ -392,8 +402,8 @@ static uint32_t chain(const struct finder *f, bool by_ident, uint64_t key)
 
 static void take(struct finder *f, struct entry *e, struct delivery *d, bool rewritten)
 {
-	e->claimed = true;
-	add_claim(f, f->uidvalidity, e->uid); /* for when it is read again */
+	own(e, head_of(d->message->facts.exact));
+	add_claim(f, e->owner, f->uidvalidity, e->uid); /* for when it is read again */
 	d->outcome = DELIVERY_STORED;
 	d->generation = f->uidvalidity;
 	d->place = e->uid;
@@ -417,7 +427,7 @@ static enum status try_chain(struct imap_sink *s, struct finder *f, struct deliv
 		if (likeness == ALIKE_NOT)
 			continue;
 		if (w->owned) {
-			e->claimed = true;
+			own(e, head_of(w->facts->exact));
 			w->owned--;
 			continue;
 		}
@@ -447,9 +457,8 @@ static bool starts_blank(const struct message *m)
 		n && (*p == '\r' || *p == '\n');
 }
 
-/* Among those that have no header in the server's eyes. */
-static enum status look_headless(struct imap_sink *s, struct finder *f,
-	struct delivery *d, struct sought *w, uint32_t first, struct err *err)
+/* That of those that have no header in the server's eyes. */
+static uint64_t headless(void)
 {
 	struct facts_maker *fm;
 	struct facts none;
@@ -459,7 +468,7 @@ static enum status look_headless(struct imap_sink *s, struct finder *f,
 	facts_end(&fm, &none);
 	ident = head_of(none.ident);
 	facts_release(&none);
-	return try_chain(s, f, d, w, true, ident, first, err);
+	return ident;
 }
 
 static enum status look_by_ident(struct imap_sink *s, struct finder *f,
@@ -469,7 +478,7 @@ static enum status look_by_ident(struct imap_sink *s, struct finder *f,
 		s, f, d, w, true, head_of(w->facts->ident), first, err);
 
 	if (rc == ST_END && !w->form && starts_blank(w->message))
-		rc = look_headless(s, f, d, w, first, err);
+		rc = try_chain(s, f, d, w, true, headless(), first, err);
 	return rc;
 }
 
@@ -534,24 +543,34 @@ static enum status look_form(struct imap_sink *s, struct finder *f, struct deliv
 	return rc;
 }
 
+static unsigned count_owned(const struct finder *f, uint64_t ident, uint64_t owner)
+{
+	uint32_t at = chain(f, true, ident);
+	unsigned n = 0;
+
+	for (; at; at = f->entries[at - 1].next_ident)
+		n += f->entries[at - 1].ident == ident &&
+			f->entries[at - 1].owner == owner;
+	return n;
+}
+
 /*
  * Where equal messages are kept, all of the mailbox is looked at, and UIDs were given
  * anew (quirk Q116), the known copies have no place any more: as many as the
  * journal has of them are not ours.
  */
 static unsigned owned_by_others(
-	struct imap_sink *s, struct finder *f, const struct facts *facts)
+	struct imap_sink *s, struct finder *f, const struct message *m)
 {
-	uint64_t key = head_of(facts->ident);
-	unsigned n, claimed = 0;
-	uint32_t at;
+	uint64_t key = head_of(m->facts.ident), owner = head_of(m->facts.exact);
+	unsigned n, claimed;
 
 	if (s->dedup != DEDUP_NONE || !s->copies)
 		return 0;
-	n = s->copies(s->ask_ctx, facts);
-	for (at = chain(f, true, key); at; at = f->entries[at - 1].next_ident)
-		claimed += f->entries[at - 1].ident == key &&
-			f->entries[at - 1].claimed;
+	n = s->copies(s->ask_ctx, &m->facts);
+	claimed = count_owned(f, key, owner);
+	if (starts_blank(m) && headless() != key)
+		claimed += count_owned(f, headless(), owner);
 	return n > claimed ? n - claimed : 0;
 }
 
@@ -563,7 +582,7 @@ static enum status look(struct imap_sink *s, struct finder *f, struct delivery *
 	struct sought w = { .message = d->message,
 		.facts = &d->message->facts,
 		.doubtful = doubtful,
-		.owned = doubtful ? 0 : owned_by_others(s, f, &d->message->facts),
+		.owned = doubtful ? 0 : owned_by_others(s, f, d->message),
 		.form = d->form };
 	enum status rc = plain_ours(&w, err);
 	enum rescue how;

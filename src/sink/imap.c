@@ -176,8 +176,8 @@ static void settle(struct imap_sink *s)
 			d->generation = a->mailbox->uidvalidity;
 			d->place = believable(s, a) ? a->uid : 0;
 			if (d->place)
-				imap_finder_claim(
-					s, a->mailbox, d->generation, d->place);
+				imap_finder_claim(s, a->mailbox, d->generation,
+					d->place, a->message->facts.exact);
 			d->unsaid = is_suspicious(s, d);
 		} else if (a->outcome == IMAP_REFUSED) {
 			d->outcome = DELIVERY_REFUSED;
@@ -253,8 +253,8 @@ static enum status imap_sink_floor(
 	return rc;
 }
 
-static void imap_sink_claim(
-	struct sink *base, const char *folder, uint64_t generation, uint64_t place)
+static void imap_sink_claim(struct sink *base, const char *folder, uint64_t generation,
+	uint64_t place, const unsigned char exact[DIGEST])
 {
 	struct imap_sink *s = self(base);
 	const struct imap_mailbox *mb;
@@ -262,7 +262,7 @@ static void imap_sink_claim(
 
 	/* A folder that cannot be had has nothing to find in it either. */
 	if (imap_folder(s->imap, folder, &mb, &ignored) == ST_OK)
-		imap_finder_claim(s, mb, generation, place);
+		imap_finder_claim(s, mb, generation, place, exact);
 }
 
 static enum status imap_sink_find(struct sink *base, struct delivery *d,

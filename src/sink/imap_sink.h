@@ -19,8 +19,7 @@ struct imap_sink {
 	uint64_t expect; /* bytes to come; 0: unknown, or compared with the quota */
 	bool (*alone)(void *ctx, const struct facts *f); /* of struct sink_setup */
 	unsigned (*copies)(void *ctx, const struct facts *f);
-	bool (*rival)(
-		void *ctx, const struct facts *ours, const struct facts *theirs);
+	bool (*rival)(void *ctx, const struct facts *ours, const struct facts *theirs);
 	void *ask_ctx;
 	unsigned unsaid;              /* messages found that an OK told no receipt of */
 	struct imap_append **jobs;    /* owned; pending ones */
@@ -41,7 +40,7 @@ enum status imap_sink_survey(struct sink *s, const char *folder,
 
 /* What is in each mailbox, read once and then kept up to date. */
 void imap_finder_claim(struct imap_sink *s, const struct imap_mailbox *mb,
-	uint64_t generation, uint64_t uid);
+	uint64_t generation, uint64_t uid, const unsigned char exact[DIGEST]);
 enum status imap_finder_find(struct imap_sink *s, struct delivery *d,
 	const struct sink_floor *from, int64_t patience_ms, struct err *err);
 void imap_finder_free(struct imap_sink *s);

@@ -44,6 +44,16 @@ test_delete_what_is_verified() {
 	says "$n verified, 0 changed"
 }
 
+test_delete_nothing_from_one_mailbox() {
+	n=$(rig_load "$src" "$DATA/twice")
+	copy 0 "$(url_pop3s "$src")" "$(url_imaps "$src")"
+	copy 2 "$(url_pop3s "$src")" "$(url_imaps "$src")" --delete verified
+	says 'are both one mailbox'
+	counts deleted=1
+	left $((n - 1))
+	check 'that one is kept' test -s "$(echo "$W"/state/kept-*.eml)"
+}
+
 test_delete_nothing_that_is_not_there() {
 	n=$(rig_load "$src" "$DATA/twice")
 	cp -a "$(rig_maildir "$src")" before

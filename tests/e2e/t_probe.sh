@@ -52,6 +52,7 @@ test_probe_finds_a_bad_certificate() {
 	probe 77 "$(url_imaps anna 127.0.0.4)" 'popferry test stranger'
 }
 
+# Quirk Q64.
 test_probe_finds_that_there_is_no_tls() {
 	wrong "$(url_pop3 anna 127.0.0.5)" 'STLS'
 	wrong "$(url_imap anna 127.0.0.5)" 'STARTTLS'

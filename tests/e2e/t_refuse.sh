@@ -15,6 +15,7 @@ refused_certificate() {
 	check 'no password was sent' sh -c "! grep -E 'Login: .*lip=$1,' $RIG/dovecot.log"
 }
 
+# Quirk Q63: certificates that are not right.
 test_a_certificate_for_another_host_is_refused() {
 	refused_certificate 127.0.0.2 'mail\.example\.net'
 }
@@ -97,6 +98,7 @@ test_wrong_usage() {
 	says 'missing\.conf'
 }
 
+# Quirk Q73.
 test_a_second_run_beside_the_first() {
 	python3 "$DATA/make" mail 300 >/dev/null
 	rig_load "$src" mail

@@ -1,5 +1,5 @@
 /*
- * faultsweep.c: a whole run of popferry with one system call that fails, once for
+ * faultsweep.c: a whole run of popferry with one system call that fails (quirk Q125), once for
  * each such call. TAP.
  *
  *	faultsweep             a selection, for `make check`

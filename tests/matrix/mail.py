@@ -6,7 +6,7 @@
     mail.py ended MAILDIR                gives each file a last line end that has none
     mail.py pick N DIR [PART OF]         N messages of a folder of them, evenly spread (0: all), one a line; or
                                          every so-many-th of these
-    mail.py login PORT USER SECRET       logs in to IMAP and out again
+    mail.py login PORT USER SECRET [FOLDER]  logs in to IMAP and out again; makes the folder, too
     mail.py served PORT USER SECRET      everything RETR gives, as JSON lines: number, uidl, size and digests
     mail.py count PORT USER SECRET FOLDER    how many messages an IMAP folder holds; 0 when there is none
     mail.py arrived SERVED REPORT SERVER PORT USER SECRET FOLDER [MAILDIR [twice]]
@@ -14,7 +14,7 @@
                                          output of `served`, as often as it was served, less the failures of
                                          popferry's REPORT; and nothing else. The report balances, too. With a MAILDIR
                                          the messages are read from there, for what FETCH shows is less. With
-                                         `twice` some may be there once too often; it prints how many
+                                         `twice` some may be there more often; it prints how many are too many
     mail.py values REPORT NAME...        numbers of a report, `failures` being how many there are
 
 Messages are compared as far as the server kept them: see `kept`.
@@ -27,6 +27,7 @@ import re
 import socket
 import sys
 
+sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "e2e"))
 import mailtool  # noqa: E402
 
@@ -207,8 +208,13 @@ class Imap:
         self.line.close()
 
 
-def login(port, user, secret):
-    Imap(port, user, secret).close()
+def login(port, user, secret, folder=None):
+    imap = Imap(port, user, secret)
+    if folder:
+        imap.command('CREATE "%s"' % folder)
+        imap.command('SELECT "%s"' % folder)
+        imap.command("CLOSE")
+    imap.close()
 
 
 def count_of(port, user, secret, folder):
@@ -245,7 +251,8 @@ def arrived(served_path, report, server, port, user, secret, folder, maildir=Non
         print("%d messages in the folder, but %d of them were seen" % (count, sum(have.values())))
         well = False
     if twice:
-        doubled = (have - want) & want
+        doubled = have - want
+        doubled = collections.Counter({key: doubled[key] for key in doubled if key in want})
         have -= doubled
         print("twice %d" % sum(doubled.values()))
     return mailtool.differ(server, want, have, names) and well

@@ -228,11 +228,14 @@ X
 load_mailutils() {
 	user=$1
 	shift
-	"$PYTHON" "$MAIL" mbox "$RIG/spool/$user" "$@" && prepare_mailutils "$user" && hand_over "$RIG/spool/$user"
+	mkdir -p "$RIG/homes/$user" && "$PYTHON" "$MAIL" mbox "$RIG/spool/$user" "$@" &&
+		hand_over "$RIG/homes/$user" "$RIG/spool/$user"
 }
 
+# A new folder gets another UIDVALIDITY when its first session is cut off, so it is not new.
 prepare_mailutils() {
-	mkdir -p "$RIG/homes/$1" && hand_over "$RIG/homes/$1"
+	mkdir -p "$RIG/homes/$1" && hand_over "$RIG/homes/$1" &&
+		"$PYTHON" "$MAIL" login "$mailutils_imap" "$1" "$M/secret" "$FOLDER"
 }
 
 # ---- popa3d: an mbox below /var/mail; solid-pop3d: a Maildir --------------------------

@@ -458,6 +458,8 @@ static const struct {
 	{ "LIST", do_list },
 	{ "XLIST", do_xlist },
 	{ "CREATE", do_create },
+	/* For letters: the program does not know it, and so sends them ahead. */
+	{ "PLANT", do_create },
 	{ "SUBSCRIBE", do_subscribe },
 	{ "STATUS", do_status },
 	{ "SELECT", do_select },

@@ -27,7 +27,7 @@ void letter_standard(struct buf *b, unsigned number)
 	for (i = 0; i < number % 16; i++)
 		buf_adds(b, "so that sizes differ\r\n");
 	/* Would be commands, if an IMAP server took them for such. */
-	buf_adds(b, "q1 CREATE pwned\r\nq2 SELECT INBOX\r\nend\r\n");
+	buf_adds(b, "q1 PLANT pwned\r\nq2 SELECT INBOX\r\nend\r\n");
 }
 
 static void replace(struct buf *b, size_t at, size_t old, const char *p, size_t n)

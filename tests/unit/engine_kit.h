@@ -48,7 +48,7 @@ static inline int kit_index(char c)
 
 /* Lines that would be commands if a server took them for such. */
 #define KIT_COMMANDS \
-	"q1 CREATE pwned\r\nq2 SELECT INBOX\r\nq3 CREATE pwned\r\nq4 NOOP\r\n"
+	"q1 PLANT pwned\r\nq2 SELECT INBOX\r\nq3 PLANT pwned\r\nq4 NOOP\r\n"
 
 static inline const char *kit_text(struct rig *r, char c)
 {

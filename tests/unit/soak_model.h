@@ -39,8 +39,6 @@ struct model {
 	uint64_t random;
 	enum dedup dedup;
 	bool no_uidl;
-	bool both;       /* an archive beside IMAP */
-	bool refused;    /* a message, and that one may have it and the other not */
 	unsigned losses; /* of the journal */
 	struct letter letters[LETTERS_MAX];
 	size_t n_letters;
@@ -258,7 +256,6 @@ static inline size_t model_here(const struct model *m)
 	return n;
 }
 
-
 /* What was under way with it, nobody will ask for under this name again. */
 static inline void model_leave(struct item *it)
 {
@@ -283,7 +280,6 @@ static inline void model_rename(struct model *m)
 	}
 }
 
-
 /* ---- what must be there ---- */
 
 static inline unsigned model_class(const struct model *m, const struct letter *l)
@@ -298,8 +294,8 @@ static inline unsigned model_class(const struct model *m, const struct letter *l
 	}
 }
 
-/* A run has said 0. */
-static inline void model_safe(struct model *m)
+/* A run has said 0. whole: it has seen all of it in one listing. */
+static inline void model_safe(struct model *m, bool whole)
 {
 	unsigned n[LETTERS_MAX] = { 0 }, k;
 	size_t i;
@@ -310,7 +306,7 @@ static inline void model_safe(struct model *m)
 		m->items[i].safe |= it->here;
 		n[model_class(m, &m->letters[it->letter])] += it->here;
 	}
-	for (k = 0; k < m->n_letters; k++)
+	for (k = 0; whole && k < m->n_letters; k++)
 		if (m->letters[k].kept < n[k])
 			m->letters[k].kept = n[k];
 }
@@ -322,8 +318,8 @@ struct bounds {
 static inline struct bounds model_bounds(
 	const struct model *m, unsigned class, bool archive)
 {
-	struct bounds b = { m->letters[class].kept, 0 };
-	bool keeps = m->dedup == DEDUP_NONE, doubted = m->losses > 0;
+	struct bounds b = { 0, 0 };
+	bool keeps = m->dedup == DEDUP_NONE, doubted = m->losses > 0, safe = false;
 	unsigned names = 0, texts = 0, foreign = 0, k;
 	size_t i;
 
@@ -338,6 +334,7 @@ static inline struct bounds model_bounds(
 			if (it->letter != k)
 				continue;
 			names += it->names;
+			safe |= it->safe;
 			any |= it->names > 0;
 			doubted |= it->doubted;
 		}
@@ -347,25 +344,20 @@ static inline struct bounds model_bounds(
 	/*
 	 * With --dedup=none a message under another UIDL is another message; but one that
 	 * equals one whose UIDL has gone is that one, under a new UIDL. So there are
-	 * as many as were ever listed together, or more. An archive is asked by UIDL and bytes, so that after the
-	 * loss of the journal a twin may come in. Nor does a message with another text
-	 * find one that it would be a duplicate of by its Message-ID only. And what only
-	 * one of two destinations has is no message of which another is a duplicate, though
-	 * it may come to the other destination later. Without UIDLs one that failed and
-	 * an equal one that is in doubt are taken for each other.
+	 * as many as were ever listed together, or more. An archive is asked by UIDL and
+	 * bytes, so that after the loss of the journal, or when the UIDL went while the
+	 * message was in doubt, a twin may come in. Nor does a message with another text
+	 * find one that it would be a duplicate of by its Message-ID only.
 	 */
 	if (keeps)
 		b.most = names;
-	else if (archive && (doubted || m->both))
-		b.most = names;
-	else if (m->refused)
+	else if (archive && doubted)
 		b.most = names;
 	else if (m->dedup == DEDUP_MESSAGE_ID_ONLY && doubted)
 		b.most = texts;
 	else
 		b.most = names > 0;
-	if (!keeps && b.least > 1)
-		b.least = 1;
+	b.least = keeps ? m->letters[class].kept : safe;
 	if (!archive) {
 		b.most += foreign;
 		if (b.least < foreign)

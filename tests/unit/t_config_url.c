@@ -288,6 +288,7 @@ static void test_tls(void **state)
 	}
 }
 
+/* Quirk Q70. */
 static void test_user_form(void **state)
 {
 	static const struct {

@@ -8,7 +8,7 @@
 
 #include "engine_kit.h"
 
-enum { RUNS = 3, STORY_SECONDS = 40 };
+enum { RUNS = 4, STORY_SECONDS = 40 };
 
 struct run {
 	const char *mail;    /* in the maildrop; NULL: as before */
@@ -198,16 +198,28 @@ static const struct story stories[] = {
 			.ledger = "6 listed, 6 stored" } },
 		"baaaac" },
 	{ "lost, and the user has an equal one", "a",
-		{ { .mail = "b",
+		{ { .mail = "bc",
 			  .options = "dedup=none",
-			  .ledger = "1 listed, 1 stored" },
-			{ .mail = "ba",
+			  .ledger = "2 listed, 2 stored" },
+			{ .options = "dedup=none", .ledger = "2 listed, 2 known" },
+			{ .options = "dedup=none", .ledger = "2 listed, 2 known" },
+			{ .mail = "bca",
 				.options = "dedup=none",
 				.imap = { .drop = "(a)",
 					.drop_times = 1,
 					.commit = COMMIT_NO },
-				.ledger = "2 listed, 1 known, 1 stored" } },
-		"aba" },
+				.ledger = "3 listed, 2 known, 1 stored" } },
+		"abca" },
+	{ "a lost journal and a part of the maildrop", "abcde",
+		{ { .mail = "ab", .ledger = "2 listed, 2 stored" },
+			{ .mail = "abc", .ledger = "3 listed, 2 known, 1 stored" },
+			{ .ledger = "3 listed, 3 known" },
+			{ .mail = "abcde", .ledger = "5 listed, 3 known, 2 stored" } },
+		"abcde" },
+	{ "after an empty listing nothing is settled", "ab",
+		{ { .mail = "", .ledger = "" },
+			{ .mail = "ab", .ledger = "2 listed, 2 stored" } },
+		"ab" },
 	{ "in doubt, and an equal one that is not", NULL,
 		{ { .mail = "aab",
 			  .options = "dedup=none limit=1",

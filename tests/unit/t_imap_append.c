@@ -13,10 +13,10 @@
 
 #define START(caps) GREET(caps) LOGIN(caps, "\"/\"") SELECT("5", "INBOX", "0", "12")
 
-/* Message k, 19 bytes, a command in its text; with the end of the APPEND. */
-#define BODY(k) "C: S: " k "\\r\\n\\r\\nx EXPUNGE\\r\\n\n"
+/* Message k, 19 bytes, not quite a command in its text; with the end of the APPEND. */
+#define BODY(k) "C: S: " k "\\r\\n\\r\\nx EXPLODE\\r\\n\n"
 /* With more of a MULTIAPPEND behind. */
-#define PART(k) "C- S: " k "\\r\\n\\r\\nx EXPUNGE\\r\\n\n"
+#define PART(k) "C- S: " k "\\r\\n\\r\\nx EXPLODE\\r\\n\n"
 #define SYNCED(tag) "C: " tag " APPEND \"INBOX\" () {19}\nSYNC\n"
 #define AHEAD(tag, k) "C: " tag " APPEND \"INBOX\" () {19+}\n" BODY(k)
 /* Message 0 goes out with a synchronising literal and is stored. */
@@ -286,7 +286,7 @@ static void add_bodies(struct mails *ms)
 
 	mails_open(ms);
 	for (k = 0; k < NMAX; k++) {
-		n = snprintf(text, sizeof(text), "S: %d\r\n\r\nx EXPUNGE\r\n", k);
+		n = snprintf(text, sizeof(text), "S: %d\r\n\r\nx EXPLODE\r\n", k);
 		mails_add(ms, text, (size_t)n);
 	}
 }
@@ -341,6 +341,8 @@ static void test_causes(void **state)
 		{ "BAD Request is throttled. Suggested Backoff Time: 99 milliseconds",
 			IMAP_PENDING, 0, ST_RETRY, EX_TEMPFAIL, true },
 		{ "NO [TRYCREATE] gone", IMAP_PENDING, 0, ST_RETRY, EX_TEMPFAIL, true },
+		{ "NO APPEND [TRYCREATE] failed", IMAP_REFUSED, IMAP_FOR_CONTENT, ST_OK,
+			0, false },
 		{ "NO [UNAVAILABLE] later", IMAP_PENDING, 0, ST_RETRY, EX_TEMPFAIL,
 			false },
 		{ "NO [SERVERBUG] timeout", IMAP_PENDING, 0, ST_RETRY, EX_TEMPFAIL,
@@ -720,7 +722,7 @@ static void test_cut_short(void **state)
 
 	(void)state;
 	for (k = 0; k < size; k++)
-		text[k] = "x EXPUNGE\r\n"[k % 11];
+		text[k] = "x EXPLODE\r\n"[k % 11];
 	add_bodies(&ms);
 	mails_add(&ms, text, size);
 	open_inbox(&rig,
@@ -822,8 +824,79 @@ static void test_trace(void **state)
 	unlink(path);
 	assert_non_null(strstr(text, "7 APPEND \"INBOX\" () {19+}"));
 	assert_non_null(strstr(text, "7 OK fine"));
-	assert_null(strstr(text, "EXPUNGE"));
+	assert_null(strstr(text, "EXPLODE"));
 	mails_close(&ms);
+}
+
+/* Mail that could be commands waits for "+", though the form is proven (quirk Q75). */
+static void test_commands(void **state)
+{
+	static const struct {
+		const char *line;
+		bool waits;
+	} lines[] = {
+		{ "x EXPUNGE", true },
+		{ "x expunge ", true },
+		{ " x\tClose", true },
+		{ "q3 STORE 1:* +FLAGS (\\Deleted)", true },
+		{ "q3 COPY $ INBOX", true },
+		{ "q3 MOVE * Trash", true },
+		{ "q3 UID STORE 1 FLAGS ()", true },
+		{ "q3 uid expunge 1", true },
+		{ "q3 CREATE pwned", true },
+		{ "q3 DELETE \"two words\"", true },
+		{ "q3 RENAME INBOX {4+}", true },
+		{ "q3 SETACL INBOX mallory lrswi", true },
+		{ "q3 APPEND INBOX {500}", true },
+		{ "EXPUNGE", false },
+		{ "x EXPUNGED", false },
+		{ "x EXPUNGE it", false },
+		{ "to store what we have", false },
+		{ "you can delete it all", false },
+		{ "to move on", false },
+		{ "a uid is", false },
+		{ "then rename it", false },
+		{ "we append that", false },
+	};
+	struct imap_config cfg = rig_config();
+	const struct imap_mailbox *mb;
+	size_t k;
+
+	(void)state;
+	for (k = 0; k < N_ELEMENTS(lines); k++) {
+		struct imap_append a[2] = { 0 };
+		char text[128], script[2048];
+		struct mails ms;
+		struct rig rig;
+		int n;
+
+		add_bodies(&ms);
+		n = snprintf(text, sizeof(text), "S: 1\r\n\r\nhello\r\n%s\r\nbye\r\n",
+			lines[k].line);
+		mails_add(&ms, text, (size_t)n);
+		if (lines[k].waits)
+			snprintf(script, sizeof(script),
+				START("LITERAL+") CANARY
+				"C: 7 APPEND \"INBOX\" () {%d}\nSYNC\nS: 7 NO no\n"
+				"C: 8 NOOP\nS: 8 OK\n" LOGOUT("9"),
+				n);
+		else
+			snprintf(script, sizeof(script),
+				START("LITERAL+") CANARY
+				"C: 7 APPEND \"INBOX\" () {%d+}\n"
+				"C: S: 1\\r\\n\\r\\nhello\\r\\n%s\\r\\nbye\\r\\n\n"
+				"S: 7 NO no\n",
+				n, lines[k].line);
+		open_inbox(&rig, script, 0, &cfg, &mb);
+		a[0].message = ms.m[0];
+		a[1].message = ms.m[NMAX];
+		a[0].mailbox = a[1].mailbox = mb;
+		put_all(&rig, a, 2);
+		if (a[1].outcome != IMAP_REFUSED)
+			fail_msg("%s", lines[k].line);
+		rig_close(&rig);
+		mails_close(&ms);
+	}
 }
 
 int main(void)
@@ -840,6 +913,7 @@ int main(void)
 		cmocka_unit_test(test_window),
 		cmocka_unit_test(test_cut_short),
 		cmocka_unit_test(test_short_body),
+		cmocka_unit_test(test_commands),
 		cmocka_unit_test(test_readonly),
 		cmocka_unit_test(test_trace),
 	};

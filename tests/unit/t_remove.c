@@ -148,8 +148,8 @@ static void test_limit_of_asking(void **state)
 	/* Those that are refused are not counted. */
 	say(true, "dele ok");
 	say(true, "on DELE#1 reply -ERR_no times=1");
-	expect("delete=verified max-delete=3", 0, "abcdh", 3);
-	expect("dry-run=yes delete=verified max-delete=1", 0, "abcdh", 0);
+	expect("delete=verified max-delete=3", 0, "abcgh", 3);
+	expect("dry-run=yes delete=verified max-delete=1", 0, "abcgh", 0);
 	assert_int_equal(rig->out.plan.deletable, 1);
 }
 
@@ -365,6 +365,27 @@ static void test_one_mailbox(void **state)
 	free(path);
 }
 
+/* Of equal ones the other would be there all the same: the first that has no twin goes. */
+static void test_probe_without_twin(void **state)
+{
+	(void)state;
+	kit_mail(rig, "aabc");
+	expect("", 0, "aabc", 0);
+	expect("delete=verified max-delete=1", 0, "aac", 1);
+	expect("delete=verified", 0, "", 3);
+}
+
+/* Where all have one they go, too. */
+static void test_nothing_but_twins(void **state)
+{
+	(void)state;
+	kit_mail(rig, "aaaaa");
+	expect("dedup=none delete=verified", 0, "", 5);
+	kit_expect(rig, "twins", "aaaaa");
+	kit_mail(rig, "bbb");
+	expect("delete=verified", 0, "", 3);
+}
+
 /* Where it is well once, nobody is asked again. */
 static void test_outlives(void **state)
 {
@@ -388,7 +409,10 @@ static void test_ignored(void **state)
 	assert_int_equal(rig->out.ledger.delete_left, 3);
 	assert_int_equal(fakepop_count(rig->pop, "DELE"), 6); /* two tries each */
 	expect("delete=verified", 0, "abc", 0);
-	assert_int_equal(fakepop_count(rig->pop, "DELE"), 6); /* and never again */
+	/* The last answer of all is seen by nobody. */
+	assert_int_equal(fakepop_count(rig->pop, "DELE"), 7);
+	expect("delete=verified", 0, "abc", 0);
+	assert_int_equal(fakepop_count(rig->pop, "DELE"), 7); /* and never again */
 	kit_expect(rig, "ignored", "abc");
 }
 
@@ -425,6 +449,29 @@ static void test_lost_sessions(void **state)
 	kit_expect(rig, "lost sessions", "abcdefgh");
 }
 
+/* Sessions that live for few messages: smaller batches get through. */
+static void test_short_sessions(void **state)
+{
+	(void)state;
+	kit_mail(rig, "abcdefgh");
+	expect("", 0, "abcdefgh", 0);
+	say(true, "after 3 RETR drop");
+	expect("delete=verified", 0, "", 8);
+}
+
+/* One that ends every session does not keep the others. */
+static void test_poison(void **state)
+{
+	(void)state;
+	kit_mail(rig, "abcde");
+	expect("", 0, "abcde", 0);
+	say(true, "retr.2 sameas=2 cut=40");
+	assert_int_equal(run("delete=verified"), 0);
+	assert_int_equal(rig->out.ledger.deleted, 4);
+	assert_int_equal(rig->out.ledger.delete_left, 1);
+	assert_true(fakepop_holds(rig->pop, 2));
+}
+
 /* It never says yes and never deletes: that has an end. */
 static void test_quit_refused(void **state)
 {
@@ -458,8 +505,8 @@ static void test_batches(void **state)
 		job_free(&j);
 	}
 	assert_string_equal(drop(), "");
-	/* The run's own, three that delete, and one that looks. */
-	assert_int_equal(fakepop_sessions(rig->pop), 5);
+	/* The run's own, the probe's, three that delete, and one that looks. */
+	assert_int_equal(fakepop_sessions(rig->pop), 6);
 }
 
 /* ---- dying on the way ---- */
@@ -562,11 +609,15 @@ int main(void)
 		TEST(test_rewritten),
 		TEST(test_rerendered),
 		TEST(test_one_mailbox),
+		TEST(test_probe_without_twin),
+		TEST(test_nothing_but_twins),
 		TEST(test_outlives),
 		TEST(test_ignored),
 		TEST(test_partial),
 		TEST(test_refused),
 		TEST(test_lost_sessions),
+		TEST(test_short_sessions),
+		TEST(test_poison),
 		TEST(test_quit_refused),
 		TEST(test_batches),
 		cmocka_unit_test(test_killed),

@@ -1,4 +1,4 @@
-/* t_sasl.c: PLAIN and APOP. */
+/* t_sasl.c: PLAIN and APOP (quirks Q65, Q69: any bytes in name and password). */
 #include <popferry/buf.h>
 #include <popferry/mem.h>
 #include <popferry/net.h>

@@ -231,7 +231,8 @@ static void behave_somehow(struct soak *s)
 			imap_words[model_below(&s->m, N_ELEMENTS(imap_words))];
 
 		/* A receipt that names a place where nothing is yet is believed, and the
-		 * copy may later be found for an equal message. */
+		 * copy may later be found for an equal message: with --dedup=none, where
+		 * one is lost by that, such a server is too much. */
 		if (s->m.dedup != DEDUP_NONE || strcmp(words, "uid|wrong") != 0)
 			say(s, true, words);
 	}
@@ -239,10 +240,8 @@ static void behave_somehow(struct soak *s)
 		const char *words =
 			pop_words[model_below(&s->m, N_ELEMENTS(pop_words))];
 
-		/* Without a journal, the first run that sees all it is shown has done with
-		 * what was there before. And a server has UIDLs or it has not. */
-		if (!(s->m.losses && text_starts(words, "window")) &&
-			!(s->m.no_uidl && text_starts(words, "uidl")))
+		/* A server has UIDLs or it has not. */
+		if (!(s->m.no_uidl && text_starts(words, "uidl")))
 			say(s, false, words);
 	}
 }
@@ -430,6 +429,7 @@ static int run_here(struct soak *s, const struct sweep_run *run, unsigned stop_u
 	kit_ledger(&s->r->out.ledger, s->r->ledger, sizeof(s->r->ledger));
 	if (!ledger_balances(&s->r->out.ledger))
 		bad(s, "the ledger does not balance: %s", s->r->ledger);
+	outcome_release(&s->r->out);
 	engine_free(&t.e);
 	job_free(&j);
 	return code;
@@ -452,12 +452,11 @@ static int run(struct soak *s, unsigned limit, unsigned stop_us)
 	code = run_here(s, &run, stop_us);
 	tell(s, "; exit %d, %s", code, s->r->ledger);
 	judge_exit(s, code, limit, stop_us);
-	s->m.refused |= (s->m.both || s->m.no_uidl) && !s->good && code != 0;
 	done = code == 0 && s->r->out.ledger.listed == model_here(&s->m);
 	if (code == 0 && !done && !s->window)
 		bad(s, "%zu messages, and %s", model_here(&s->m), s->r->ledger);
 	if (done)
-		model_safe(&s->m);
+		model_safe(&s->m, !s->window);
 	check(s, done);
 	return code;
 }
@@ -478,9 +477,8 @@ static void run_killed(struct soak *s)
 	code = sweep_apart(zygote, s->r, &run);
 	tell(s, "; killed at step %d, %d us: %d", run.crash_at, run.crash_us, code);
 	wait_for_server(s);
-	s->m.refused |= (s->m.both || s->m.no_uidl) && !s->good && code != 0;
 	if (code == 0 && !s->window)
-		model_safe(&s->m);
+		model_safe(&s->m, true);
 	check(s, code == 0 && !s->window);
 }
 
@@ -640,7 +638,6 @@ static void choose(struct soak *s)
 	m->no_uidl = model_chance(m, 10);
 	s->imap = dest != 2;
 	s->archive = dest != 0;
-	m->both = dest == 1;
 	snprintf(s->options, sizeof(s->options), "dedup=%s%s%s", modes[mode],
 		dests[dest], model_chance(m, 20) ? " folder=Old/\303\244" : "");
 	n = model_below(m, MAIL_MAX);
@@ -692,6 +689,18 @@ static unsigned long number(const char *name, unsigned long usual)
 	return text && *text ? strtoul(text, NULL, 10) : usual;
 }
 
+/* Seeds that found something once. */
+static void test_known(void **state)
+{
+	static const unsigned known[] = { 1649, 2636, 2737, 10034, 10099, 11744, 20229,
+		50110, 60895, 90182, 90203, 90278 };
+	size_t i;
+
+	(void)state;
+	for (i = 0; i < N_ELEMENTS(known) && !getenv("SEED"); i++)
+		one_seed(known[i]);
+}
+
 static void test_soak(void **state)
 {
 	uint64_t seed = strtoull(getenv("SEED") ? getenv("SEED") : "0", NULL, 10);
@@ -712,7 +721,8 @@ static void test_soak(void **state)
 
 int main(void)
 {
-	static const struct CMUnitTest tests[] = { cmocka_unit_test(test_soak) };
+	static const struct CMUnitTest tests[] = { cmocka_unit_test(test_known),
+		cmocka_unit_test(test_soak) };
 	int rc;
 
 	sweep_dir();

@@ -550,6 +550,7 @@ static void starttls(void **state)
 	loop_close(&l);
 }
 
+/* Quirk Q61, Q124. */
 static void injection(void **state)
 {
 	struct server s = { .manner = INJECT, .id = &good };

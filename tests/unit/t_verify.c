@@ -10,7 +10,8 @@
 
 static struct rig *rig;
 static struct verification v;
-static char found[2000]; /* "kind place; ..." */
+static char found[2000];
+static char meaning[200]; /* of the last */ /* "kind place; ..." */
 
 static int set_up(void **state)
 {
@@ -61,6 +62,7 @@ static void note(void *ctx, const struct finding *f)
 	snprintf(found + n, sizeof(found) - n, "%s%s %s %.*s", n ? "; " : "", f->kind,
 		strncmp(f->dest, "imap", 4) == 0 ? "imap" : "archive", (int)f->uidl_n,
 		f->uidl ? f->uidl : "");
+	snprintf(meaning, sizeof(meaning), "%s", f->text);
 }
 
 static int check(const char *options)
@@ -176,7 +178,8 @@ static void test_lost(void **state)
 	/* Asked again, it is not all there for that. */
 	assert_int_equal(check(""), EX_DATAERR);
 	expect(0, 0, 0, 0, 3);
-	assert_string_equal(found, "in-doubt imap u1; in-doubt imap u2; in-doubt imap u3");
+	assert_string_equal(
+		found, "in-doubt imap u1; in-doubt imap u2; in-doubt imap u3");
 	assert_int_equal(copy(""), 0);
 	assert_string_equal(rig->ledger, "3 listed, 3 stored");
 	kit_expect(rig, "lost", "abc");
@@ -186,11 +189,30 @@ static void test_lost(void **state)
 	fakeimap_forget(rig->imap);
 	assert_int_equal(check(""), EX_DATAERR);
 	expect(0, 0, 0, 3, 0);
+	assert_non_null(strstr(meaning, "it is not sent again"));
 	assert_int_equal(copy(""), 0);
 	assert_string_equal(rig->ledger, "3 listed, 3 known");
 }
 
 /* No UIDPLUS, or another UIDVALIDITY: found by what they are. */
+/* A receipt that lies: the message is there under another number (quirk Q114). */
+static void test_wrong_places(void **state)
+{
+	(void)state;
+	kit_mail(rig, "abc");
+	say(false, "uid wrong");
+	assert_int_equal(copy(""), 0);
+	assert_int_equal(check(""), 0);
+	expect(0, 3, 0, 0, 0);
+	assert_int_equal(copy(""), 0);
+	assert_string_equal(rig->ledger, "3 listed, 3 known");
+	kit_expect(rig, "wrong places", "abc");
+	/* Now they are known where they are. */
+	say(false, "expunge 2");
+	assert_int_equal(check(""), EX_DATAERR);
+	expect(0, 2, 0, 1, 0);
+}
+
 static void test_without_places(void **state)
 {
 	(void)state;
@@ -307,6 +329,7 @@ int main(void)
 		TEST(test_changed),
 		TEST(test_gone),
 		TEST(test_lost),
+		TEST(test_wrong_places),
 		TEST(test_without_places),
 		TEST(test_truncated),
 		TEST(test_lost_sessions),
