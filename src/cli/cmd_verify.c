@@ -271,6 +271,9 @@ static int verify_profile(struct cli *c, const char *profile, struct err *err)
 
 	job_new(&job);
 	rc = job_load(job, profile, err);
+	/* That file is for the ledger of a copy. */
+	free(job->report);
+	job->report = NULL;
 	if (rc == ST_OK)
 		rc = cli_apply(c, job, err);
 	for (i = 1; rc == ST_OK && i < c->n_args; i++)

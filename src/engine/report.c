@@ -36,6 +36,16 @@ struct listing_lines {
 	size_t n;
 };
 
+/* As people read it: encoded words (RFC 2047) decoded. */
+static void add_subject(struct buf *b, const char *raw)
+{
+	struct buf plain = BUF_INIT(2 * FACT_MAX);
+
+	mime_decode(raw, strlen(raw), &plain);
+	add_text(b, "subject", buf_str(&plain), plain.n);
+	buf_free(&plain);
+}
+
 static void add_failure(void *ctx, const struct journal_failure *f)
 {
 	struct listing_lines *l = ctx;
@@ -50,7 +60,7 @@ static void add_failure(void *ctx, const struct journal_failure *f)
 		buf_addf(b, "\"size\":%" PRIu64 ",", f->size);
 	add_text(b, "message_id", f->message_id, (size_t)-1);
 	buf_addc(b, ',');
-	add_text(b, "subject", f->subject, (size_t)-1);
+	add_subject(b, f->subject);
 	buf_addc(b, ',');
 	add_text(b, "stage", f->stage, (size_t)-1);
 	buf_addc(b, ',');
@@ -77,7 +87,7 @@ static void add_notice(void *ctx, const struct journal_notice *f)
 		buf_addf(b, ",\"size\":%" PRIu64 ",", f->size);
 	add_text(b, "message_id", f->message_id, (size_t)-1);
 	buf_addc(b, ',');
-	add_text(b, "subject", f->subject, (size_t)-1);
+	add_subject(b, f->subject);
 	buf_addc(b, ',');
 	add_text(b, "kind", f->kind, (size_t)-1);
 	buf_addc(b, ',');

@@ -212,6 +212,25 @@ static enum status finish_sinks(struct engine *e, struct err *err)
 	return rc;
 }
 
+/* The run has failed, elsewhere: what an archive has got is sealed all the same. */
+static void seal_archives(struct engine *e, const struct err *why)
+{
+	struct err err = ERR_INIT;
+	size_t k;
+
+	if (atomic_load(&e->stop) || why->exit == EX_IOERR || why->exit == EX_SOFTWARE)
+		return;
+	for (k = 0; k < e->n_slots; k++) {
+		struct slot *s = &e->slots[k];
+
+		if (!s->sink || s->ops->secret)
+			continue;
+		if (s->ops->finish(s->sink, &err) != ST_OK)
+			log_warn(&e->log, "not-sealed", LOG_S("reason", err.text));
+		slot_close(e, s);
+	}
+}
+
 static void fill_ledger(const struct engine *e, struct ledger *l)
 {
 	const uint64_t *c = e->tasks.count;
@@ -327,6 +346,8 @@ static enum status move_all(struct engine *e, struct outcome *out, struct err *e
 		rc = engine_stopped(err);
 	if (rc == ST_OK)
 		rc = finish_sinks(e, err);
+	else
+		seal_archives(e, err);
 	fill_ledger(e, &out->ledger);
 	notice_vanished(e, out);
 	if (rc == ST_OK)

@@ -235,6 +235,7 @@ test_a_full_mailbox_is_said_and_resumed() {
 	rig_load "$src" mail
 	copy 73 "$(url_pop3s "$src")" "$(url_imaps full)" archive:arc
 	says 'quota'
+	check 'what the archive got is sealed' sh -c 'ls arc/segments/*.tar.gz'
 	copy 73 "$(url_pop3s "$src")" "$(url_imaps full)" archive:arc
 	sed -i '/^full:/s/=20k/=20M/' "$RIG/users" # its owner made room
 	sleep 2 # Dovecot looks at that file once a second

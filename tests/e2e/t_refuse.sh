@@ -12,7 +12,7 @@ refused_certificate() {
 	says "$2"
 	copy 77 "$(url_pop3s "$src")" "$(url_imap "$dst" "$1")" --state "$W/state2"
 	says "$2"
-	check 'no password was sent' sh -c "! grep -E 'Login: .*lip=$1,' $RIG/dovecot.log"
+	check 'no password was sent' sh -c "! grep -E 'Login: user=<($src|$dst)>.*lip=$1,' $RIG/dovecot.log"
 }
 
 # Quirk Q63: certificates that are not right.
