@@ -218,11 +218,11 @@ struct slot {
 	size_t n_begun;
 	bool reading; /* to be opened for reading back only */
 	unsigned attempts;
-	unsigned losses;   /* of sessions in this batch */
-	bool lost;         /* for good, in this batch */
-	size_t stored;     /* of this batch, when a session was last lost */
-	int asked_ms;      /* to wait, by the server that let us not in */
-	char **claimed;    /* folders whose known places were told to this session */
+	unsigned losses; /* of sessions in this batch */
+	bool lost;       /* for good, in this batch */
+	size_t stored;   /* of this batch, when a session was last lost */
+	int asked_ms;    /* to wait, by the server that let us not in */
+	char **claimed;  /* folders whose known places were told to this session */
 	size_t n_claimed;
 };
 

@@ -477,7 +477,8 @@ static enum status look_by_ident(struct imap_sink *s, struct finder *f,
 	enum status rc = try_chain(
 		s, f, d, w, true, head_of(w->facts->ident), first, err);
 
-	if (rc == ST_END && !w->form && starts_blank(w->message))
+	/* Courier shows no fields of a header that it finds odd. */
+	if (rc == ST_END && !w->form && (w->doubtful || starts_blank(w->message)))
 		rc = try_chain(s, f, d, w, true, headless(), first, err);
 	return rc;
 }

@@ -73,6 +73,8 @@
  *	visible reselect                a session sees only what was there at SELECT
  *	fetch trunc:N [quiet]           answers for the newest N, with [MESSAGELIMIT N uid];
  *	                                quiet: for the oldest N, and OK
+ *	fetch headless                  HEADER.FIELDS are empty, as Courier answers where it
+ *	                                does not like the header
  *	search lie                      SEARCH finds nothing
  *
  * What fakeimap_expect() knows ("expect imap-NAME ..." in a case):

@@ -341,7 +341,7 @@ static void fetch_one(
 
 	if (!end && (end = memmem(m->text, m->n, "\n\n", 2)) != NULL)
 		head = (size_t)(end - m->text) + 2;
-	if (m->n && m->text[0] == '\r')
+	if (c->s->acts.fetch_headless || (m->n && m->text[0] == '\r'))
 		head = 2; /* it has none */
 
 	imapd_say(c, "* %zu FETCH (UID %u RFC822.SIZE %zu", i + 1, m->uid, m->n);
@@ -351,7 +351,7 @@ static void fetch_one(
 		imapd_send(c, m->text, m->n);
 	} else if (strstr(items, "HEADER.FIELDS")) {
 		imapd_say(c, " BODY[HEADER.FIELDS (FROM)] {%zu}\r\n", head);
-		imapd_send(c, m->text, head);
+		imapd_send(c, head == 2 ? "\r\n" : m->text, head);
 	}
 	imapd_say(c, ")\r\n");
 }

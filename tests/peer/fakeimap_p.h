@@ -88,6 +88,7 @@ struct acts {
 	bool visible_reselect, search_lies, fetch_quiet, bump_reconnect;
 	unsigned slow, linemax, quota, maxmsg, appendlimit, bye_after, depth, exists;
 	unsigned fetch_trunc, long_line, quota_used, quota_kib;
+	bool fetch_headless;
 	bool has_appendlimit;
 	char *quota_text, *maxmsg_text;
 	struct {

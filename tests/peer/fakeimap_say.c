@@ -202,6 +202,10 @@ static bool say_gmail(void *ctx, int argc, char **argv, char *why, size_t cap)
 
 static bool say_fetch(void *ctx, int argc, char **argv, char *why, size_t cap)
 {
+	if (strcmp(argv[0], "headless") == 0) {
+		ACTS(ctx)->fetch_headless = true;
+		return argc == 1 || scene_bad(why, cap, "fetch headless");
+	}
 	ACTS(ctx)->fetch_quiet = argc > 1;
 	if (argc > 1 && !only(argv[1], "quiet", why, cap))
 		return false;
