@@ -218,7 +218,8 @@ static enum status silent(struct conn *c)
 			"said nothing for %.3g s; if this is a port where TLS comes first "
 			"(995, 993), use pop3s:// or imaps:// (implicit TLS)",
 			s);
-	return conn_fail(c, ST_RETRY, EX_TEMPFAIL, "was silent for %.3g s", s);
+	return conn_fail(c, ST_RETRY, EX_TEMPFAIL,
+		"was silent for %.3g s (--timeout sets how long is waited)", s);
 }
 
 void conn_ignore_stop(struct conn *c)

@@ -46,32 +46,35 @@ static const struct refusal refusals[] = {
 	{ "LOGIN-DELAY", ST_RETRY, EX_TEMPFAIL, "the last login is too recent",
 		"wait before trying again" },
 };
-enum { REFUSED, IN_USE = 3 };
+enum { REFUSED, UNWELL = 2, IN_USE = 3 };
 
 /* As servers without codes tell of locks and overload (quirks Q48, Q51). */
-static const char *const busy_words[] = {
-	"lock",
-	"in use",
-	"in-use",
-	"being used",
-	"busy",
-	"wait",
-	"another session",
-	"another pop",
-	"too many",
-	"try again later",
-	"try later",
-	"temporar",
-	"service unavailable",
-	"service is unavailable",
-	"service not available",
-	"currently unavailable",
-	"already open",
-	"overload",
-	"maintenance",
-	"login limit",
-	"login rate",
-	"rate limit",
+static const struct {
+	const char *word;
+	int refusal;
+} busy_words[] = {
+	{ "lock", IN_USE },
+	{ "in use", IN_USE },
+	{ "in-use", IN_USE },
+	{ "being used", IN_USE },
+	{ "another session", IN_USE },
+	{ "another pop", IN_USE },
+	{ "already open", IN_USE },
+	{ "busy", UNWELL },
+	{ "wait", UNWELL },
+	{ "too many", UNWELL },
+	{ "try again later", UNWELL },
+	{ "try later", UNWELL },
+	{ "temporar", UNWELL },
+	{ "service unavailable", UNWELL },
+	{ "service is unavailable", UNWELL },
+	{ "service not available", UNWELL },
+	{ "currently unavailable", UNWELL },
+	{ "overload", UNWELL },
+	{ "maintenance", UNWELL },
+	{ "login limit", UNWELL },
+	{ "login rate", UNWELL },
+	{ "rate limit", UNWELL },
 };
 
 /* Does a word of the text start so? "blocked" does not speak of a lock. */
@@ -117,8 +120,8 @@ static const struct refusal *judge(const struct reply *r)
 	if (found)
 		return found;
 	for (i = 0; i < N_ELEMENTS(busy_words); i++)
-		if (speaks_of(r->words, r->n, busy_words[i]))
-			return &refusals[IN_USE];
+		if (speaks_of(r->words, r->n, busy_words[i].word))
+			return &refusals[busy_words[i].refusal];
 	return &refusals[REFUSED];
 }
 
