@@ -171,7 +171,8 @@ static void silence(void **state)
 	line_of(c, 10);
 	assert_int_equal(conn_line(c, 10, &p, &n, &err), ST_RETRY);
 	assert_int_equal(err.exit, EX_TEMPFAIL);
-	assert_string_equal(err.text, "peer was silent for 0.05 s");
+	assert_string_equal(err.text,
+		"peer was silent for 0.05 s (--timeout sets how long is waited)");
 	finish(c, s);
 }
 
