@@ -575,6 +575,54 @@ static unsigned owned_by_others(
 	return n > claimed ? n - claimed : 0;
 }
 
+/* The ident of the message as Cyrus keeps it: with an X for each 8-bit byte of its header. */
+static enum status crossed_ident(
+	const struct message *m, unsigned char ident[DIGEST], struct err *err)
+{
+	char block[4096];
+	uint64_t off = 0, left = m->facts.header_size;
+	enum status rc = ST_OK;
+	struct facts_maker *fm;
+	struct facts facts;
+	const char *p;
+	size_t n = 1, k;
+
+	facts_begin(&fm);
+	while (left && n) {
+		rc = body_read(m->body, off, block, sizeof(block), &p, &n, err);
+		if (rc != ST_OK)
+			break;
+		if (n > sizeof(block))
+			n = sizeof(block);
+		if (n > left)
+			n = (size_t)left;
+		memmove(block, p, n);
+		for (k = 0; k < n; k++)
+			if ((unsigned char)block[k] > 0x7f)
+				block[k] = 'X';
+		facts_put(fm, block, n);
+		off += n;
+		left -= n;
+	}
+	facts_end(&fm, &facts);
+	memcpy(ident, facts.ident, DIGEST);
+	facts_release(&facts);
+	return rc;
+}
+
+static enum status look_crossed(struct imap_sink *s, struct finder *f,
+	struct delivery *d, struct sought *w, uint32_t first, struct err *err)
+{
+	struct facts crossed = *w->facts;
+	enum status rc = crossed_ident(w->message, crossed.ident, err);
+
+	w->facts = &crossed;
+	if (rc == ST_OK)
+		rc = try_chain(s, f, d, w, true, head_of(crossed.ident), first, err);
+	w->facts = &w->message->facts;
+	return rc;
+}
+
 /* Below a floor of this generation a put may have got through, and nothing older is seen. */
 static enum status look(struct imap_sink *s, struct finder *f, struct delivery *d,
 	const struct sink_floor *from, uint32_t first, struct err *err)
@@ -601,6 +649,8 @@ static enum status look(struct imap_sink *s, struct finder *f, struct delivery *
 		rc = look_by_ident(s, f, d, &w, first, err);
 		if (rc == ST_END)
 			rc = look_by_msgid(s, f, d, &w, first, err);
+		if (rc == ST_END && !d->form && (w.facts->anomalies & AN_8BIT_HEADER))
+			rc = look_crossed(s, f, d, &w, first, err);
 	}
 	if (rc == ST_OK && d->rewritten)
 		log_warn(s->log, "altered-by-server", LOG_S("folder", d->folder),
