@@ -17,7 +17,8 @@ _popferry_words() {
 	--seen) echo status-header all none older-than: ;;
 	--date-source) echo received,header received header none ;;
 	--codec) echo gz zst zip none ;;
-	--delete) echo never ;;
+	--rescue) echo none repair wrap archive ;;
+	--delete) echo never verified verified: ;;
 	--source-tls | --dest-tls) echo implicit starttls none ;;
 	--log-format) echo text json ;;
 	--progress) echo auto always never ;;

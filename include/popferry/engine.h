@@ -22,8 +22,9 @@
 
 /* What goes on, for a progress line. Read by another thread at any time. */
 struct progress {
-	const char
-		*phase; /* "connecting", "listing", "copying", "waiting", "sealing" */
+	/* "starting", "connecting", "listing", "copying", "waiting", "deleting",
+	 * "sealing"; "verifying" */
+	const char *phase;
 	uint64_t total, total_bytes;     /* to do in this run, by the listing's sizes */
 	uint64_t fetched, fetched_bytes; /* first stage: received */
 	uint64_t done, done_bytes;       /* second stage: in a terminal state */

@@ -223,11 +223,6 @@ struct imap_reading {
 enum status imap_fetch_many(struct imap *i, const uint32_t *uids, size_t n,
 	const struct imap_reading *to, struct err *err);
 
-/* Messages and the server's size sum when STATUS=SIZE is offered (else UINT64_MAX). For
- * probe. */
-enum status imap_status(struct imap *i, const struct imap_mailbox *mb,
-	uint32_t *messages, uint64_t *octets, struct err *err);
-
 /* Bytes the quotas of this mailbox leave (RFC 9208); UINT64_MAX: none known. */
 enum status imap_room(struct imap *i, const struct imap_mailbox *mb, uint64_t *bytes,
 	struct err *err);

@@ -257,7 +257,6 @@ enum status wire_digest(
  * a blank).
  */
 enum rescue { RESCUE_NONE, RESCUE_REPAIR, RESCUE_WRAP };
-const char *rescue_name(enum rescue how);
 /*
  * Gives the form out in pieces; all memory it needs is for headers. ST_END, and
  * nothing given: the header has nothing to repair. ST_FATAL: the spool failed.

@@ -37,7 +37,6 @@ enum tls_mode {
 	TLS_STARTTLS, /* STLS, STARTTLS; required, never given up */
 	TLS_NONE,     /* asked for in so many words */
 };
-const char *tls_mode_name(enum tls_mode m); /* "implicit", "starttls", "none" */
 
 /* ---- trace ---- */
 

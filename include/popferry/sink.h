@@ -162,7 +162,11 @@ struct sink_ops {
 	enum status (*survey)(struct sink *s, const char *folder,
 		void (*each)(void *ctx, const struct sink_seen *seen), void *ctx,
 		struct err *err);
-	/* The job has ended well: seal, log out. */
+	/*
+	 * Nothing more comes in this run: an archive seals what it has. It is so also when
+	 * the run failed elsewhere, but not when it was stopped, or failed with EX_IOERR or
+	 * EX_SOFTWARE. A server is only told of runs that ended well.
+	 */
 	enum status (*finish)(struct sink *s, struct err *err);
 	/* After ST_RETRY: true when the batch should come one by one. */
 	bool (*overreached)(const struct sink *s);

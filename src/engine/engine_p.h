@@ -280,7 +280,7 @@ int engine_deadline_ms(const struct engine *e);
 /* ---- sessions of the source (sessions.c, visits.c) ---- */
 
 /* What the journal knows about the source. Before the run begins. */
-enum status sessions_prepare(struct engine *e, struct err *err);
+void sessions_prepare(struct engine *e);
 /* Sessions until everything is fetched; each that makes progress earns more. */
 enum status sessions_run(struct engine *e, struct err *err);
 

@@ -399,9 +399,10 @@ static enum status trust(struct remover *r, const struct doomed *d, struct err *
 static enum status refuse(
 	const struct remover *r, const struct doomed *d, size_t left, struct err *err)
 {
-	char name[32];
+	char name[32] = "kept-*.eml";
 
-	copy_name(name, d->id);
+	if (left == 1)
+		copy_name(name, d->id);
 	return err_set(err, ST_DENIED, EX_PARTIAL,
 		"what was deleted at the source is gone at a destination, too: are both one "
 		"mailbox, or has somebody moved it just now? Nothing more is deleted; "

@@ -332,9 +332,7 @@ static enum status move_all(struct engine *e, struct outcome *out, struct err *e
 
 	if (rc != ST_OK)
 		return rc;
-	rc = sessions_prepare(e, err);
-	if (rc != ST_OK)
-		return rc;
+	sessions_prepare(e);
 	rc = journal_run_begin(e->journal, out->started, &e->run, err);
 	if (rc != ST_OK)
 		return rc;

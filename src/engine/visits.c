@@ -56,12 +56,11 @@ static enum status note(
 	return journal_note(e->journal, key, text, err);
 }
 
-enum status sessions_prepare(struct engine *e, struct err *err)
+void sessions_prepare(struct engine *e)
 {
 	struct visits *v = &e->visits;
 	int64_t a, b, ago;
 
-	(void)err;
 	e->source_cautious = says(e, "pipelining", "no");
 	v->no_capa = says(e, "capa", "no");
 	v->capa_deaths = v->no_capa || says(e, "capa", "1");
@@ -79,7 +78,6 @@ enum status sessions_prepare(struct engine *e, struct err *err)
 	}
 	if (noted(e, "empty-runs", &a, &b) && a > 0)
 		v->empty_runs = (unsigned)a;
-	return ST_OK;
 }
 
 /* ---- logins ---- */

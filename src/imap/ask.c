@@ -1,7 +1,7 @@
 /*
- * ask.c: what a mailbox holds, and what it may hold: STATUS, rights and quotas.
+ * ask.c: what a mailbox may hold: its limit, rights and quotas.
  *
- * Our own commands: libetpan can neither ask for SIZE and APPENDLIMIT nor read them.
+ * Our own commands: libetpan can neither ask for APPENDLIMIT nor read it.
  */
 #include <popferry/buf.h>
 #include <popferry/text.h>
@@ -57,66 +57,34 @@ static void words(const char *line, size_t n,
 
 /* ---- STATUS ---- */
 
-struct numbers {
-	uint64_t messages, size, limit;
-	bool found;
-};
-
-static void number(void *ctx, unsigned k, const char *word, const char *rest)
+static void limit(void *ctx, unsigned k, const char *word, const char *rest)
 {
-	struct numbers *s = ctx;
+	uint64_t *most = ctx;
 
 	(void)k;
-	if (text_same(word, "MESSAGES")) {
-		s->messages = strtoull(rest, NULL, 10);
-		s->found = true;
-	} else if (text_same(word, "SIZE")) {
-		s->size = strtoull(rest, NULL, 10);
-	} else if (text_same(word, "APPENDLIMIT")) {
-		s->limit = strtoull(rest, NULL, 10); /* NIL is 0 */
-	}
+	if (text_same(word, "APPENDLIMIT"))
+		*most = strtoull(rest, NULL, 10); /* NIL is 0 */
 }
 
-/* "STATUS name (MESSAGES 3 SIZE 100)"; the name may have been a literal. */
+/* "STATUS name (APPENDLIMIT 1000)"; the name may have been a literal. */
 static void status_line(void *ctx, const char *line, size_t n)
 {
-	words(line, n, number, ctx);
-}
-
-enum status imap_status(struct imap *i, const struct imap_mailbox *mb,
-	uint32_t *messages, uint64_t *octets, struct err *err)
-{
-	struct numbers s = { 0, UINT64_MAX, 0, false };
-	struct reply r = { 0 };
-	enum status rc = ask(i, "STATUS", mb->wire,
-		imap_has(i, "STATUS=SIZE") ? " (MESSAGES SIZE)" : " (MESSAGES)",
-		status_line, &s, &r, err);
-
-	if (rc != ST_OK)
-		return rc;
-	if (r.kind != REPLY_OK)
-		return imap_no(i, &r, EX_CANTCREAT, err,
-			"%s tells nothing about mailbox \"%s\"", i->where, mb->wire);
-	if (!s.found)
-		return imap_junk(i, &r, err);
-	*messages = s.messages < UINT32_MAX ? (uint32_t)s.messages : UINT32_MAX;
-	*octets = s.size;
-	return ST_OK;
+	words(line, n, limit, ctx);
 }
 
 static enum status ask_size(struct imap *i, struct mailbox *m, struct err *err)
 {
-	struct numbers s = { 0 };
+	uint64_t most = 0;
 	struct reply r = { 0 };
-	enum status rc = ask(
-		i, "STATUS", m->pub.wire, " (APPENDLIMIT)", status_line, &s, &r, err);
+	enum status rc = ask(i, "STATUS", m->pub.wire, " (APPENDLIMIT)", status_line,
+		&most, &r, err);
 
 	if (rc != ST_OK)
 		return rc;
-	if (s.limit >= LIMIT_BELIEVED)
-		m->append_max = s.limit;
-	else if (s.limit)
-		i->limit_low = s.limit;
+	if (most >= LIMIT_BELIEVED)
+		m->append_max = most;
+	else if (most)
+		i->limit_low = most;
 	return ST_OK;
 }
 

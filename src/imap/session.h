@@ -132,7 +132,6 @@ enum status scan_uidnext(struct imap *i, uint32_t *uidnext, struct err *err);
 
 /* ---- what LIST says (folder.c, special.c) ---- */
 
-bool list_has(const struct mailimap_mailbox_list *e, const char *attribute);
 bool list_can_select(const struct mailimap_mailbox_list *e);
 /* The mailbox for this special use (no backslash): by its attribute, or by a name
  * that programs give it. *found is the caller's; NULL: there is none. */

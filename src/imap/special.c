@@ -52,7 +52,7 @@ static const struct {
 	{ "Flagged", "Starred", { NULL } },
 };
 
-bool list_has(const struct mailimap_mailbox_list *e, const char *attribute)
+static bool list_has(const struct mailimap_mailbox_list *e, const char *attribute)
 {
 	const struct mailimap_mbx_list_oflag *f;
 	clistiter *at;

@@ -26,13 +26,6 @@ enum {
 
 #define NAME(s) s, sizeof(s) - 1
 
-const char *rescue_name(enum rescue how)
-{
-	static const char *const names[] = { "none", "repair", "wrap" };
-
-	return names[how];
-}
-
 /* ---- reading ---- */
 
 /* The header block as it is stored; *out is the caller's. */

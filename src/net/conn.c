@@ -12,13 +12,6 @@
 
 enum { PATIENCE = 120 * 1000, MIN_ROOM = 4096 };
 
-const char *tls_mode_name(enum tls_mode m)
-{
-	static const char *const names[] = { "implicit", "starttls", "none" };
-
-	return names[m];
-}
-
 /* ---- beginning and end ---- */
 
 static char *maybe_dup(const char *s)

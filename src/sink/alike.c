@@ -131,3 +131,37 @@ bool alike_rewritten(const struct facts *ours, const struct facts *theirs,
 		return true;
 	return alone && ident && msgid && near(ours->wire, theirs->size);
 }
+
+enum status alike_crossed(
+	const struct message *m, unsigned char ident[DIGEST], struct err *err)
+{
+	char block[4096];
+	uint64_t off = 0, left = m->facts.header_size;
+	enum status rc = ST_OK;
+	struct facts_maker *fm;
+	struct facts facts;
+	const char *p;
+	size_t n = 1, k;
+
+	facts_begin(&fm);
+	while (left && n) {
+		rc = body_read(m->body, off, block, sizeof(block), &p, &n, err);
+		if (rc != ST_OK)
+			break;
+		if (n > sizeof(block))
+			n = sizeof(block);
+		if (n > left)
+			n = (size_t)left;
+		memmove(block, p, n);
+		for (k = 0; k < n; k++)
+			if ((unsigned char)block[k] > 0x7f)
+				block[k] = 'X';
+		facts_put(fm, block, n);
+		off += n;
+		left -= n;
+	}
+	facts_end(&fm, &facts);
+	memcpy(ident, facts.ident, DIGEST);
+	facts_release(&facts);
+	return rc;
+}

@@ -32,6 +32,10 @@ bool alike_rewritten(const struct facts *ours, const struct facts *theirs,
  * not count; that it has none may be the server's doing. */
 bool alike_trace(const struct facts *ours, const struct facts *theirs);
 
+/* The ident of the message as Cyrus keeps it: with an X for each 8-bit byte of its header. */
+enum status alike_crossed(
+	const struct message *m, unsigned char ident[DIGEST], struct err *err);
+
 /*
  * The body without white space, and with every run of 8-bit bytes, controls and
  * '?' as one '?': what servers change there (quirk Q115) does not count.

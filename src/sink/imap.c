@@ -61,7 +61,7 @@ static void imap_sink_close(struct sink **sp)
 		free(s->jobs[i]);
 	free(s->jobs);
 	free(s->deliveries);
-	imap_finder_free(s);
+	imap_tables_free(s);
 	imap_close(&s->imap);
 	free(s);
 	*sp = NULL;
@@ -176,8 +176,8 @@ static void settle(struct imap_sink *s)
 			d->generation = a->mailbox->uidvalidity;
 			d->place = believable(s, a) ? a->uid : 0;
 			if (d->place)
-				imap_finder_claim(s, a->mailbox, d->generation,
-					d->place, a->message->facts.exact);
+				imap_table_claim(s, a->mailbox, d->generation, d->place,
+					a->message->facts.exact);
 			d->unsaid = is_suspicious(s, d);
 		} else if (a->outcome == IMAP_REFUSED) {
 			d->outcome = DELIVERY_REFUSED;
@@ -262,7 +262,7 @@ static void imap_sink_claim(struct sink *base, const char *folder, uint64_t gene
 
 	/* A folder that cannot be had has nothing to find in it either. */
 	if (imap_folder(s->imap, folder, &mb, &ignored) == ST_OK)
-		imap_finder_claim(s, mb, generation, place, exact);
+		imap_table_claim(s, mb, generation, place, exact);
 }
 
 static enum status imap_sink_find(struct sink *base, struct delivery *d,
@@ -271,7 +271,7 @@ static enum status imap_sink_find(struct sink *base, struct delivery *d,
 	/* Receipts are judged by what the mailbox was before a fresh look. */
 	enum status rc = imap_sink_commit(base, err);
 
-	return rc == ST_OK ? imap_finder_find(self(base), d, from, patience_ms, err)
+	return rc == ST_OK ? imap_table_find(self(base), d, from, patience_ms, err)
 			   : rc;
 }
 

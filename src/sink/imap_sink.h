@@ -1,4 +1,4 @@
-/* imap_sink.h: what imap.c and find.c share. */
+/* imap_sink.h: what imap.c, imap_read.c, find.c and table.c share. */
 #ifndef IMAP_SINK_H
 #define IMAP_SINK_H
 
@@ -9,7 +9,7 @@
 /* So many OKs without a receipt are looked after. */
 enum { UNSAID_MAX = 3 };
 
-struct finder;
+struct table;
 
 struct imap_sink {
 	struct sink base;
@@ -25,7 +25,7 @@ struct imap_sink {
 	struct imap_append **jobs;    /* owned; pending ones */
 	struct delivery **deliveries; /* beside jobs */
 	size_t n, cap;
-	struct finder *finders;                  /* one a mailbox, a list */
+	struct table *tables;                    /* one a mailbox, a list */
 	const struct imap_mailbox *last_mailbox; /* of the latest receipt */
 	uint32_t last_uid;                       /* that it gave */
 };
@@ -38,11 +38,12 @@ enum status imap_sink_survey(struct sink *s, const char *folder,
 	void (*each)(void *ctx, const struct sink_seen *seen), void *ctx,
 	struct err *err);
 
-/* What is in each mailbox, read once and then kept up to date. */
-void imap_finder_claim(struct imap_sink *s, const struct imap_mailbox *mb,
+/* What is in each mailbox, read once and then kept up to date (table.c). */
+void imap_table_claim(struct imap_sink *s, const struct imap_mailbox *mb,
 	uint64_t generation, uint64_t uid, const unsigned char exact[DIGEST]);
-enum status imap_finder_find(struct imap_sink *s, struct delivery *d,
+void imap_tables_free(struct imap_sink *s);
+/* Looks for a message in it (find.c). */
+enum status imap_table_find(struct imap_sink *s, struct delivery *d,
 	const struct sink_floor *from, int64_t patience_ms, struct err *err);
-void imap_finder_free(struct imap_sink *s);
 
 #endif

@@ -127,8 +127,7 @@ static enum status look(
 	struct imap *i, const struct imap_mailbox *mb, size_t said, struct err *err)
 {
 	struct look l = { .first = 2 };
-	uint64_t octets, got = 0;
-	uint32_t messages;
+	uint64_t room, got = 0;
 	enum status rc = imap_reselect(i, mb, err);
 	size_t k;
 
@@ -140,7 +139,7 @@ static enum status look(
 		if (rc == ST_SKIP)
 			rc = ST_OK;
 	}
-	return rc == ST_OK ? imap_status(i, mb, &messages, &octets, err) : rc;
+	return rc == ST_OK ? imap_room(i, mb, &room, err) : rc;
 }
 
 static enum status use(struct imap *i, const char *folder, struct mails *ms,

@@ -90,6 +90,23 @@ static inline void sweep_close(struct rig **rp)
 	*rp = NULL;
 }
 
+/* A directive to a server; "_" is a blank inside of a word. */
+static inline void sweep_say(struct rig *r, bool pop, const char *line)
+{
+	char copy[400], why[200] = "", *argv[32], *p = copy, *q;
+	int argc = 0;
+	bool ok;
+
+	snprintf(copy, sizeof(copy), "%s", line);
+	while ((argv[argc] = strsep(&p, " ")) && argc < 31)
+		for (q = argv[argc++]; *q; q++)
+			*q = *q == '_' ? ' ' : *q;
+	ok = pop ? fakepop_say(r->pop, argc, argv, why, sizeof(why))
+		 : fakeimap_say(r->imap, argc, argv, why, sizeof(why));
+	if (!ok)
+		fail_msg("%s: %s", line, why);
+}
+
 /* A run, told in a line that a process of its own can be given. */
 struct sweep_run {
 	unsigned pop, imap; /* ports; 0: those of the rig */

@@ -1,4 +1,4 @@
-/* t_imap_folder.c: folder names, creation, SELECT and STATUS. */
+/* t_imap_folder.c: folder names, creation, SELECT and quotas. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -371,41 +371,6 @@ static void test_select_refused(void **state)
 	rig_close(&rig);
 }
 
-static void test_status(void **state)
-{
-	const struct imap_mailbox *mb;
-	struct imap_config cfg = rig_config();
-	uint64_t octets;
-	uint32_t messages;
-	struct rig rig;
-	size_t step;
-
-	(void)state;
-	for (step = 0; step <= STEP_MAX; step++) {
-		assert_int_equal(
-			open_folder(&rig,
-				START("STATUS=SIZE",
-					"\"/\"") "C: 5 STATUS \"INBOX\" (MESSAGES SIZE)\n"
-						 "S: * STATUS INBOX (SIZE 5000000000 MESSAGES 7)\n"
-						 "S: 5 OK done\n"
-						 "C: 6 STATUS \"INBOX\" (MESSAGES SIZE)\n"
-						 "S: * STATUS {5}\n"
-						 "S: INBOX (MESSAGES 8)\n"
-						 "S: 6 OK done\n" LOGOUT("7"),
-				step, &cfg, "", &mb),
-			ST_OK);
-		assert_int_equal(
-			imap_status(rig.imap, mb, &messages, &octets, &rig.err), ST_OK);
-		assert_int_equal(messages, 7);
-		assert_true(octets == 5000000000);
-		assert_int_equal(
-			imap_status(rig.imap, mb, &messages, &octets, &rig.err), ST_OK);
-		assert_int_equal(messages, 8);
-		assert_true(octets == UINT64_MAX);
-		rig_close(&rig);
-	}
-}
-
 static void test_room(void **state)
 {
 	static const struct {
@@ -459,7 +424,6 @@ int main(void)
 		cmocka_unit_test(test_select),
 		cmocka_unit_test(test_select_without_uidnext),
 		cmocka_unit_test(test_select_refused),
-		cmocka_unit_test(test_status),
 	};
 
 	log_setup(LOG_TEXT, LV_ERROR, 2);

@@ -30,23 +30,6 @@ static int tear_down(void **state)
 	return 0;
 }
 
-/* A directive; "_" is a blank inside of a word. */
-static void say(bool pop, const char *line)
-{
-	char copy[400], why[200] = "", *argv[32], *p = copy, *q;
-	int argc = 0;
-	bool ok;
-
-	snprintf(copy, sizeof(copy), "%s", line);
-	while ((argv[argc] = strsep(&p, " ")) && argc < 31)
-		for (q = argv[argc++]; *q; q++)
-			*q = *q == '_' ? ' ' : *q;
-	ok = pop ? fakepop_say(rig->pop, argc, argv, why, sizeof(why))
-		 : fakeimap_say(rig->imap, argc, argv, why, sizeof(why));
-	if (!ok)
-		fail_msg("%s: %s", line, why);
-}
-
 static int run(const char *options)
 {
 	const struct sweep_run s = { .options = options };
@@ -142,12 +125,12 @@ static void test_limit_of_asking(void **state)
 	(void)state;
 	kit_mail(rig, "abcdefgh");
 	expect("", 0, "abcdefgh", 0);
-	say(true, "dele ignored");
+	sweep_say(rig, true, "dele ignored");
 	expect("delete=verified max-delete=3", 0, "abcdefgh", 0);
 	assert_int_equal(fakepop_count(rig->pop, "DELE"), 6); /* two tries each */
 	/* Those that are refused are not counted. */
-	say(true, "dele ok");
-	say(true, "on DELE#1 reply -ERR_no times=1");
+	sweep_say(rig, true, "dele ok");
+	sweep_say(rig, true, "on DELE#1 reply -ERR_no times=1");
 	expect("delete=verified max-delete=3", 0, "abcgh", 3);
 	expect("dry-run=yes delete=verified max-delete=1", 0, "abcgh", 0);
 	assert_int_equal(rig->out.plan.deletable, 1);
@@ -158,7 +141,7 @@ static void test_second_look(void **state)
 {
 	(void)state;
 	kit_mail(rig, "abc");
-	say(true, "session 2 on LIST drop times=1");
+	sweep_say(rig, true, "session 2 on LIST drop times=1");
 	expect("delete=verified", 0, "", 3);
 }
 
@@ -185,12 +168,12 @@ static void test_failed(void **state)
 {
 	(void)state;
 	kit_mail(rig, "abc");
-	say(false, "append~(b) tagged NO_[CANNOT]_no");
+	sweep_say(rig, false, "append~(b) tagged NO_[CANNOT]_no");
 	expect("archive delete=verified", EX_PARTIAL, "b", 2);
 	/* It is in the archive alone. */
 	kit_expect_archive(rig, "failed", "abc");
 	kit_expect(rig, "failed", "ac");
-	say(false, "well");
+	sweep_say(rig, false, "well");
 	expect("archive delete=verified", 0, "", 1);
 	kit_expect(rig, "failed", "abc");
 }
@@ -199,8 +182,8 @@ static void test_changed(void **state)
 {
 	(void)state;
 	kit_mail(rig, "abc");
-	say(false, "capa -MULTIAPPEND");
-	say(false, "append~(b) mutate=addheader");
+	sweep_say(rig, false, "capa -MULTIAPPEND");
+	sweep_say(rig, false, "append~(b) mutate=addheader");
 	expect("archive delete=verified", EX_PARTIAL, "b", 2);
 	expect("archive delete=verified", EX_PARTIAL, "b", 0);
 }
@@ -211,9 +194,9 @@ static void test_gone(void **state)
 	(void)state;
 	kit_mail(rig, "abcd");
 	expect("", 0, "abcd", 0);
-	say(false, "expunge 2");
+	sweep_say(rig, false, "expunge 2");
 	expect("delete=verified:1d", EX_PARTIAL, "abcd", 0);
-	say(false, "expunge 1"); /* a, which is verified now */
+	sweep_say(rig, false, "expunge 1"); /* a, which is verified now */
 	expect("delete=verified", EX_PARTIAL, "ab", 2);
 	kit_expect(rig, "gone", "cd");
 }
@@ -223,8 +206,8 @@ static void test_repaired(void **state)
 {
 	(void)state;
 	kit_mail(rig, "abc");
-	say(true, "retr.2 latin1");
-	say(false, "reject 8bit-header");
+	sweep_say(rig, true, "retr.2 latin1");
+	sweep_say(rig, false, "reject 8bit-header");
 	assert_int_equal(run("rescue=repair delete=verified"), 0);
 	assert_string_equal(drop(), "l");
 	assert_int_equal(fakeimap_copies(rig->imap, NULL), 3);
@@ -248,15 +231,15 @@ static void test_uidls_without_meaning(void **state)
 {
 	(void)state;
 	kit_mail(rig, "abc");
-	say(true, "uidl number");
+	sweep_say(rig, true, "uidl number");
 	expect("delete=verified", 0, "abc", 0);
-	say(true, "uidl off");
+	sweep_say(rig, true, "uidl off");
 	expect("delete=verified", 0, "abc", 0);
 	assert_int_equal(fakepop_count(rig->pop, "DELE"), 0);
 	kit_expect(rig, "numbers", "abc");
 	/* One that happens to be its number. */
 	fakepop_empty(rig->pop);
-	say(true, "uidl normal");
+	sweep_say(rig, true, "uidl normal");
 	fakepop_add(rig->pop, "x", kit_text(rig, 'a'));
 	fakepop_add(rig->pop, "2", kit_text(rig, 'b'));
 	fakepop_add(rig->pop, "z", kit_text(rig, 'c'));
@@ -269,7 +252,7 @@ static void test_size(void **state)
 	(void)state;
 	kit_mail(rig, "abc");
 	expect("", 0, "abc", 0);
-	say(true, "session 2 list.2 99");
+	sweep_say(rig, true, "session 2 list.2 99");
 	expect("delete=verified", 0, "b", 2);
 }
 
@@ -331,9 +314,10 @@ static void test_rerendered(void **state)
 {
 	(void)state;
 	kit_mail(rig, "ab");
-	say(true, "retr.2 sameas=2 header=Content-Type:_multipart/mixed;_boundary=x");
+	sweep_say(rig, true,
+		"retr.2 sameas=2 header=Content-Type:_multipart/mixed;_boundary=x");
 	expect("", 0, "ab", 0);
-	say(true, "session 2 rerender on");
+	sweep_say(rig, true, "session 2 rerender on");
 	run("delete=verified");
 	assert_int_equal(fakeimap_copies(rig->imap, NULL), 2);
 }
@@ -348,21 +332,65 @@ static void take_away(void *ctx, enum fakepop_event what)
 	fakeimap_say(ctx, 2, argv, why, sizeof(why));
 }
 
+static void expect_kept(const char *name)
+{
+	char *path = xasprintf("%s/%s", rig->state, name);
+
+	assert_int_equal(access(path, R_OK), 0);
+	free(path);
+}
+
+/* Why the run ended, with the state directory between the two. */
+static void expect_reason(const char *before, const char *after)
+{
+	char *end = xasprintf("%s%s%s", before, rig->state, after);
+	const char *why = rig->out.err.text;
+	size_t n = strlen(why), k = strlen(end);
+
+	if (n < k || strcmp(why + n - k, end) != 0)
+		fail_msg("\"%s\" does not end in \"%s\"", why, end);
+	free(end);
+}
+
 static void test_one_mailbox(void **state)
 {
-	char *path;
-
 	(void)state;
 	kit_mail(rig, "abcdef");
 	expect("", 0, "abcdef", 0);
 	fakepop_on_event(rig->pop, take_away, rig->imap);
-	say(true, "on DELE stop times=99");
+	sweep_say(rig, true, "on DELE stop times=99");
 	expect("delete=verified", EX_PARTIAL, "bcdef", 1);
 	kit_expect(rig, "one mailbox", "bcdef");
 	/* Not even that one is lost. */
-	path = xasprintf("%s/kept-1.eml", rig->state);
-	assert_int_equal(access(path, R_OK), 0);
-	free(path);
+	expect_kept("kept-1.eml");
+	expect_reason("; 1 message is kept in ", ", as kept-1.eml");
+}
+
+/* In which each folder of it has its own. */
+static void take_from_both(void *ctx, enum fakepop_event what)
+{
+	static const char *const boxes[] = { "box=One", "box=Two" };
+	static size_t n;
+	char verb[] = "expunge", one[] = "1", box[10], why[100];
+	char *argv[] = { verb, one, box };
+
+	(void)what;
+	snprintf(box, sizeof(box), "%s", boxes[n++ % 2]);
+	fakeimap_say(ctx, 3, argv, why, sizeof(why));
+}
+
+static void test_two_folders(void **state)
+{
+	(void)state;
+	kit_mail(rig, "abcd");
+	expect("folder=One limit=2", EX_PARTIAL, "abcd", 0);
+	expect("folder=Two", 0, "abcd", 0);
+	fakepop_on_event(rig->pop, take_from_both, rig->imap);
+	sweep_say(rig, true, "on DELE stop times=99");
+	expect("folder=Two delete=verified", EX_PARTIAL, "bd", 2);
+	expect_kept("kept-1.eml");
+	expect_kept("kept-3.eml");
+	expect_reason("; 2 messages are kept in ", ", as kept-*.eml");
 }
 
 /* Of equal ones the other would be there all the same: the first that has no twin goes. */
@@ -404,7 +432,7 @@ static void test_ignored(void **state)
 {
 	(void)state;
 	kit_mail(rig, "abc");
-	say(true, "dele ignored");
+	sweep_say(rig, true, "dele ignored");
 	expect("delete=verified", 0, "abc", 0);
 	assert_int_equal(rig->out.ledger.delete_left, 3);
 	assert_int_equal(fakepop_count(rig->pop, "DELE"), 6); /* two tries each */
@@ -421,9 +449,9 @@ static void test_partial(void **state)
 	(void)state;
 	kit_mail(rig, "abcde");
 	expect("", 0, "abcde", 0);
-	say(true, "dele partial=2");
+	sweep_say(rig, true, "dele partial=2");
 	run("delete=verified");
-	say(true, "dele ok");
+	sweep_say(rig, true, "dele ok");
 	assert_int_equal(run("delete=verified"), 0);
 	assert_string_equal(drop(), "");
 	kit_expect(rig, "partial", "abcde");
@@ -433,7 +461,7 @@ static void test_refused(void **state)
 {
 	(void)state;
 	kit_mail(rig, "abc");
-	say(true, "on DELE:2 reply -ERR_no");
+	sweep_say(rig, true, "on DELE:2 reply -ERR_no");
 	expect("delete=verified", 0, "b", 2);
 	assert_int_equal(rig->out.ledger.delete_left, 1);
 }
@@ -443,7 +471,7 @@ static void test_lost_sessions(void **state)
 	(void)state;
 	kit_mail(rig, "abcdefgh");
 	expect("", 0, "abcdefgh", 0);
-	say(true, "on DELE#4 drop times=2");
+	sweep_say(rig, true, "on DELE#4 drop times=2");
 	assert_int_equal(run("delete=verified"), 0);
 	assert_string_equal(drop(), "");
 	kit_expect(rig, "lost sessions", "abcdefgh");
@@ -455,7 +483,7 @@ static void test_short_sessions(void **state)
 	(void)state;
 	kit_mail(rig, "abcdefgh");
 	expect("", 0, "abcdefgh", 0);
-	say(true, "after 3 RETR drop");
+	sweep_say(rig, true, "after 3 RETR drop");
 	expect("delete=verified", 0, "", 8);
 }
 
@@ -465,7 +493,7 @@ static void test_poison(void **state)
 	(void)state;
 	kit_mail(rig, "abcde");
 	expect("", 0, "abcde", 0);
-	say(true, "retr.2 sameas=2 cut=40");
+	sweep_say(rig, true, "retr.2 sameas=2 cut=40");
 	assert_int_equal(run("delete=verified"), 0);
 	assert_int_equal(rig->out.ledger.deleted, 4);
 	assert_int_equal(rig->out.ledger.delete_left, 1);
@@ -478,9 +506,9 @@ static void test_quit_refused(void **state)
 	(void)state;
 	kit_mail(rig, "abc");
 	expect("", 0, "abc", 0);
-	say(true, "on QUIT reply -ERR_not_now");
+	sweep_say(rig, true, "on QUIT reply -ERR_not_now");
 	expect("delete=verified", EX_TEMPFAIL, "abc", 0);
-	say(true, "well");
+	sweep_say(rig, true, "well");
 	expect("delete=verified", 0, "", 3);
 }
 
@@ -545,10 +573,10 @@ static bool killed_at(const struct way *w, int step)
 	kit_mail(rig, mail);
 	if (!w->fresh)
 		assert_int_equal(sweep_here(rig, &first), 0);
-	say(true, w->words);
+	sweep_say(rig, true, w->words);
 	code = sweep_apart(zygote, rig, &s);
 	check_safe(w, step, mail, w->fresh);
-	say(true, w->then);
+	sweep_say(rig, true, w->then);
 	run(s.options);
 	if (run(s.options) != 0)
 		fail_msg("%s, step %d: %s", w->name, step, rig->out.err.text);
@@ -609,6 +637,7 @@ int main(void)
 		TEST(test_rewritten),
 		TEST(test_rerendered),
 		TEST(test_one_mailbox),
+		TEST(test_two_folders),
 		TEST(test_probe_without_twin),
 		TEST(test_nothing_but_twins),
 		TEST(test_outlives),

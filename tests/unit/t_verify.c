@@ -10,8 +10,8 @@
 
 static struct rig *rig;
 static struct verification v;
-static char found[2000];
-static char meaning[200]; /* of the last */ /* "kind place; ..." */
+static char found[2000];  /* "kind place uidl; ..." */
+static char meaning[200]; /* of the last */
 
 static int set_up(void **state)
 {
@@ -28,23 +28,6 @@ static int tear_down(void **state)
 	v.account = NULL;
 	sweep_close(&rig);
 	return 0;
-}
-
-/* A directive; "_" is a blank inside of a word. */
-static void say(bool pop, const char *line)
-{
-	char copy[400], why[200] = "", *argv[32], *p = copy, *q;
-	int argc = 0;
-	bool ok;
-
-	snprintf(copy, sizeof(copy), "%s", line);
-	while ((argv[argc] = strsep(&p, " ")) && argc < 31)
-		for (q = argv[argc++]; *q; q++)
-			*q = *q == '_' ? ' ' : *q;
-	ok = pop ? fakepop_say(rig->pop, argc, argv, why, sizeof(why))
-		 : fakeimap_say(rig->imap, argc, argv, why, sizeof(why));
-	if (!ok)
-		fail_msg("%s: %s", line, why);
 }
 
 static int copy(const char *options)
@@ -129,15 +112,15 @@ static void test_changed(void **state)
 {
 	(void)state;
 	kit_mail(rig, "abc");
-	say(false, "capa -MULTIAPPEND");
-	say(false, "append~(b) mutate=lf");
-	say(false, "append~(c) mutate=addheader");
+	sweep_say(rig, false, "capa -MULTIAPPEND");
+	sweep_say(rig, false, "append~(b) mutate=lf");
+	sweep_say(rig, false, "append~(c) mutate=addheader");
 	assert_int_equal(copy(""), 0);
 	assert_int_equal(check(""), EX_DATAERR);
 	expect(0, 2, 1, 0, 0);
 	assert_string_equal(found, "changed-there imap u3");
 	/* And it stays so: nothing is sent again. */
-	say(false, "well");
+	sweep_say(rig, false, "well");
 	assert_int_equal(copy(""), 0);
 	assert_int_equal(fakeimap_copies(rig->imap, NULL), 3);
 	assert_int_equal(check(""), EX_DATAERR);
@@ -148,7 +131,7 @@ static void test_gone(void **state)
 	(void)state;
 	kit_mail(rig, "abc");
 	assert_int_equal(copy(""), 0);
-	say(false, "expunge 2");
+	sweep_say(rig, false, "expunge 2");
 	assert_int_equal(check(""), EX_DATAERR);
 	expect(0, 2, 0, 1, 0);
 	assert_string_equal(found, "gone-there imap u2");
@@ -157,7 +140,7 @@ static void test_gone(void **state)
 	assert_string_equal(rig->ledger, "3 listed, 3 known");
 	kit_expect(rig, "gone", "ac");
 	/* The same of one that was verified. */
-	say(false, "expunge 1");
+	sweep_say(rig, false, "expunge 1");
 	assert_int_equal(check(""), EX_DATAERR);
 	expect(0, 1, 0, 2, 0);
 	assert_int_equal(copy(""), 0);
@@ -200,7 +183,7 @@ static void test_wrong_places(void **state)
 {
 	(void)state;
 	kit_mail(rig, "abc");
-	say(false, "uid wrong");
+	sweep_say(rig, false, "uid wrong");
 	assert_int_equal(copy(""), 0);
 	assert_int_equal(check(""), 0);
 	expect(0, 3, 0, 0, 0);
@@ -208,7 +191,7 @@ static void test_wrong_places(void **state)
 	assert_string_equal(rig->ledger, "3 listed, 3 known");
 	kit_expect(rig, "wrong places", "abc");
 	/* Now they are known where they are. */
-	say(false, "expunge 2");
+	sweep_say(rig, false, "expunge 2");
 	assert_int_equal(check(""), EX_DATAERR);
 	expect(0, 2, 0, 1, 0);
 }
@@ -217,7 +200,7 @@ static void test_without_places(void **state)
 {
 	(void)state;
 	kit_mail(rig, "abb0A");
-	say(false, "capa -UIDPLUS");
+	sweep_say(rig, false, "capa -UIDPLUS");
 	fakeimap_put(rig->imap, "INBOX", kit_text(rig, 'z'));
 	assert_int_equal(copy("dedup=none"), 0);
 	assert_int_equal(check(""), 0);
@@ -227,7 +210,7 @@ static void test_without_places(void **state)
 	assert_int_equal(check(""), 0);
 	expect(0, 5, 0, 0, 0);
 	fakeimap_renumber(rig->imap);
-	say(false, "expunge 3");
+	sweep_say(rig, false, "expunge 3");
 	assert_int_equal(check(""), EX_DATAERR);
 	expect(0, 4, 0, 0, 1);
 	assert_int_equal(strncmp(found, "not-found-there imap u", 22), 0);
@@ -241,10 +224,10 @@ static void test_truncated(void **state)
 	(void)state;
 	kit_mail(rig, "abcdefghij");
 	assert_int_equal(copy(""), 0);
-	say(false, "fetch trunc:3 quiet");
+	sweep_say(rig, false, "fetch trunc:3 quiet");
 	assert_int_equal(check(""), 0);
 	expect(0, 10, 0, 0, 0);
-	say(false, "fetch trunc:3");
+	sweep_say(rig, false, "fetch trunc:3");
 	assert_int_equal(check(""), 0);
 	expect(0, 10, 0, 0, 0);
 }
@@ -254,20 +237,20 @@ static void test_lost_sessions(void **state)
 	(void)state;
 	kit_mail(rig, "abcdef");
 	assert_int_equal(copy(""), 0);
-	say(false, "on FETCH end=lost times=1");
+	sweep_say(rig, false, "on FETCH end=lost times=1");
 	assert_int_equal(check(""), 0);
 	expect(0, 6, 0, 0, 0);
-	say(false, "on FETCH end=bye times=2 skip=1");
+	sweep_say(rig, false, "on FETCH end=bye times=2 skip=1");
 	assert_int_equal(check(""), 0);
 	expect(0, 6, 0, 0, 0);
 	/* Without end: it is told, and nothing is taken for missing. */
-	say(false, "on FETCH end=lost");
+	sweep_say(rig, false, "on FETCH end=lost");
 	assert_int_equal(check(""), EX_TEMPFAIL);
 	assert_int_equal(v.dest[0].missing, 0);
-	say(false, "well");
+	sweep_say(rig, false, "well");
 	assert_int_equal(check(""), 0);
 	/* Refused one by one: unknown, not missing. */
-	say(false, "on FETCH tagged NO_broken");
+	sweep_say(rig, false, "on FETCH tagged NO_broken");
 	assert_int_equal(check(""), EX_DATAERR);
 	expect(0, 0, 0, 0, 6);
 }
@@ -276,7 +259,7 @@ static void test_folder_gone(void **state)
 {
 	(void)state;
 	kit_mail(rig, "ab");
-	say(false, "vanish Old after=2");
+	sweep_say(rig, false, "vanish Old after=2");
 	assert_int_equal(copy("folder=Old"), 0);
 	assert_false(fakeimap_has(rig->imap, "Old"));
 	assert_int_equal(check(""), EX_DATAERR);
