@@ -1,7 +1,8 @@
 /*
  * canon.c: digests of text that do not depend on how its lines end.
  *
- * Works on runs between line ends, found by memchr, and hashes whole blocks.
+ * Lines are gathered in a block, and blocks are hashed. Line ends that may
+ * turn out to be the last stay in the block.
  */
 #include "canon.h"
 
@@ -10,73 +11,118 @@
 #include <stdlib.h>
 #include <string.h>
 
-static void out_flush(struct canon_out *o)
+void canon_beside(struct canon *c, struct sha *s, const char *p, size_t n)
 {
-	sha_add(&o->sha, o->block, o->fill);
-	o->fill = 0;
+	c->beside = s;
+	c->p = p;
+	c->n = n;
 }
 
-static void out_ends(struct canon_out *o)
+static void hash(struct canon *c, struct canon_out *o, const char *p, size_t n)
 {
-	while (o->ends) {
-		size_t k = CANON_BLOCK - o->fill;
+	size_t k = n < c->n ? n : c->n;
 
-		if (k > o->ends)
-			k = (size_t)o->ends;
+	if (o != &c->strict || k == 0) {
+		sha_add(&o->sha, p, n);
+		return;
+	}
+	sha_add_two(c->beside, c->p, k, &o->sha, p, n);
+	c->p += k;
+	c->n -= k;
+}
+
+static void hash_ends(struct canon_out *o)
+{
+	char ends[256];
+	size_t k;
+
+	memset(ends, '\n', sizeof(ends));
+	for (; o->ends; o->ends -= k) {
+		k = o->ends < sizeof(ends) ? (size_t)o->ends : sizeof(ends);
+		sha_add(&o->sha, ends, k);
+	}
+}
+
+static void out_flush(struct canon *c, struct canon_out *o)
+{
+	size_t n = o->fill;
+
+	while (n && o->block[n - 1] == '\n')
+		n--;
+	if (n) {
+		if (o->ends)
+			hash_ends(o);
+		hash(c, o, o->block, n);
+		o->fill -= n;
+		memset(o->block, '\n', o->fill);
+	}
+	if (o->fill > CANON_BLOCK / 2) {
+		o->ends += o->fill;
+		o->fill = 0;
+	}
+}
+
+static size_t out_room(struct canon *c, struct canon_out *o)
+{
+	if (o->fill == CANON_BLOCK)
+		out_flush(c, o);
+	return CANON_BLOCK - o->fill;
+}
+
+static void out_text(struct canon *c, struct canon_out *o, const char *p, size_t n)
+{
+	size_t k;
+
+	for (; n; p += k, n -= k) {
+		k = out_room(c, o);
+		if (k > n)
+			k = n;
+		memcpy(o->block + o->fill, p, k);
+		o->fill += k;
+	}
+}
+
+static void out_ends(struct canon *c, struct canon_out *o, size_t n)
+{
+	size_t k;
+
+	for (; n; n -= k) {
+		k = out_room(c, o);
+		if (k > n)
+			k = n;
 		memset(o->block + o->fill, '\n', k);
 		o->fill += k;
-		o->ends -= k;
-		if (o->fill == CANON_BLOCK)
-			out_flush(o);
 	}
 }
 
-static void out_text(struct canon_out *o, const char *p, size_t n)
+static void out_end(struct canon *c, struct canon_out *o, unsigned char digest[DIGEST])
 {
-	if (n == 0)
-		return;
-	if (o->ends)
-		out_ends(o);
-	if (n > CANON_BLOCK - o->fill) {
-		out_flush(o);
-		if (n > CANON_BLOCK) {
-			sha_add(&o->sha, p, n);
-			return;
-		}
-	}
-	memcpy(o->block + o->fill, p, n);
-	o->fill += n;
-}
-
-static void out_end(struct canon_out *o, unsigned char digest[DIGEST])
-{
-	out_flush(o);
+	out_flush(c, o);
 	o->ends = 0;
+	o->fill = 0;
 	sha_end(&o->sha, digest);
 }
 
-void canon_init(struct canon *c, const struct sha *fresh)
+void canon_init(struct canon *c)
 {
-	c->crs = 0;
-	c->loose = NULL;
-	sha_copy(&c->strict.sha, fresh);
+	memset(c, 0, offsetof(struct canon, strict));
+	sha_init(&c->strict.sha);
 	c->strict.ends = 0;
 	c->strict.fill = 0;
 }
 
-static void loose_free(struct canon *c)
+void canon_release(struct canon *c)
 {
-	if (!c->loose)
-		return;
-	sha_release(&c->loose->sha);
 	free(c->loose);
 	c->loose = NULL;
 }
 
-void canon_release(struct canon *c)
+void canon_sync(struct canon *c)
 {
-	loose_free(c);
-	sha_release(&c->strict.sha);
+	out_flush(c, &c->strict);
+	if (c->n)
+		sha_add(c->beside, c->p, c->n);
+	c->n = 0;
 }
 
 /* From here on the two digests differ. */
@@ -87,24 +133,24 @@ static void part(struct canon *c)
 	if (c->loose)
 		return;
 	o = xmalloc(sizeof(*o));
-	sha_copy(&o->sha, &c->strict.sha);
+	o->sha = c->strict.sha;
 	o->ends = c->strict.ends;
 	o->fill = c->strict.fill;
 	memcpy(o->block, c->strict.block, o->fill);
 	c->loose = o;
 }
 
-static void loose_text(struct canon_out *o, const char *p, size_t n)
+static void loose_text(struct canon *c, const char *p, size_t n)
 {
 	const char *nul;
 
 	while (n && (nul = memchr(p, '\0', n))) {
-		out_text(o, p, (size_t)(nul - p));
-		out_text(o, "\x80", 1);
+		out_text(c, c->loose, p, (size_t)(nul - p));
+		out_text(c, c->loose, "\x80", 1);
 		n -= (size_t)(nul - p) + 1;
 		p = nul + 1;
 	}
-	out_text(o, p, n);
+	out_text(c, c->loose, p, n);
 }
 
 /* nul: the input around has a NUL somewhere. */
@@ -112,22 +158,22 @@ static void text(struct canon *c, const char *p, size_t n, bool nul)
 {
 	if (nul && !c->loose && memchr(p, '\0', n))
 		part(c);
-	out_text(&c->strict, p, n);
+	out_text(c, &c->strict, p, n);
 	if (c->loose)
-		loose_text(c->loose, p, n);
+		loose_text(c, p, n);
 }
 
 static void line_end(struct canon *c)
 {
-	c->strict.ends++;
+	out_ends(c, &c->strict, 1);
 	if (c->loose)
-		c->loose->ends++;
+		out_ends(c, c->loose, 1);
 }
 
 static void lone_crs(struct canon *c, size_t n)
 {
 	part(c);
-	c->strict.ends += n;
+	out_ends(c, &c->strict, n);
 }
 
 void canon_settle(struct canon *c)
@@ -155,19 +201,18 @@ static const char *resume(struct canon *c, const char *p, const char *end)
 	return p + 1;
 }
 
-void canon_put(struct canon *c, const char *p, size_t n, bool plain)
+/* Lines in which there may be anything. */
+static void put_odd(struct canon *c, const char *p, const char *end)
 {
-	const char *end = p + n, *nl, *tail, *cr;
-	bool nul = n && !plain && memchr(p, '\0', n);
+	const char *nl, *tail, *cr;
+	bool nul = memchr(p, '\0', (size_t)(end - p));
 
-	if (c->crs)
-		p = resume(c, p, end);
 	while (p < end) {
 		nl = memchr(p, '\n', (size_t)(end - p));
 		tail = nl ? nl : end;
 		while (tail > p && tail[-1] == '\r')
 			tail--;
-		while (!plain && (cr = memchr(p, '\r', (size_t)(tail - p)))) {
+		while ((cr = memchr(p, '\r', (size_t)(tail - p)))) {
 			text(c, p, (size_t)(cr - p), nul);
 			lone_crs(c, 1);
 			p = cr + 1;
@@ -182,13 +227,58 @@ void canon_put(struct canon *c, const char *p, size_t n, bool plain)
 	}
 }
 
+/* Lines that end in CRLF or LF; there is room for all of it in the block. */
+static void put_plain(struct canon *c, const char *p, const char *end)
+{
+	char *o = c->strict.block + c->strict.fill;
+	const char *nl;
+	size_t k;
+
+	while ((nl = memchr(p, '\n', (size_t)(end - p)))) {
+		k = (size_t)(nl - p);
+		if (k && p[k - 1] == '\r')
+			k--;
+		memcpy(o, p, k);
+		o += k;
+		*o++ = '\n';
+		p = nl + 1;
+	}
+	k = (size_t)(end - p);
+	if (k && p[k - 1] == '\r') {
+		c->crs = 1;
+		k--;
+	}
+	memcpy(o, p, k);
+	c->strict.fill = (size_t)(o + k - c->strict.block);
+}
+
+void canon_put(struct canon *c, const char *p, size_t n, bool plain)
+{
+	const char *end = p + n;
+	size_t k;
+
+	while (p < end) {
+		if (c->crs)
+			p = resume(c, p, end);
+		k = (size_t)(end - p);
+		if (!plain || c->loose) {
+			put_odd(c, p, end);
+			break;
+		}
+		if (k > out_room(c, &c->strict))
+			k = CANON_BLOCK - c->strict.fill;
+		put_plain(c, p, p + k);
+		p += k;
+	}
+}
+
 void canon_end(struct canon *c, unsigned char strict[DIGEST], unsigned char *loose)
 {
 	if (c->loose && loose)
-		out_end(c->loose, loose);
-	out_end(&c->strict, strict);
+		out_end(c, c->loose, loose);
+	out_end(c, &c->strict, strict);
 	if (!c->loose && loose)
 		memcpy(loose, strict, DIGEST);
-	loose_free(c);
+	canon_release(c);
 	c->crs = 0;
 }

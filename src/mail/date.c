@@ -112,11 +112,16 @@ static const char *skip_comment(const char *p, const char *end)
 	return p;
 }
 
+static bool is_skipped(char c)
+{
+	return c == ' ' || c == '\t' || c == '\r' || c == '\n' || c == '(';
+}
+
 static void next(struct lex *l)
 {
 	bool (*more)(char c);
 
-	while (l->p < l->end && strchr(" \t\r\n(", *l->p) && *l->p)
+	while (l->p < l->end && is_skipped(*l->p))
 		l->p = *l->p == '(' ? skip_comment(l->p, l->end) : l->p + 1;
 	l->word = l->p;
 	l->n = 0;

@@ -187,65 +187,71 @@ static bool has_8bit(const char *p, size_t n)
 }
 
 /*
- * The header is the first n bytes gathered. cut: it goes on, but is not looked
+ * The header is the first `end` of n bytes. cut: it goes on, but is not looked
  * at any more; then no blank line is known and all of the message is body.
  */
-static void header_done(struct facts_maker *fm, size_t n, bool cut)
+static void header_done(
+	struct facts_maker *fm, const char *p, size_t end, size_t n, bool cut)
 {
-	bool plain = tally_plain(&fm->tally);
-	const char *p = buf_str(&fm->header);
+	bool plain = tally_plain(&fm->tally), junk = false;
 	struct item it, first[N_FIELDS] = { 0 };
 	struct header h;
-	bool junk = false;
 
-	header_begin(&h, p, n, plain);
+	header_begin(&h, p, end, plain);
 	while (header_next(&h, &it)) {
 		junk |= it.kind == ITEM_JUNK;
 		if (!take_item(&fm->f, &it, first))
 			continue;
 		canon_put(&fm->canon, it.p, it.n, plain);
-		if (!cut || h.pos < n)
+		if (!cut || h.pos < end)
 			canon_settle(&fm->canon);
 	}
 	take_fields(fm, first);
-	if (has_8bit(p, n))
+	if (has_8bit(p, end))
 		fm->f.anomalies |= AN_8BIT_HEADER;
 	if (cut)
 		fm->f.anomalies |= AN_HEADER_CUT;
 	else
 		canon_end(&fm->canon, fm->head, NULL);
-	header_begin(&h, p, n, plain);
+	header_begin(&h, p, end, plain);
 	while (junk && !cut && header_next(&h, &it)) {
 		if (it.kind != ITEM_JUNK)
 			continue;
 		canon_put(&fm->canon, it.p, it.n, plain);
 		canon_settle(&fm->canon);
 	}
-	canon_put(&fm->canon, p + n, fm->header.n - n, plain);
-	buf_free(&fm->header);
-	fm->f.header_size = (uint32_t)n;
+	canon_put(&fm->canon, p + end, n - end, plain);
+	fm->f.header_size = (uint32_t)end;
 	fm->in_body = true;
 }
 
 /* Gathers the header; returns how many bytes it used up. */
 static size_t header_put(struct facts_maker *fm, const char *p, size_t n)
 {
+	struct buf *b = &fm->header;
 	size_t used = 0, k, end;
 
+	fm->scan.plain = tally_plain(&fm->tally);
+	/* Most come in one piece, and need not be gathered. */
+	if (b->n == 0 && header_scan(&fm->scan, p, n, false, &end)) {
+		header_done(fm, p, end, n, false);
+		return n;
+	}
 	while (used < n && !fm->in_body) {
 		k = n - used;
 		if (k > HEADER_STEP)
 			k = HEADER_STEP;
-		if (k > HEADER_MAX - fm->header.n)
-			k = HEADER_MAX - fm->header.n;
-		buf_add(&fm->header, p + used, k);
+		if (k > HEADER_MAX - b->n)
+			k = HEADER_MAX - b->n;
+		buf_add(b, p + used, k);
 		used += k;
-		fm->scan.plain = tally_plain(&fm->tally);
-		if (header_scan(&fm->scan, fm->header.p, fm->header.n, false, &end))
-			header_done(fm, end, false);
-		else if (fm->header.n == HEADER_MAX)
-			header_done(fm, HEADER_MAX, true);
+		if (header_scan(&fm->scan, b->p, b->n, false, &end))
+			header_done(fm, b->p, end, b->n, false);
+		else if (b->n == HEADER_MAX)
+			header_done(fm, b->p, HEADER_MAX, HEADER_MAX, true);
 	}
+	if (fm->in_body)
+		buf_free(b);
 	return used;
 }
 
@@ -255,8 +261,8 @@ void facts_begin(struct facts_maker **out)
 
 	memset(fm, 0, offsetof(struct facts_maker, canon));
 	sha_init(&fm->raw);
-	sha_copy(&fm->spare, &fm->raw);
-	canon_init(&fm->canon, &fm->raw);
+	sha_init(&fm->spare);
+	canon_init(&fm->canon);
 	header_scan_init(&fm->scan);
 	buf_init(&fm->header, HEADER_MAX);
 	*out = fm;
@@ -267,11 +273,12 @@ void facts_put(struct facts_maker *fm, const char *p, size_t n)
 	while (n) {
 		size_t k = n < SLICE ? n : SLICE, used = 0;
 
-		sha_add(&fm->raw, p, k);
+		canon_beside(&fm->canon, &fm->raw, p, k);
 		tally_put(&fm->tally, p, k);
 		if (!fm->in_body)
 			used = header_put(fm, p, k);
 		canon_put(&fm->canon, p + used, k - used, tally_plain(&fm->tally));
+		canon_sync(&fm->canon);
 		p += k;
 		n -= k;
 	}
@@ -283,7 +290,7 @@ static void finish(struct facts_maker *fm, struct facts *f)
 
 	if (!fm->in_body) {
 		header_scan(&fm->scan, buf_str(&fm->header), fm->header.n, true, &end);
-		header_done(fm, end, false);
+		header_done(fm, buf_str(&fm->header), end, fm->header.n, false);
 	}
 	*f = fm->f;
 	memset(&fm->f, 0, sizeof(fm->f)); /* the texts are the caller's now */
@@ -304,8 +311,6 @@ void facts_end(struct facts_maker **fm, struct facts *f)
 	facts_release(&(*fm)->f);
 	buf_free(&(*fm)->header);
 	canon_release(&(*fm)->canon);
-	sha_release(&(*fm)->raw);
-	sha_release(&(*fm)->spare);
 	free(*fm);
 	*fm = NULL;
 }

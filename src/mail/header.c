@@ -1,8 +1,6 @@
 /* header.c: finds the end of a header block and takes it apart. */
 #include "header.h"
 
-#include <popferry/text.h>
-
 #include <string.h>
 
 enum verdict { NO, YES, MAYBE };
@@ -98,11 +96,6 @@ bool header_next(struct header *h, struct item *it)
 	}
 	it->n = h->pos - start;
 	return true;
-}
-
-bool item_is(const struct item *it, const char *name, size_t name_n)
-{
-	return it->name_n == name_n && text_same_n(it->name, name, name_n);
 }
 
 /* Adds what fits, NUL bytes as U+FFFD. */

@@ -7,6 +7,7 @@
 #define MAIL_HEADER_H
 
 #include <popferry/mail.h>
+#include <popferry/text.h>
 
 /* A name longer than this is no field. */
 enum { FIELD_NAME_MAX = 256 };
@@ -36,7 +37,11 @@ struct header {
 /* plain: it is known that there is no lone CR. */
 void header_begin(struct header *h, const char *p, size_t n, bool plain);
 bool header_next(struct header *h, struct item *it);
-bool item_is(const struct item *it, const char *name, size_t name_n);
+
+static inline bool item_is(const struct item *it, const char *name, size_t name_n)
+{
+	return it->name_n == name_n && text_same_n(it->name, name, name_n);
+}
 
 /* Appends a value with line ends and the blanks around them as one blank. */
 void field_unfold(const char *p, size_t n, struct buf *out);

@@ -76,7 +76,6 @@ static void add_mark(const char *part, size_t n, struct buf *out)
 	sha_init(&s);
 	sha_add(&s, part, n);
 	sha_end(&s, digest);
-	sha_release(&s);
 	buf_addf(out, "~%s", text_hex(hex, digest, (MARK - 1) / 2));
 }
 

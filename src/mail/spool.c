@@ -18,7 +18,8 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { FIRST_CAP = 4096, FILE_BLOCK = 64 * 1024 };
+/* A piece of at least FILE_DIRECT bytes is written as it is. */
+enum { FIRST_CAP = 4096, FILE_BLOCK = 64 * 1024, FILE_DIRECT = FILE_BLOCK / 2 };
 
 struct spool {
 	int dirfd;
@@ -156,7 +157,7 @@ enum status body_write(struct body *b, const char *p, size_t n, struct err *err)
 		if (rc != ST_OK)
 			return err_note(err, "spool");
 	}
-	if (n <= b->cap - b->fill && b->cap <= FILE_BLOCK) {
+	if (n <= b->cap - b->fill && b->cap <= FILE_BLOCK && n < FILE_DIRECT) {
 		memcpy(b->p + b->fill, p, n);
 		b->fill += n;
 		return ST_OK;
@@ -165,7 +166,7 @@ enum status body_write(struct body *b, const char *p, size_t n, struct err *err)
 	if (rc != ST_OK)
 		return rc;
 	shrink(b, FILE_BLOCK);
-	if (n > b->cap)
+	if (n > b->cap || n >= FILE_DIRECT)
 		return to_file(b, p, n, err);
 	memcpy(b->p, p, n);
 	b->fill = n;

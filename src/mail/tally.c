@@ -7,10 +7,32 @@
 
 enum { LINE_LONG = 998 }; /* RFC 5322 section 2.1.1 */
 
-/* In strips that the compiler turns into vector instructions. */
+enum { STRIP = 64 }; /* what the compiler makes a few vector instructions of */
+
+/*
+ * Is every CR followed by an LF, every LF preceded by a CR, and no byte NUL? Not
+ * judged are a CR at the end and an LF at the start.
+ */
+static bool is_clean(const char *p, size_t n)
+{
+	unsigned char bad = 0;
+	size_t i;
+
+	for (; n > STRIP; p += STRIP, n -= STRIP) {
+		for (i = 0; i < STRIP; i++)
+			bad |= (unsigned char)(((p[i] == '\r') ^ (p[i + 1] == '\n')) |
+				(p[i] == '\0'));
+		if (bad)
+			return false;
+	}
+	for (i = 0; i + 1 < n; i++)
+		bad |= (unsigned char)(((p[i] == '\r') ^ (p[i + 1] == '\n')) |
+			(p[i] == '\0'));
+	return !bad && p[i] != '\0';
+}
+
 static size_t count_crs(const char *p, size_t n)
 {
-	enum { STRIP = 64 };
 	size_t all = 0, i;
 
 	for (; n >= STRIP; p += STRIP, n -= STRIP) {
@@ -37,13 +59,40 @@ static void tally_line(struct tally *t, uint64_t n, bool lf, bool cr)
 		t->bare_lf++;
 }
 
-void tally_put(struct tally *t, const char *p, size_t n)
+/* Every line end is CRLF: only lengths count, and most lines need no look. */
+static void tally_clean(struct tally *t, const char *p, size_t n)
+{
+	enum { WHOLE = LINE_LONG + 2 };
+	const char *end = p + n, *nl;
+	size_t left, most;
+
+	for (;;) {
+		left = (size_t)(end - p);
+		most = t->line < WHOLE ? (size_t)(WHOLE - t->line) : 0;
+		if (most > left)
+			most = left;
+		nl = memrchr(p, '\n', most);
+		if (!nl && most < left) {
+			t->bits |= AN_LONG_LINE;
+			nl = memchr(p + most, '\n', left - most);
+		}
+		if (!nl)
+			break;
+		t->line = 0;
+		p = nl + 1;
+	}
+	t->last = end[-1];
+	t->ended = t->last == '\n';
+	if (p < end)
+		tally_line(t, (uint64_t)(end - p), false, t->last == '\r');
+}
+
+static void tally_odd(struct tally *t, const char *p, size_t n)
 {
 	const char *start = p, *end = p + n, *nl;
 	size_t crs = 0; /* with their LF, or still in doubt, in this piece */
 	bool cr;
 
-	t->size += n;
 	if (memchr(p, '\0', n))
 		t->bits |= AN_NUL;
 	if (t->last == '\r' && *p != '\n')
@@ -66,6 +115,15 @@ void tally_put(struct tally *t, const char *p, size_t n)
 		t->bits |= AN_BARE_LF;
 	if (!(t->bits & AN_BARE_CR) && count_crs(start, n) != crs)
 		t->bits |= AN_BARE_CR;
+}
+
+void tally_put(struct tally *t, const char *p, size_t n)
+{
+	t->size += n;
+	if ((t->last == '\r') == (*p == '\n') && is_clean(p, n))
+		tally_clean(t, p, n);
+	else
+		tally_odd(t, p, n);
 }
 
 void tally_end(struct tally *t, struct facts *f)

@@ -96,6 +96,5 @@ enum status wire_digest(
 	while ((rc = wire_next(&w, block, sizeof(block), &p, &n, err)) == ST_OK && n)
 		sha_add(&s, p, n);
 	sha_end(&s, out);
-	sha_release(&s);
 	return rc;
 }

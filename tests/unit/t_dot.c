@@ -155,6 +155,46 @@ static void test_random(void **state)
 	}
 }
 
+/* The same with more text between, as blocks of any length have to find it. */
+static void test_random_long(void **state)
+{
+	static const struct {
+		const char *p;
+		size_t n;
+	} bits[] = { { B("\r\n.") }, { B("\n.") }, { B("\r\n") }, { B("\r") },
+		{ B(".") }, { B("\r\n..") }, { B(".\n") }, { B("\0") } };
+	char wire[1200];
+
+	(void)state;
+	srand(11);
+	for (int round = 0; round < 20000; round++) {
+		struct buf want = BUF_INIT(2048), got = BUF_INIT(2048);
+		size_t n = 0, want_used = 0, used;
+		bool done;
+
+		for (int k = rand() % 6; k >= 0; k--) {
+			size_t b = (size_t)rand() % N_ELEMENTS(bits),
+			       plain = (size_t)rand() % 150;
+
+			memset(wire + n, 'a', plain);
+			n += plain;
+			memcpy(wire + n, bits[b].p, bits[b].n);
+			n += bits[b].n;
+		}
+		memcpy(wire + n, "\r\n.\r\n", 5);
+		n += 5;
+		assert_true(reference(wire, n, &want, &want_used));
+		used = feed(wire, n, (size_t)rand() % n, (size_t)rand() % n + 1, &done,
+			&got);
+		assert_true(done);
+		assert_int_equal(used, want_used);
+		assert_int_equal(got.n, want.n);
+		assert_memory_equal(buf_str(&got), buf_str(&want), got.n);
+		buf_free(&want);
+		buf_free(&got);
+	}
+}
+
 /* A window of replies in one buffer: the reader is ready for the next one. */
 static void test_window(void **state)
 {
@@ -181,6 +221,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_rows),
 		cmocka_unit_test(test_random),
+		cmocka_unit_test(test_random_long),
 		cmocka_unit_test(test_window),
 	};
 

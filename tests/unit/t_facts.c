@@ -233,6 +233,45 @@ static void reference(const char *p, size_t n, unsigned char exact[DIGEST],
 	buf_free(&stored);
 }
 
+/* What is odd about the bytes alone, and what becomes of them by IMAP. */
+static unsigned slow_bits(const char *p, size_t n, uint64_t *wire)
+{
+	unsigned bits = n > 1 && p[n - 2] == '\r' && p[n - 1] == '\n'
+		? 0
+		: (unsigned)AN_NO_FINAL_EOL;
+	size_t i, line = 0;
+
+	*wire = n + (n && p[n - 1] == '\n' ? 0 : 2);
+	for (i = 0; i < n; i++) {
+		bool crlf = p[i] == '\n' && i && p[i - 1] == '\r';
+
+		bits |= p[i] ? 0 : AN_NUL;
+		if (p[i] == '\r' && (i + 1 == n || p[i + 1] != '\n'))
+			bits |= AN_BARE_CR;
+		if (p[i] == '\n' && !crlf) {
+			bits |= AN_BARE_LF;
+			++*wire;
+		}
+		if (p[i] == '\n')
+			line = 0;
+		else if (p[i] != '\r' || i + 1 == n || p[i + 1] != '\n')
+			bits |= ++line > 998 ? AN_LONG_LINE : 0;
+	}
+	return bits;
+}
+
+static void check_bits(const char *p, size_t n, const struct facts *f)
+{
+	enum {
+		SEEN = AN_NUL | AN_BARE_LF | AN_BARE_CR | AN_NO_FINAL_EOL | AN_LONG_LINE
+	};
+	uint64_t wire;
+
+	assert_int_equal(f->anomalies & SEEN, slow_bits(p, n, &wire));
+	assert_int_equal(f->size, n);
+	assert_int_equal(f->wire, wire);
+}
+
 static void check_reference(const char *p, size_t n, const struct facts *f)
 {
 	unsigned char exact[DIGEST], body[DIGEST], loose[DIGEST], raw[DIGEST];
@@ -247,6 +286,7 @@ static void check_reference(const char *p, size_t n, const struct facts *f)
 	if (memcmp(f->loose, loose, DIGEST))
 		fail_msg("loose: %s", text_clean(clean, sizeof(clean), p, n));
 	assert_memory_equal(f->sha256, raw, DIGEST);
+	check_bits(p, n, f);
 }
 
 /* Few characters, so that every combination comes; the header in pieces. */
@@ -280,6 +320,75 @@ static void test_random(void **state)
 			fail_msg("cut: round %d", round);
 		facts_release(&f);
 		facts_release(&g);
+	}
+}
+
+/* Lines about as long as they may be, and one oddity at any place of a block. */
+static void test_random_lines(void **state)
+{
+	static const struct {
+		const char *p;
+		size_t n;
+	} odd[] = { { B("") }, { B("") }, { B("\0") }, { B("\r") }, { B("\n") },
+		{ B("\r\r\n") }, { B("\n\r") } };
+	enum { MAX = 1 << 16 };
+
+	(void)state;
+	srand(37);
+	for (int round = 0; round < 3000; round++) {
+		struct buf in = BUF_INIT(MAX);
+		int lines = rand() % 5, at = rand() % 5;
+		struct facts f, g;
+
+		if (round % 2)
+			buf_adds(&in, "a: b\r\n\r\n");
+		for (int i = 0; i <= lines; i++) {
+			size_t o = (size_t)rand() % N_ELEMENTS(odd);
+			int length = rand() % 2 ? 994 + rand() % 10 : rand() % 200;
+			int there = i == at ? rand() % (length + 1) : -1;
+
+			for (int k = 0; k < length; k++) {
+				if (k == there)
+					buf_add(&in, odd[o].p, odd[o].n);
+				buf_addc(&in, 'x');
+			}
+			if (i < lines || round % 3)
+				buf_adds(&in, "\r\n");
+		}
+		f = facts_of(buf_str(&in), in.n);
+		check_reference(buf_str(&in), in.n, &f);
+		g = facts_cut(buf_str(&in), in.n, (size_t)rand() % (in.n + 1),
+			(size_t)rand() % 300 + 1);
+		assert_true(same_facts(&f, &g));
+		facts_release(&f);
+		facts_release(&g);
+		buf_free(&in);
+	}
+}
+
+/* More line ends than are kept in a block, before a field that does not count. */
+static void test_blank_lines(void **state)
+{
+	static const int counts[] = { 1, 8000, 9000, 17400, 17410, 40000, 400000 };
+
+	(void)state;
+	for (size_t i = 0; i < N_ELEMENTS(counts); i++) {
+		for (int last = 0; last < 2; last++) {
+			struct buf in = BUF_INIT(1 << 20);
+			struct facts f;
+
+			for (int k = 0; k < counts[i]; k++)
+				buf_adds(&in, "\r\n");
+			buf_adds(&in, last ? "X-UID: 1\r\n" : "a: b\r\nX-UID: 1\r\n");
+			buf_adds(&in, "\r\nbody");
+			for (int k = 0; k < counts[i]; k++)
+				buf_adds(&in, "\n");
+			buf_adds(&in, last ? "" : "more\r\n\r\n");
+			f = facts_of(in.p, in.n);
+			check_reference(in.p, in.n, &f);
+			facts_release(&f);
+			buf_free(&in);
+		}
 	}
 }
 
@@ -796,6 +905,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_random),
+		cmocka_unit_test(test_random_lines),
+		cmocka_unit_test(test_blank_lines),
 		cmocka_unit_test(test_random_large),
 		cmocka_unit_test(test_equal),
 		cmocka_unit_test(test_anomalies),
