@@ -146,6 +146,11 @@ const char *conn_peek(const struct conn *c, size_t *n);
 void conn_take(struct conn *c, size_t n);
 /* Waits for at least one more byte than conn_peek() shows; sends meanwhile. */
 enum status conn_fill(struct conn *c, struct err *err);
+/*
+ * At least so many bytes are on their way to us: a hint, so that a fast line is read
+ * in large pieces. Wrong ones cost a few milliseconds.
+ */
+void conn_expect(struct conn *c, uint64_t bytes);
 /* Receives what is there without waiting, and sends what fits. */
 enum status conn_poll(struct conn *c, struct err *err);
 
@@ -167,6 +172,24 @@ enum status conn_sendf(struct conn *c, struct err *err, const char *fmt, ...)
 	__attribute__((format(printf, 3, 4)));
 /* Returns when everything has been handed to the kernel. */
 enum status conn_flush(struct conn *c, struct err *err);
+/*
+ * Sends a last word to which no answer is awaited, and closes our side: for when nothing
+ * depends on whether it arrives. The connection is dead then.
+ */
+void conn_part(struct conn *c, const char *word);
+/*
+ * From now on what is sent, and what was received beyond what conn_peek() has given and
+ * was taken, is compressed (RFC 4978): the peer has just agreed to it.
+ */
+enum status conn_deflate(struct conn *c, struct err *err);
+/*
+ * What the line has carried away so far, for a rate: bytes, in so many microseconds in
+ * which there was something to carry, and of these those in which the peer took no more.
+ */
+struct conn_line {
+	uint64_t bytes, busy_us, choked_us;
+};
+struct conn_line conn_line_used(const struct conn *c);
 /* Bytes gathered and not yet handed to the kernel. */
 size_t conn_unsent(const struct conn *c);
 
@@ -180,8 +203,9 @@ void conn_kill(struct conn *c);
 bool conn_dead(const struct conn *c);
 
 struct conn_counts {
-	uint64_t in, out;       /* bytes of the protocol, before TLS */
-	uint64_t reads, writes; /* system calls */
+	uint64_t in, out;           /* bytes of the protocol, before TLS */
+	uint64_t wire_in, wire_out; /* the same, compressed where that is done */
+	uint64_t reads, writes;     /* system calls */
 };
 struct conn_counts conn_counts(const struct conn *c);
 

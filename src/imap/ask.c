@@ -15,22 +15,19 @@
 /* Where an APPENDLIMIT begins to be believed at once (quirk Q84). */
 #define LIMIT_BELIEVED MIB
 
-/* "COMMAND mailbox MORE"; each() sees what comes. The answer is judged by the caller. */
-static enum status ask(struct imap *i, const char *command, const char *wire,
-	const char *more, reply_each *each, void *ctx, struct reply *r, struct err *err)
+/* "COMMAND mailbox MORE"; its tag is told. */
+static enum status say(struct imap *i, const char *command, const char *wire,
+	const char *more, int *tag, struct err *err)
 {
 	struct buf b = BUF_INIT(2 * IMAP_NAME_MAX + 64);
-	enum status rc = imap_finish(i, err);
-	int tag;
+	enum status rc;
 
-	if (rc != ST_OK)
-		return rc;
-	tag = imap_tag(i);
+	*tag = imap_tag(i);
 	imap_quote(&b, wire);
 	rc = conn_sendf(
-		i->conn, err, "%d %s %s%s\r\n", tag, command, buf_str(&b), more);
+		i->conn, err, "%d %s %s%s\r\n", *tag, command, buf_str(&b), more);
 	buf_free(&b);
-	return rc == ST_OK ? reply_wait(i, tag, r, each, ctx, err) : rc;
+	return rc;
 }
 
 /* Calls each() for the words between the last '(' of the line and its ')'. */
@@ -72,12 +69,12 @@ static void status_line(void *ctx, const char *line, size_t n)
 	words(line, n, limit, ctx);
 }
 
-static enum status ask_size(struct imap *i, struct mailbox *m, struct err *err)
+static enum status hear_size(
+	struct imap *i, struct mailbox *m, int tag, struct err *err)
 {
 	uint64_t most = 0;
 	struct reply r = { 0 };
-	enum status rc = ask(i, "STATUS", m->pub.wire, " (APPENDLIMIT)", status_line,
-		&most, &r, err);
+	enum status rc = reply_wait(i, tag, &r, status_line, &most, err);
 
 	if (rc != ST_OK)
 		return rc;
@@ -100,24 +97,36 @@ static void rights_line(void *ctx, const char *line, size_t n)
 	*no_insert = n && !memchr(blank + 1, 'i', n);
 }
 
-static enum status ask_rights(struct imap *i, struct mailbox *m, struct err *err)
-{
-	struct reply r = { 0 };
-
-	return ask(i, "MYRIGHTS", m->pub.wire, "", rights_line, &m->no_insert, &r, err);
-}
-
-enum status ask_limits(struct imap *i, struct mailbox *m, struct err *err)
+enum status limits_ask(
+	struct imap *i, struct mailbox *m, struct limits_asked *asked, struct err *err)
 {
 	enum status rc = ST_OK;
 
+	*asked = (struct limits_asked){ 0, 0 };
 	if (m->asked)
 		return ST_OK;
 	m->asked = true;
 	if (imap_has(i, "ACL"))
-		rc = ask_rights(i, m, err);
+		rc = say(i, "MYRIGHTS", m->pub.wire, "", &asked->rights, err);
+	if (rc == ST_OK && asked->rights && !imap_together(i)) {
+		rc = limits_hear(i, m, asked, err);
+		asked->rights = 0;
+	}
 	if (rc == ST_OK && imap_has(i, "APPENDLIMIT"))
-		rc = ask_size(i, m, err);
+		rc = say(i, "STATUS", m->pub.wire, " (APPENDLIMIT)", &asked->size, err);
+	return rc;
+}
+
+enum status limits_hear(struct imap *i, struct mailbox *m,
+	const struct limits_asked *asked, struct err *err)
+{
+	struct reply r = { 0 };
+	enum status rc = ST_OK;
+
+	if (asked->rights)
+		rc = reply_wait(i, asked->rights, &r, rights_line, &m->no_insert, err);
+	if (rc == ST_OK && asked->size)
+		rc = hear_size(i, m, asked->size, err);
 	return rc;
 }
 
@@ -156,11 +165,16 @@ enum status imap_room(
 	struct quota q = { .left = UINT64_MAX };
 	struct reply r = { 0 };
 	enum status rc;
+	int tag;
 
 	*bytes = UINT64_MAX;
 	if (!imap_has(i, "QUOTA"))
 		return ST_OK;
-	rc = ask(i, "GETQUOTAROOT", mb->wire, "", quota_line, &q, &r, err);
+	rc = imap_finish(i, err);
+	if (rc == ST_OK)
+		rc = say(i, "GETQUOTAROOT", mb->wire, "", &tag, err);
+	if (rc == ST_OK)
+		rc = reply_wait(i, tag, &r, quota_line, &q, err);
 	if (rc == ST_OK && r.kind == REPLY_OK && q.left < UINT64_MAX / KIB)
 		*bytes = q.left * KIB;
 	return rc;

@@ -111,17 +111,13 @@ void etpan_begin(struct imap *i, uint64_t budget)
 	conn_guard(i->conn, true);
 }
 
-int etpan_command(struct imap *i, const char *command)
+int etpan_hear(struct imap *i)
 {
 	mailimap *m = i->etpan;
 	struct mailimap_response *response;
-	int rc = mailimap_send_current_tag(m);
+	int rc;
 
-	if (rc != MAILIMAP_NO_ERROR)
-		return rc;
-	if (mailstream_write(m->imap_stream, command, strlen(command)) < 0 ||
-		mailstream_write(m->imap_stream, "\r\n", 2) < 0 ||
-		mailstream_flush(m->imap_stream) < 0 || !mailimap_read_line(m))
+	if (!mailimap_read_line(m))
 		return MAILIMAP_ERROR_STREAM;
 	rc = mailimap_parse_response(m, &response);
 	if (rc != MAILIMAP_NO_ERROR)
@@ -130,6 +126,13 @@ int etpan_command(struct imap *i, const char *command)
 	mailimap_response_free(response);
 	return rc == MAILIMAP_RESP_COND_STATE_OK ? MAILIMAP_NO_ERROR
 						 : MAILIMAP_ERROR_CUSTOM_COMMAND;
+}
+
+int etpan_command(struct imap *i, const char *command)
+{
+	/* Should it fail, so will the reading, which is then asked why. */
+	conn_sendf(i->conn, NULL, "%d %s\r\n", imap_tag(i), command);
+	return etpan_hear(i);
 }
 
 static void last_line(const mailimap *m, struct reply *r)

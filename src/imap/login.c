@@ -66,12 +66,14 @@ static enum status authenticate_plain(struct imap *i, struct reply *r, struct er
 	if (rc == ST_OK)
 		rc = i->server.sasl_ir ? send_plain(i, &b, err) : end_line(i, err);
 	if (rc == ST_OK)
-		rc = reply_wait_go(i, tag, r, err);
+		rc = reply_wait_go(i, tag, r, capability_line, i, err);
 	if (rc == ST_OK && r->kind == REPLY_GO) {
 		rc = send_plain(i, &b, err);
 		if (rc == ST_OK)
-			rc = reply_wait(i, tag, r, NULL, NULL, err);
+			rc = reply_wait(i, tag, r, capability_line, i, err);
 	}
+	if (rc == ST_OK && r->kind == REPLY_OK)
+		capability_coded(i, r);
 out:
 	secret_free(&b);
 	return rc;
@@ -85,7 +87,7 @@ static enum status send_literal(struct imap *i, int tag, const char *s,
 	if (rc == ST_OK)
 		rc = end_line(i, err);
 	if (rc == ST_OK)
-		rc = reply_wait_go(i, tag, r, err);
+		rc = reply_wait_go(i, tag, r, NULL, NULL, err);
 	if (rc == ST_OK && r->kind == REPLY_GO)
 		rc = send_secret(i, s, strlen(s), err);
 	return rc;
@@ -104,7 +106,11 @@ static enum status login_literals(struct imap *i, struct reply *r, struct err *e
 	if (rc != ST_OK || r->kind != REPLY_GO)
 		return rc;
 	rc = end_line(i, err);
-	return rc == ST_OK ? reply_wait(i, tag, r, NULL, NULL, err) : rc;
+	if (rc == ST_OK)
+		rc = reply_wait(i, tag, r, capability_line, i, err);
+	if (rc == ST_OK && r->kind == REPLY_OK)
+		capability_coded(i, r);
+	return rc;
 }
 
 static bool is_ascii(const char *s)
@@ -127,6 +133,8 @@ static enum status login_plainly(struct imap *i, struct reply *r, struct err *er
 	rc = etpan_end(
 		i, mailimap_login(i->etpan, i->cfg.user, i->cfg.password), r, err);
 	conn_secret(i->conn, false);
+	if (rc == ST_OK)
+		capability_heard(i);
 	/* Refused is an answer, as it is from our own commands. */
 	return rc == ST_SKIP ? ST_OK : rc;
 }
@@ -183,20 +191,21 @@ static enum status log_in(struct imap *i, struct err *err)
 /* ---- afterwards ---- */
 
 /* Some servers let nobody in who does not say a name (quirk Q93). */
-static enum status tell_id(struct imap *i, struct err *err)
+static enum status say_id(struct imap *i, int *tag, struct err *err)
 {
-	struct reply r;
-	enum status rc;
-	int tag;
-
+	*tag = 0;
 	if (!i->server.id)
 		return ST_OK;
-	tag = imap_tag(i);
-	rc = conn_sendf(i->conn, err,
-		"%d ID (\"name\" \"popferry\" \"version\" \"%s\")", tag, VERSION);
-	if (rc == ST_OK)
-		rc = end_line(i, err);
-	return rc == ST_OK ? reply_wait(i, tag, &r, NULL, NULL, err) : rc;
+	*tag = imap_tag(i);
+	return conn_sendf(i->conn, err,
+		"%d ID (\"name\" \"popferry\" \"version\" \"%s\")\r\n", *tag, VERSION);
+}
+
+static enum status hear_id(struct imap *i, int tag, struct err *err)
+{
+	struct reply r;
+
+	return tag ? reply_wait(i, tag, &r, NULL, NULL, err) : ST_OK;
 }
 
 static void keep_prefix(struct imap *i, const char *prefix, char delimiter)
@@ -231,19 +240,16 @@ static const struct mailimap_namespace_data *namespace_of(const mailimap *m)
 	return NULL;
 }
 
-/* *found: the server named a personal namespace. */
-static enum status ask_namespace(struct imap *i, bool *found, struct err *err)
+/* *found: the server names a personal namespace. */
+static enum status hear_namespace(struct imap *i, bool *found, struct err *err)
 {
 	const struct mailimap_namespace_data *ns = NULL;
 	const struct mailimap_namespace_info *info;
 	struct reply r;
 	enum status rc;
 
-	*found = false;
-	if (!i->server.namespace)
-		return ST_OK;
 	etpan_begin(i, MIB);
-	rc = etpan_end(i, etpan_command(i, "NAMESPACE"), &r, err);
+	rc = etpan_end(i, etpan_hear(i), &r, err);
 	if (rc == ST_OK)
 		ns = namespace_of(i->etpan);
 	if (ns && ns->ns_personal && clist_begin(ns->ns_personal->ns_data_list)) {
@@ -254,7 +260,7 @@ static enum status ask_namespace(struct imap *i, bool *found, struct err *err)
 	return rc == ST_SKIP ? ST_OK : rc;
 }
 
-static enum status ask_delimiter(struct imap *i, struct err *err)
+static enum status hear_delimiter(struct imap *i, struct err *err)
 {
 	const struct mailimap_mailbox_list *entry;
 	clist *list = NULL;
@@ -262,22 +268,53 @@ static enum status ask_delimiter(struct imap *i, struct err *err)
 	enum status rc;
 
 	etpan_begin(i, MIB);
-	rc = etpan_end(i, mailimap_list(i->etpan, "", "", &list), &r, err);
-	if (rc == ST_OK && list && clist_begin(list)) {
+	rc = etpan_end(i, etpan_hear(i), &r, err);
+	if (rc == ST_OK && i->etpan->imap_response_info)
+		list = i->etpan->imap_response_info->rsp_mailbox_list;
+	if (list && clist_begin(list)) {
 		entry = clist_content(clist_begin(list));
 		i->server.delimiter = entry->mb_delimiter;
 	}
-	if (list)
-		mailimap_list_result_free(list);
 	return rc == ST_SKIP ? ST_OK : rc;
+}
+
+static enum status say_where(struct imap *i, bool namespace, struct err *err)
+{
+	return conn_sendf(i->conn, err, "%d %s\r\n", imap_tag(i),
+		namespace ? "NAMESPACE" : "LIST \"\" \"\"");
+}
+
+/* Who we are, and where our mailboxes are: in one round trip. */
+static enum status introduce(struct imap *i, struct err *err)
+{
+	bool namespace = i->server.namespace, found = false;
+	enum status rc;
+	int id;
+
+	rc = say_id(i, &id, err);
+	if (rc == ST_OK && !imap_together(i)) {
+		rc = hear_id(i, id, err);
+		id = 0;
+	}
+	if (rc == ST_OK)
+		rc = say_where(i, namespace, err);
+	if (rc == ST_OK)
+		rc = hear_id(i, id, err);
+	if (rc == ST_OK && namespace)
+		rc = hear_namespace(i, &found, err);
+	if (rc == ST_OK && namespace && !found)
+		rc = say_where(i, false, err);
+	if (rc == ST_OK && !found)
+		rc = hear_delimiter(i, err);
+	return rc;
 }
 
 enum status imap_login(struct imap *i, struct err *err)
 {
-	bool found = false;
 	enum status rc;
 
 	if (!i->preauth) {
+		capability_forget(i);
 		rc = log_in(i, err);
 		if (rc != ST_OK)
 			return rc;
@@ -285,11 +322,9 @@ enum status imap_login(struct imap *i, struct err *err)
 	}
 	rc = imap_capability(i, err);
 	if (rc == ST_OK)
-		rc = tell_id(i, err);
-	if (rc == ST_OK)
-		rc = ask_namespace(i, &found, err);
-	if (rc == ST_OK && !found)
-		rc = ask_delimiter(i, err);
+		rc = introduce(i, err);
+	if (rc == ST_OK && i->cfg.compress == IMAP_COMPRESS_YES)
+		rc = imap_compress(i, err);
 	i->authenticated = rc == ST_OK;
 	return rc;
 }

@@ -304,9 +304,10 @@ enum status reply_wait(struct imap *i, int tag, struct reply *r, reply_each *eac
 	return wait_for(i, tag, false, r, each, ctx, err);
 }
 
-enum status reply_wait_go(struct imap *i, int tag, struct reply *r, struct err *err)
+enum status reply_wait_go(struct imap *i, int tag, struct reply *r, reply_each *each,
+	void *ctx, struct err *err)
 {
-	return wait_for(i, tag, true, r, NULL, NULL, err);
+	return wait_for(i, tag, true, r, each, ctx, err);
 }
 
 /* ---- ends ---- */

@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 enum { PATIENCE = 120 * 1000, MIN_ROOM = 4096 };
@@ -64,6 +65,7 @@ void conn_close(struct conn **cp)
 	conn_kill(c);
 	etpan_free(c);
 	trace_settle(c);
+	zip_end(c);
 	tls_end(c);
 	if (c->fd >= 0)
 		close(c->fd);
@@ -220,12 +222,24 @@ void conn_ignore_stop(struct conn *c)
 	c->cfg.stop_fd = 0;
 }
 
-enum status conn_wait(struct conn *c, short events)
+/* What is less does not wake us. The kernel may not know this: then it does. */
+static void low_water(struct conn *c, bool on)
+{
+	int n = on ? LOW_WATER : 1;
+
+	if (on == c->patient)
+		return;
+	c->patient = on;
+	setsockopt(c->fd, SOL_SOCKET, SO_RCVLOWAT, &n, sizeof(n));
+}
+
+/* With a limit: returns when that is over, too, and waits for much to read. */
+static enum status wait_some(struct conn *c, short events, int most)
 {
 	struct pollfd fds[3] = { { c->fd, events, 0 }, { c->wake, POLLIN, 0 },
 		{ c->cfg.stop_fd > 0 ? c->cfg.stop_fd : -1, POLLIN, 0 } };
 	int64_t left = c->until - clock_ms();
-	int ms = left > INT32_MAX ? INT32_MAX : (int)left;
+	int ms = left > most ? most : (int)left;
 
 	if (atomic_load(&c->cancelled))
 		goto cancelled;
@@ -235,6 +249,7 @@ enum status conn_wait(struct conn *c, short events)
 		return c->over.wait(c->over.ctx, (events & POLLOUT) != 0, ms)
 			? ST_OK
 			: silent(c);
+	low_water(c, most != INT32_MAX);
 	if (poll(fds, 3, ms) < 0) {
 		if (errno != EINTR)
 			return conn_lost(c, errno);
@@ -245,6 +260,21 @@ enum status conn_wait(struct conn *c, short events)
 	return ST_OK;
 cancelled:
 	return conn_fail(c, ST_RETRY, EX_TEMPFAIL, "was interrupted on request");
+}
+
+static enum status wait_at_most(struct conn *c, short events, int most)
+{
+	int64_t start = events & POLLOUT ? clock_ms() : 0;
+	enum status rc = wait_some(c, events, most);
+
+	if (events & POLLOUT)
+		c->blocked_ms += (uint64_t)(clock_ms() - start);
+	return rc;
+}
+
+enum status conn_wait(struct conn *c, short events)
+{
+	return wait_at_most(c, events, INT32_MAX);
 }
 
 /* ---- receiving ---- */
@@ -293,6 +323,7 @@ static long pull(struct conn *c, size_t limit)
 		c->in_n += (size_t)k;
 		got += (size_t)k;
 		c->counts.in += (size_t)k;
+		c->expect -= (size_t)k < c->expect ? (size_t)k : c->expect;
 		if (c->budget != UINT64_MAX)
 			c->budget -= (size_t)k;
 		if (!io_more(c))
@@ -352,12 +383,18 @@ static void gather(struct conn *c, const char *p, size_t n)
 	c->out_secret |= c->secret;
 }
 
+static bool is_pending(const struct conn *c)
+{
+	return c->out_n || (c->zip && zip_unsent(c));
+}
+
 /*
  * Sends gathered bytes, then from *p, as far as the kernel takes them. Bytes
  * sent, 0 for none now, IO_FAIL.
  */
 static long push(struct conn *c, const char **p, size_t *n)
 {
+	const uint64_t before = c->counts.wire_out;
 	size_t off = 0, moved = 0;
 	long k = 0;
 
@@ -374,9 +411,11 @@ static long push(struct conn *c, const char **p, size_t *n)
 			off += (size_t)k;
 		}
 	}
+	if (c->zip && k >= 0)
+		k = zip_sync(c);
 	c->counts.out += moved;
 	sent(c, off);
-	if (moved)
+	if (moved || c->counts.wire_out != before)
 		be_patient(c);
 	return k == IO_FAIL ? IO_FAIL : (long)moved;
 }
@@ -386,7 +425,7 @@ static long push_gathered(struct conn *c)
 	const char *none = NULL;
 	size_t n = 0;
 
-	return c->out_n ? push(c, &none, &n) : 0;
+	return is_pending(c) ? push(c, &none, &n) : 0;
 }
 
 /*
@@ -468,11 +507,22 @@ enum status conn_flush(struct conn *c, struct err *err)
 	for (;;) {
 		if (push_gathered(c) == IO_FAIL)
 			return conn_gone(c, err);
-		if (!c->out_n)
+		if (!is_pending(c))
 			return ST_OK;
 		if (while_blocked(c) != ST_OK)
 			return conn_gone(c, err);
 	}
+}
+
+void conn_part(struct conn *c, const char *word)
+{
+	if (conn_sendf(c, NULL, "%s", word) == ST_OK && conn_flush(c, NULL) == ST_OK &&
+		c->fd >= 0) {
+		if (c->tls)
+			tls_part(c);
+		shutdown(c->fd, SHUT_WR);
+	}
+	conn_kill(c);
 }
 
 size_t conn_unsent(const struct conn *c)
@@ -492,6 +542,7 @@ static long turn(struct conn *c)
 
 enum status conn_fill(struct conn *c, struct err *err)
 {
+	bool lull = c->fd >= 0 && c->expect >= 2 * LOW_WATER, drained;
 	long got;
 
 	if (c->dead)
@@ -504,17 +555,28 @@ enum status conn_fill(struct conn *c, struct err *err)
 		conn_fail(c, ST_DENIED, EX_PROTOCOL,
 			"sent a longer answer than is accepted");
 	while (!c->dead) {
-		got = turn(c);
-		if (got > 0)
-			return ST_OK;
-		if (got < 0)
+		/* Where the last look took all there was, this one would be in vain. */
+		drained = c->drained && !io_more(c);
+		c->drained = false;
+		got = drained ? push_gathered(c) : turn(c);
+		if (got == IO_FAIL)
 			break;
+		if (got > 0 && !drained)
+			return ST_OK;
 		if (c->eof)
 			conn_lost(c, 0);
 		else
-			conn_wait(c, c->out_n ? c->want_in | c->want_out : c->want_in);
+			wait_at_most(c,
+				is_pending(c) ? c->want_in | c->want_out : c->want_in,
+				lull ? LULL_MS : INT32_MAX);
+		lull = false;
 	}
 	return conn_gone(c, err);
+}
+
+void conn_expect(struct conn *c, uint64_t bytes)
+{
+	c->expect = bytes;
 }
 
 enum status conn_poll(struct conn *c, struct err *err)

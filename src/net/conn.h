@@ -2,8 +2,8 @@
  * conn.h: the inside of a connection, for the files of this folder.
  *
  * conn.c knows buffers, waiting and the order of things; io.c moves bytes
- * over a socket, TLS or a transport; tls.c and cert.c are OpenSSL; dial.c makes
- * connections; trace.c writes the dialogue down; etpan.c is libetpan's view, and
+ * over a socket, TLS or a transport, deflate.c compresses them before; tls.c and cert.c
+ * are OpenSSL; dial.c makes connections; line.c measures them; trace.c writes the dialogue down; etpan.c is libetpan's view, and
  * guard.c keeps from it what it cannot stand.
  */
 #ifndef NET_CONN_H
@@ -16,10 +16,12 @@
 #include <sys/types.h>
 
 enum {
-	IN_SIZE = 64 * 1024,      /* receive buffer */
+	IN_SIZE = 128 * 1024,     /* receive buffer */
 	IN_CEILING = 1024 * 1024, /* the same while we wait to send */
 	OUT_SIZE = 64 * 1024,     /* gathered and not yet sent */
 	LARGE_PIECE = 16 * 1024,  /* sent without copying; also one TLS record */
+	LOW_WATER = 32 * 1024,    /* worth waking up for, when more is expected */
+	LULL_MS = 3,              /* so long is waited for that much */
 	TRACE_LINE = 480,
 	FIRST_WORDS = 96, /* of what a peer said instead of TLS */
 };
@@ -67,6 +69,9 @@ struct conn {
 	bool guard;
 	struct guarded guarded;
 	short want_in, want_out; /* poll events that let a read or a write go on */
+	bool drained;            /* the last read took all there was */
+	bool patient;            /* the kernel wakes us for no less than LOW_WATER */
+	uint64_t expect;         /* bytes that are on their way */
 
 	char out[OUT_SIZE];
 	size_t out_n;
@@ -79,6 +84,9 @@ struct conn {
 	size_t first_n;
 	bool wire_eof;
 	int wire_errno;
+
+	struct deflate *zip; /* NULL: not compressed */
+	uint64_t blocked_ms; /* waited until more could be sent */
 
 	struct conn_counts counts;
 	struct _mailstream *stream;
@@ -103,6 +111,17 @@ long io_read(struct conn *c, char *p, size_t n);
 long io_write(struct conn *c, const char *a, size_t an, const char *b, size_t bn);
 /* More can be had without asking the kernel. */
 bool io_more(const struct conn *c);
+/* The same below the compression. */
+long raw_read(struct conn *c, char *p, size_t n);
+long raw_write(struct conn *c, const char *a, size_t an, const char *b, size_t bn);
+
+/* deflate.c: as in io.c; zip_sync() makes that the peer sees all of it: 0 when done. */
+void zip_end(struct conn *c);
+long zip_read(struct conn *c, char *p, size_t n);
+long zip_write(struct conn *c, const char *p, size_t n);
+long zip_sync(struct conn *c);
+bool zip_more(const struct conn *c);
+bool zip_unsent(const struct conn *c);
 
 /* tls.c */
 enum status tls_start(struct conn *c);
@@ -110,6 +129,7 @@ void tls_end(struct conn *c);
 long tls_read(struct conn *c, char *p, size_t n);
 long tls_write(struct conn *c, const char *p, size_t n);
 bool tls_more(const struct conn *c);
+void tls_part(struct conn *c); /* says that nothing more comes */
 
 /* cert.c: run inside the handshake; false when conn_fail() has told why not. */
 struct x509_store_ctx_st;

@@ -18,8 +18,10 @@ static long plain_read(struct conn *c, char *p, size_t n)
 		k = recv(c->fd, p, n, 0);
 		c->counts.reads++;
 	} while (k < 0 && errno == EINTR);
-	if (k >= 0)
+	if (k >= 0) {
+		c->drained = (size_t)k < n;
 		return k;
+	}
 	if (would_block(errno))
 		return IO_AGAIN;
 	conn_lost(c, errno);
@@ -46,7 +48,7 @@ static long plain_write(
 	return IO_FAIL;
 }
 
-long io_read(struct conn *c, char *p, size_t n)
+static long some_read(struct conn *c, char *p, size_t n)
 {
 	if (c->tls)
 		return tls_read(c, p, n);
@@ -56,7 +58,8 @@ long io_read(struct conn *c, char *p, size_t n)
 	return c->over.read(c->over.ctx, p, n);
 }
 
-long io_write(struct conn *c, const char *a, size_t an, const char *b, size_t bn)
+static long some_write(
+	struct conn *c, const char *a, size_t an, const char *b, size_t bn)
 {
 	if (c->fd >= 0 && !c->tls)
 		return plain_write(c, a, an, b, bn);
@@ -70,7 +73,35 @@ long io_write(struct conn *c, const char *a, size_t an, const char *b, size_t bn
 	return c->over.write(c->over.ctx, a, an);
 }
 
+long raw_read(struct conn *c, char *p, size_t n)
+{
+	long k = some_read(c, p, n);
+
+	c->counts.wire_in += k > 0 ? (uint64_t)k : 0;
+	return k;
+}
+
+long raw_write(struct conn *c, const char *a, size_t an, const char *b, size_t bn)
+{
+	long k = some_write(c, a, an, b, bn);
+
+	c->counts.wire_out += k > 0 ? (uint64_t)k : 0;
+	return k;
+}
+
+long io_read(struct conn *c, char *p, size_t n)
+{
+	return c->zip ? zip_read(c, p, n) : raw_read(c, p, n);
+}
+
+long io_write(struct conn *c, const char *a, size_t an, const char *b, size_t bn)
+{
+	if (!c->zip)
+		return raw_write(c, a, an, b, bn);
+	return an ? zip_write(c, a, an) : zip_write(c, b, bn);
+}
+
 bool io_more(const struct conn *c)
 {
-	return c->tls && tls_more(c);
+	return (c->zip && zip_more(c)) || (c->tls && tls_more(c));
 }

@@ -20,7 +20,7 @@
 #include <string.h>
 #include <sys/socket.h>
 
-enum { READ_AHEAD = 64 * 1024 };
+enum { READ_AHEAD = 128 * 1024 };
 
 /* ---- the BIO ---- */
 
@@ -60,6 +60,7 @@ static int wire_read(BIO *b, char *p, int n)
 	else if (k < 0)
 		c->wire_errno = errno;
 	c->wire_eof |= k == 0;
+	c->drained = k > 0 && k < n;
 	if (k > 0 && c->first_n < sizeof(c->first)) {
 		keep = sizeof(c->first) - c->first_n;
 		keep = (size_t)k < keep ? (size_t)k : keep;
@@ -391,4 +392,10 @@ long tls_write(struct conn *c, const char *p, size_t n)
 bool tls_more(const struct conn *c)
 {
 	return SSL_has_pending(c->tls) == 1;
+}
+
+void tls_part(struct conn *c)
+{
+	ERR_clear_error();
+	SSL_shutdown(c->tls);
 }

@@ -68,6 +68,10 @@ static enum status ask(struct pop3 *p, struct reply *r, struct err *err)
 {
 	enum status st;
 
+	if (p->listing) { /* since the login */
+		p->listing = false;
+		return talk_reply(p, r, "LIST", p->cfg.reply_ms, err);
+	}
 	if (!p->ahead)
 		return talk(p, r, err, "LIST");
 	st = talk_settled(p, err);
@@ -81,6 +85,7 @@ static enum status ask(struct pop3 *p, struct reply *r, struct err *err)
 static enum status read_both(struct pop3 *p, struct rows *list, struct rows *uidl,
 	struct buf *uidls, struct pop3_listing *out, struct err *err)
 {
+	bool ahead = p->ahead || p->listing;
 	struct reply r;
 	enum status st;
 
@@ -89,7 +94,7 @@ static enum status read_both(struct pop3 *p, struct rows *list, struct rows *uid
 		st = read_list(p, &r, list, err);
 	if (st != ST_OK)
 		return st;
-	if (p->ahead)
+	if (ahead)
 		st = talk_reply(p, &r, "UIDL", p->cfg.reply_ms, err);
 	else
 		st = talk(p, &r, err, "UIDL");

@@ -271,21 +271,26 @@ static enum status login_user(struct pop3 *p, struct err *err)
 	return st == ST_OK ? give(p, "PASS", p->password, err) : st;
 }
 
+/* Where that is known to be understood, in one step. */
+static enum status give_plain_at_once(
+	struct pop3 *p, const char *token, struct err *err)
+{
+	enum status st = talk_settled(p, err);
+
+	if (st == ST_OK)
+		st = conn_sendf(p->c, err, "AUTH PLAIN ");
+	return st == ST_OK ? give(p, "AUTH PLAIN", token, err) : st;
+}
+
 /*
  * In two steps, for some servers end the connection over a long first line
  * (quirk Q66). ST_END: not known here after all, and nothing secret was sent.
  */
-static enum status login_plain(struct pop3 *p, struct err *err)
+static enum status give_plain(struct pop3 *p, const char *token, struct err *err)
 {
-	struct buf token = BUF_INIT(4 * PLAIN_MAX);
 	struct reply r;
-	enum status st;
+	enum status st = talk(p, &r, err, "AUTH PLAIN");
 
-	st = check("user name", p->user, PLAIN_MAX, err);
-	if (st == ST_OK)
-		st = check("password", p->password, PLAIN_MAX, err);
-	if (st == ST_OK)
-		st = talk(p, &r, err, "AUTH PLAIN");
 	if (st != ST_OK)
 		return st;
 	if (r.kind == REPLY_ERR && p->cfg.auth == POP3_AUTH_AUTO && !coded(&r))
@@ -294,8 +299,25 @@ static enum status login_plain(struct pop3 *p, struct err *err)
 		return refused(p, &r, false, err);
 	if (r.kind != REPLY_MORE)
 		return talk_odd(p, &r, "AUTH PLAIN", err);
+	return give(p, "AUTH PLAIN", token, err);
+}
+
+static enum status login_plain(struct pop3 *p, struct err *err)
+{
+	struct buf token = BUF_INIT(4 * PLAIN_MAX);
+	enum status st;
+
+	st = check("user name", p->user, PLAIN_MAX, err);
+	if (st == ST_OK)
+		st = check("password", p->password, PLAIN_MAX, err);
+	if (st != ST_OK)
+		return st;
 	sasl_plain(p->user, p->password, &token);
-	st = give(p, "AUTH PLAIN", buf_str(&token), err);
+	if (p->dovecot && p->server.sasl_plain &&
+		token.n <= COMMAND_MAX - strlen("AUTH PLAIN \r\n"))
+		st = give_plain_at_once(p, buf_str(&token), err);
+	else
+		st = give_plain(p, buf_str(&token), err);
 	explicit_bzero(token.p, token.n);
 	buf_free(&token);
 	return st;
@@ -367,28 +389,60 @@ static void wipe(char **s)
 
 /* ---- afterwards ---- */
 
+static bool may_go_ahead(const struct pop3 *p)
+{
+	return p->server.pipelining && !p->cfg.glued_dot &&
+		p->cfg.pipelining == POP3_PIPELINE_AUTO;
+}
+
+static enum status canary_send(struct pop3 *p, bool capa, bool last, struct err *err)
+{
+	enum status st = talk_settled(p, err);
+
+	if (st == ST_OK)
+		st = conn_sendf(p->c, err, "%sNOOP\r\nNOOP\r\n%s%s",
+			capa ? "CAPA\r\n" : "", last ? "LAST\r\n" : "",
+			p->listing ? "LIST\r\nUIDL\r\n" : "");
+	return st;
+}
+
+static enum status hear_last(struct pop3 *p, int patience, struct err *err)
+{
+	struct reply r;
+	enum status st = talk_reply(p, &r, "LAST", patience, err);
+
+	p->last_said = st == ST_OK;
+	p->no_last = st == ST_OK && r.kind == REPLY_ERR;
+	return st;
+}
+
 /*
  * Some servers offer PIPELINING and answer the first command only (quirk
- * Q60), so it is tried where nothing can be lost.
+ * Q60), so it is tried where nothing can be lost; together with what would come
+ * next anyway.
  */
-static enum status canary(struct pop3 *p, struct err *err)
+static enum status canary(struct pop3 *p, bool capa, struct err *err)
 {
 	int patience = p->cfg.reply_ms < CANARY_MS ? p->cfg.reply_ms : CANARY_MS;
+	bool last = p->cfg.lists && quit_asks_last(p);
 	struct reply r;
 	enum status st;
 	int i;
 
-	st = talk_settled(p, err);
-	if (st == ST_OK)
-		st = conn_sendf(p->c, err, "NOOP\r\nNOOP\r\n");
+	p->listing = p->cfg.lists;
+	st = canary_send(p, capa, last, err);
+	if (st == ST_OK && capa)
+		st = session_hear_capa(p, patience, err);
 	for (i = 0; i < 2 && st == ST_OK; i++) {
 		st = talk_reply(p, &r, "NOOP", patience, err);
 		if (st == ST_OK && r.kind != REPLY_OK)
 			st = talk_odd(p, &r, "NOOP", err);
 	}
-	if (st == ST_OK)
+	if (st == ST_OK && last)
+		st = hear_last(p, patience, err);
+	if (st == ST_OK && !p->listing)
 		st = talk_settled(p, err);
-	p->ahead = st == ST_OK;
+	p->ahead = st == ST_OK && p->server.pipelining;
 	p->ahead_failed = st != ST_OK;
 	return st;
 }
@@ -398,10 +452,12 @@ enum status pop3_login(struct pop3 *p, struct err *err)
 	enum status st = prove(p, err);
 
 	wipe(&p->password);
-	if (st == ST_OK)
-		st = session_capa(p, err);
-	if (st == ST_OK && p->server.pipelining && !p->cfg.glued_dot &&
-		p->cfg.pipelining == POP3_PIPELINE_AUTO)
-		st = canary(p, err);
+	if (st != ST_OK)
+		return st;
+	if (may_go_ahead(p))
+		return canary(p, true, err);
+	st = session_capa(p, err);
+	if (st == ST_OK && may_go_ahead(p))
+		st = canary(p, false, err);
 	return st;
 }

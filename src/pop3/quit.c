@@ -27,21 +27,41 @@ enum status pop3_dele(struct pop3 *p, uint32_t number, struct err *err)
  * RSET undoes that (quirk Q42). Where LAST works, RSET instead takes that mark from all
  * mail. Elsewhere RSET can do harm: Gmail would never show the next messages.
  */
-static enum status reset(struct pop3 *p, struct err *err)
+bool quit_asks_last(const struct pop3 *p)
 {
-	bool wished = p->cfg.rset == POP3_RSET_YES;
-	enum status st = ST_OK;
+	return p->cfg.rset == POP3_RSET_AUTO && p->dovecot;
+}
+
+static enum status wants_reset(struct pop3 *p, bool *wished, struct err *err)
+{
+	enum status st;
 	struct reply r;
 
-	if (!p->retrieved || p->marked || p->cfg.rset == POP3_RSET_NO)
-		return ST_OK;
-	if (!wished && p->dovecot) {
+	*wished = p->cfg.rset == POP3_RSET_YES || (quit_asks_last(p) && p->no_last);
+	if (!p->retrieved || p->marked)
+		*wished = false;
+	else if (quit_asks_last(p) && !p->last_said) {
 		st = talk(p, &r, err, "LAST");
-		wished = st == ST_OK && r.kind == REPLY_ERR;
+		*wished = st == ST_OK && r.kind == REPLY_ERR;
+		return st;
 	}
-	if (st == ST_OK && wished)
-		st = talk(p, &r, err, "RSET");
-	return st;
+	return ST_OK;
+}
+
+/* The reply is QUIT's; with nothing to be deleted RSET needs not be waited for. */
+static enum status say_quit(struct pop3 *p, struct reply *r, struct err *err)
+{
+	bool reset, together;
+	enum status st = wants_reset(p, &reset, err);
+
+	together = reset && p->ahead;
+	if (st == ST_OK && together)
+		st = talk(p, r, err, "RSET\r\nQUIT");
+	else if (st == ST_OK && reset)
+		st = talk(p, r, err, "RSET");
+	if (st == ST_OK && together)
+		return talk_reply(p, r, "QUIT", p->cfg.reply_ms, err);
+	return st == ST_OK ? talk(p, r, err, "QUIT") : st;
 }
 
 enum status pop3_quit(struct pop3 *p, struct err *err)
@@ -49,7 +69,7 @@ enum status pop3_quit(struct pop3 *p, struct err *err)
 	struct reply r;
 	enum status st;
 
-	if (session_wanting(p)) {
+	if (session_wanting(p) || p->listing) {
 		conn_kill(p->c);
 		if (!p->marked)
 			return ST_OK;
@@ -57,9 +77,14 @@ enum status pop3_quit(struct pop3 *p, struct err *err)
 			"%s: left in the middle of fetching, so nothing was deleted",
 			p->where);
 	}
-	st = reset(p, err);
-	if (st == ST_OK)
-		st = talk(p, &r, err, "QUIT");
+	/* Nothing was asked of it, so nothing depends on how it is taken. */
+	if (!p->retrieved && !p->marked) {
+		st = talk_settled(p, err);
+		if (st == ST_OK)
+			conn_part(p->c, "QUIT\r\n");
+		return st;
+	}
+	st = say_quit(p, &r, err);
 	if (st != ST_OK)
 		return st;
 	conn_kill(p->c);

@@ -167,7 +167,7 @@ static void make_sample(struct sample *s, enum archive_codec codec)
 	spool_open(&sp, scratch_fd(), FILE_MAX);
 	for (i = 1; i <= MESSAGES; i++) {
 		must(put_one(w, sp, i, &err) == ST_OK);
-		must(archive_commit(w, &err) == ST_OK);
+		must(archive_commit(w, 0, &err) == ST_OK);
 		if (i == 2 || i == 4)
 			must(archive_seal(w, &err) == ST_OK);
 	}
@@ -386,7 +386,7 @@ static void write_on(const struct sample *s, enum archive_codec codec)
 	spool_open(&sp, scratch_fd(), FILE_MAX);
 	rc = put_one(w, sp, 3, &err);
 	if (rc == ST_OK)
-		rc = archive_commit(w, &err);
+		rc = archive_commit(w, 0, &err);
 	if (rc == ST_OK)
 		rc = archive_seal(w, &err);
 	must_tell(rc, &err);

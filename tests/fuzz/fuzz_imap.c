@@ -95,7 +95,9 @@ static enum status store(struct imap *i, const struct imap_mailbox *mb,
 	for (k = 0; k < n; k++) {
 		must(rc != ST_OK || ms->a[k].outcome != IMAP_PENDING);
 		if (ms->a[k].outcome == IMAP_REFUSED)
-			must_tell(ms->a[k].err.status, &ms->a[k].err);
+			must_tell(ms->a[k].err->status, ms->a[k].err);
+		free(ms->a[k].err);
+		ms->a[k].err = NULL;
 	}
 	return rc;
 }

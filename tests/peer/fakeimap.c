@@ -12,6 +12,80 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <zlib.h>
+
+/* ---- COMPRESS ---- */
+
+struct zipped {
+	z_stream in, out;
+	char got[IN_MAX];
+};
+
+void imapd_deflate(struct session *c)
+{
+	struct zipped *z = xcalloc(1, sizeof(*z));
+
+	if (inflateInit2(&z->in, -15) != Z_OK ||
+		deflateInit2(&z->out, 1, Z_DEFLATED, -15, 8, Z_DEFAULT_STRATEGY) !=
+			Z_OK)
+		abort();
+	z->in.avail_in = (uInt)(c->in_n - c->in_at);
+	memcpy(z->got, c->in + c->in_at, z->in.avail_in);
+	z->in.next_in = (Bytef *)z->got;
+	c->in_n = c->in_at = 0;
+	c->zip = z;
+}
+
+static void zipped_free(struct zipped *z)
+{
+	if (!z)
+		return;
+	inflateEnd(&z->in);
+	deflateEnd(&z->out);
+	free(z);
+}
+
+static ssize_t receive(struct session *c)
+{
+	struct zipped *z = c->zip;
+	ssize_t n;
+
+	if (!z)
+		return recv(c->fd, c->in, sizeof(c->in), 0);
+	z->in.next_out = (Bytef *)c->in;
+	z->in.avail_out = sizeof(c->in);
+	while (z->in.avail_out == sizeof(c->in)) {
+		if (!z->in.avail_in) {
+			n = recv(c->fd, z->got, sizeof(z->got), 0);
+			if (n <= 0)
+				return n;
+			z->in.next_in = (Bytef *)z->got;
+			z->in.avail_in = (uInt)n;
+		}
+		if (inflate(&z->in, Z_SYNC_FLUSH) != Z_OK)
+			return -1;
+	}
+	return (ssize_t)(sizeof(c->in) - z->in.avail_out);
+}
+
+static bool send_zipped(struct session *c, const char *p, size_t n)
+{
+	struct zipped *z = c->zip;
+	char out[4096];
+	size_t k;
+
+	z->out.next_in = (Bytef *)p;
+	z->out.avail_in = (uInt)n;
+	do {
+		z->out.next_out = (Bytef *)out;
+		z->out.avail_out = sizeof(out);
+		deflate(&z->out, Z_SYNC_FLUSH);
+		k = sizeof(out) - z->out.avail_out;
+		if (k && !loop_send(c->fd, out, k))
+			return false;
+	} while (z->out.avail_out == 0);
+	return true;
+}
 
 /* ---- the wire ---- */
 
@@ -25,7 +99,7 @@ bool imapd_get(struct session *c, char *out)
 	}
 	if (c->in_at == c->in_n) {
 		pthread_mutex_unlock(&c->s->lock);
-		n = recv(c->fd, c->in, sizeof(c->in), 0);
+		n = receive(c);
 		pthread_mutex_lock(&c->s->lock);
 		if (n <= 0)
 			return false;
@@ -58,7 +132,7 @@ void imapd_send(struct session *c, const char *p, size_t n)
 
 	for (; n; n -= k, p += k) {
 		k = n < step ? n : step;
-		if (!loop_send(c->fd, p, k))
+		if (!(c->zip ? send_zipped(c, p, k) : loop_send(c->fd, p, k)))
 			return;
 	}
 }
@@ -237,6 +311,7 @@ static void serve(int fd, void *ctx)
 			answer(c, line);
 	}
 	pthread_mutex_unlock(&c->s->lock);
+	zipped_free(c->zip);
 	free(line);
 	free(c);
 }

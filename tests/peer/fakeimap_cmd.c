@@ -436,6 +436,18 @@ static void do_search(struct session *c, const char *tag, const char *args)
 	imapd_say(c, "\r\n%s OK done\r\n", tag);
 }
 
+static void do_compress(struct session *c, const char *tag, const char *args)
+{
+	bool can = imapd_can(c, "COMPRESS=DEFLATE") && text_same(args, "DEFLATE");
+
+	imapd_say(c, "%s %s\r\n", tag,
+		!can             ? "BAD what is that?"
+			: c->zip ? "NO [COMPRESSIONACTIVE] it is so"
+				 : "OK from here on");
+	if (can && !c->zip)
+		imapd_deflate(c);
+}
+
 static void do_uid(struct session *c, const char *tag, const char *args)
 {
 	if (text_starts(args, "FETCH "))
@@ -466,6 +478,7 @@ static const struct {
 	{ "EXAMINE", do_examine },
 	{ "GETQUOTAROOT", do_quota },
 	{ "UID", do_uid },
+	{ "COMPRESS", do_compress },
 	{ "NOOP", do_nothing },
 	{ "LOGOUT", do_logout },
 };

@@ -170,8 +170,11 @@ struct session {
 	bool cut;
 	char in[IN_MAX];
 	size_t in_n, in_at;
+	struct zipped *zip; /* COMPRESS; NULL: not yet */
 };
 
+/* From now on it is compressed; what is left of the input, too. */
+void imapd_deflate(struct session *c);
 bool imapd_get(struct session *c, char *out);
 /* A line without its end. */
 bool imapd_hear(struct session *c, char *line);

@@ -300,6 +300,13 @@ static void secrets(void **state)
 
 /* ---- the canary ---- */
 
+static void ignore(void *ctx, const char *p, size_t n)
+{
+	(void)ctx;
+	(void)p;
+	(void)n;
+}
+
 static void canary(void **state)
 {
 	static const struct {
@@ -345,12 +352,15 @@ static void canary(void **state)
 	}
 }
 
-/* What CAPA said before the login counts no more when it is said anew. */
+/* What CAPA said before the login counts no more when it is said anew, though the
+ * canary went out with it. */
 static void capa_again(void **state)
 {
 	static const char script[] = HELLO_AHEAD
 		"C: USER joe\nS: +OK\nC: PASS secret\nS: +OK\n"
-		"C: CAPA\nS: +OK\nS: UIDL\nS: .\n";
+		"C: CAPA\nC: NOOP\nC: NOOP\nS: +OK\nS: UIDL\nS: .\nS: +OK\nS: +OK\n"
+		"C: LIST\nSYNC\nS: +OK\nS: .\nC: UIDL\nSYNC\nS: +OK\nS: .\n";
+	struct pop3_listing l;
 	struct pop3_config cfg = joe();
 	struct talk t;
 
@@ -360,7 +370,78 @@ static void capa_again(void **state)
 	expect("login", 0, &t.err, pop3_login(t.p, &t.err), ST_OK);
 	assert_false(pop3_server(t.p)->pipelining);
 	assert_int_equal(pop3_server(t.p)->n_capa, 1);
+	expect("list", 0, &t.err, pop3_list(t.p, &l, &t.err), ST_OK);
 	talk_end(&t, "capa again", 0);
+}
+
+/* One write and one wait between the login and the end of the listing. */
+static void listing_at_once(void **state)
+{
+#define BOTH "S: +OK\nS: 1 100\nS: .\nS: +OK\nS: 1 a\nS: .\n"
+#define IN "C: USER joe\nS: +OK\nC: PASS secret\nS: +OK\n"
+	static const struct {
+		const char *name, *script;
+	} rows[] = {
+		{ "together",
+			HELLO_AHEAD IN "C: CAPA\nC: NOOP\nC: NOOP\nC: LIST\nC: UIDL\n"
+				       "S: +OK\nS: PIPELINING\nS: UIDL\nS: .\n"
+				       "S: +OK\nS: +OK\n" BOTH "C: QUIT\n" },
+		{ "refuses the second CAPA",
+			HELLO_AHEAD IN "C: CAPA\nC: NOOP\nC: NOOP\nC: LIST\nC: UIDL\n"
+				       "S: -ERR\nS: +OK\nS: +OK\n" BOTH "C: QUIT\n" },
+		{ "offered after the login",
+			HELLO IN CAPA_AHEAD "C: NOOP\nC: NOOP\nC: LIST\nC: UIDL\n"
+					    "S: +OK\nS: +OK\n" BOTH "C: QUIT\n" },
+		{ "offered no more",
+			HELLO_AHEAD IN "C: CAPA\nC: NOOP\nC: NOOP\nC: LIST\nC: UIDL\n"
+				       "S: +OK\nS: UIDL\nS: .\nS: +OK\nS: +OK\n" BOTH
+				       "C: QUIT\n" },
+		{ "never offered",
+			HELLO LOGIN "C: LIST\nSYNC\nS: +OK\nS: 1 100\nS: .\n"
+				    "C: UIDL\nSYNC\nS: +OK\nS: 1 a\nS: .\nC: QUIT\n" },
+		{ "on Dovecot, in the words it knows",
+			"S: +OK Dovecot ready.\nC: CAPA\nS: +OK\nS: PIPELINING\n"
+			"S: SASL PLAIN\nS: .\nC: AUTH PLAIN AGpvZQBzZWNyZXQ=\nS: +OK\n"
+			"C: CAPA\nC: NOOP\nC: NOOP\nC: LAST\nC: LIST\nC: UIDL\n"
+			"S: +OK\nS: PIPELINING\nS: .\nS: +OK\nS: +OK\nS: -ERR what?\n" BOTH
+			"C: RETR 1\nS: +OK\nS: x\nS: .\n"
+			"C: RSET\nC: QUIT\nS: +OK\nS: +OK\n" },
+		{ "on Dovecot where LAST works",
+			"S: +OK Dovecot ready.\nC: CAPA\nS: +OK\nS: PIPELINING\n"
+			"S: SASL PLAIN\nS: .\nC: AUTH PLAIN AGpvZQBzZWNyZXQ=\nS: +OK\n"
+			"C: CAPA\nC: NOOP\nC: NOOP\nC: LAST\nC: LIST\nC: UIDL\n"
+			"S: +OK\nS: PIPELINING\nS: .\nS: +OK\nS: +OK\nS: +OK 3\n" BOTH
+			"C: RETR 1\nS: +OK\nS: x\nS: .\nC: QUIT\nS: +OK\n" },
+	};
+#undef BOTH
+#undef IN
+	struct pop3_config cfg = joe();
+	struct pop3_listing l;
+	uint32_t number;
+	struct talk t;
+	size_t i, step;
+
+	(void)state;
+	cfg.lists = true;
+	for (i = 0; i < N_ELEMENTS(rows); i++)
+		for (step = 0; step <= steps_of(rows[i].script); step++) {
+			talk_open(&t, rows[i].script, step, &cfg, NULL);
+			expect(rows[i].name, step, &t.err, pop3_login(t.p, &t.err),
+				ST_OK);
+			expect(rows[i].name, step, &t.err, pop3_list(t.p, &l, &t.err),
+				ST_OK);
+			assert_int_equal(l.n, 1);
+			assert_int_equal(l.items[0].uidl_n, 1);
+			if (strstr(rows[i].script, "RETR")) {
+				pop3_want(t.p, 1, 3);
+				expect(rows[i].name, step, &t.err,
+					pop3_next(t.p, &number, ignore, NULL, &t.err),
+					ST_OK);
+			}
+			expect(rows[i].name, step, &t.err, pop3_quit(t.p, &t.err),
+				ST_OK);
+			talk_end(&t, rows[i].name, step);
+		}
 }
 
 int main(void)
@@ -372,6 +453,7 @@ int main(void)
 		cmocka_unit_test(secrets),
 		cmocka_unit_test(canary),
 		cmocka_unit_test(capa_again),
+		cmocka_unit_test(listing_at_once),
 	};
 
 	return cmocka_run_group_tests_name("pop3_login", tests, NULL, NULL);
