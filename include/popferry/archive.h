@@ -13,7 +13,8 @@
  * another codec, or a bad slug; EX_NOINPUT: nothing there to read). After a
  * failed put, commit or seal the writer can only be closed; the next open recovers.
  *
- * Threads: a writer or reader belongs to one thread.
+ * Threads: a writer or reader belongs to one thread. A writer starts some of its own, to
+ * compress; the bytes do not depend on how many.
  */
 #ifndef POPFERRY_ARCHIVE_H
 #define POPFERRY_ARCHIVE_H
@@ -36,6 +37,7 @@ struct archive_config {
 	bool codec_given;          /* then an existing archive must have the same */
 	uint64_t segment_bytes;    /* 0: 256 MiB of compressed bytes */
 	unsigned segment_messages; /* 0: 50 000 */
+	unsigned threads;          /* that compress; 0: one a processor, at most 4 */
 };
 
 /* What is known of a message besides its bytes and facts. */
@@ -68,8 +70,15 @@ const char *archive_id(const struct archive_writer *w); /* urn:uuid:... */
 enum status archive_put(struct archive_writer *w, const struct message *m,
 	const struct archive_entry *e, uint64_t *seq, struct err *err);
 
-/* Returns when all that was put is durable. Closes a segment that is full. */
-enum status archive_commit(struct archive_writer *w, struct err *err);
+/*
+ * Returns when all messages up to number seq (0: all that were put) are durable, and
+ * perhaps more: it does not wait for what was put after them when it need not. Closes a
+ * segment that is full.
+ */
+enum status archive_commit(struct archive_writer *w, uint64_t seq, struct err *err);
+
+/* The last message that is durable, as are all before it. 0: none is. */
+uint64_t archive_durable(const struct archive_writer *w);
 
 /*
  * Looks for a durable message with this SHA-256 that archive_claim() has not
@@ -99,18 +108,20 @@ void archive_done(struct archive_reader **r);
 /*
  * One row of metadata/messages.csv; texts live until the callback returns.
  * Never NULL; date is the INTERNALDATE as judged, RFC 3339 with its zone; occurrence
- * is 1 when a segment has lost its index. Header texts are raw: clean them.
+ * is 1 when a segment has lost its index; path and texts are empty when it has lost
+ * its table. Header texts are raw: clean them.
  */
 struct archive_row {
 	uint64_t seq, size;
-	const char *segment, *path, *folder, *uidl, *sha256, *date, *from, *to,
-		*subject, *message_id, *flags, *anomalies;
+	const char *segment, *path, *folder, *uidl, *sha256, *date, *date_utc,
+		*retrieved, *from, *to, *cc, *subject, *message_id, *flags, *anomalies;
 	uint32_t occurrence;
 	bool sealed;
 };
 
 /* All messages in order, sealed and open, from the manifests. ST_DENIED and EX_DATAERR
- * after those that are there when a segment between them is missing. */
+ * after those that are there when a segment is damaged or missing; any other status but
+ * ST_OK, also of each(), ends it. */
 enum status archive_each(struct archive_reader *r,
 	enum status (*each)(void *ctx, const struct archive_row *row, struct err *err),
 	void *ctx, struct err *err);
@@ -121,6 +132,58 @@ enum status archive_each(struct archive_reader *r,
  */
 enum status archive_get(struct archive_reader *r, uint64_t seq, mail_take *take,
 	void *ctx, struct err *err);
+
+/*
+ * A message that was compared with its digest before anything of it is given: small
+ * ones are kept in memory, large ones are read a second time. It must not outlive r.
+ */
+struct archive_mail;
+enum status archive_fetch(struct archive_mail **out, struct archive_reader *r,
+	uint64_t seq, struct err *err);
+uint64_t archive_mail_size(const struct archive_mail *m);
+const char *archive_mail_sha256(const struct archive_mail *m); /* hex */
+/* ST_DENIED: the file changed under our hands, and what was given is wrong. */
+enum status archive_mail_give(
+	const struct archive_mail *m, mail_take *take, void *ctx, struct err *err);
+void archive_mail_free(struct archive_mail **m);
+
+/* ---- reading all of it, in order ---- */
+
+const char *archive_read_id(const struct archive_reader *r); /* urn:uuid:... */
+
+/* A message as the indexes know it; nothing is unpacked for that. */
+struct archive_listed {
+	uint64_t seq, size;
+	const unsigned char *sha256; /* NULL: it is lost, and its size is not known */
+};
+
+/* How it was filed. Texts live until the next call. */
+struct archive_filed {
+	struct archive_entry entry; /* as it was put */
+	/* Not NULL: the segment's table is damaged, and this says how. Of entry only the
+	 * folder is known then, as its path has it. */
+	const char *unknown;
+};
+
+/* Each member is unpacked once, and each table read once, as long as numbers ascend. */
+struct archive_stream;
+void archive_stream_open(struct archive_stream **out, struct archive_reader *r);
+void archive_stream_close(struct archive_stream **s);
+
+/*
+ * All messages by number, first of all. What a missing or unreadable segment had is
+ * listed as lost. ST_DENIED, EX_DATAERR: all that is known was listed, but how much is
+ * lost besides nobody knows.
+ */
+enum status archive_stream_list(struct archive_stream *s,
+	void (*each)(void *ctx, const struct archive_listed *m), void *ctx,
+	struct err *err);
+
+/* As archive_get(). After ST_DENIED, EX_DATAERR others may be had. */
+enum status archive_stream_get(struct archive_stream *s, uint64_t seq, mail_take *take,
+	void *ctx, struct archive_filed *out, struct err *err);
+
+/* ---- checking ---- */
 
 struct archive_check {
 	uint64_t segments, messages, bytes; /* found good */

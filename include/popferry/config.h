@@ -51,6 +51,7 @@ struct imap_facts {
 	unsigned port, tls;
 	unsigned auth; /* 0 auto, 1 login, 2 plain */
 	bool literal_sync, no_multiappend;
+	unsigned compress; /* 0 auto, 1 yes, 2 no */
 	uint64_t append_max, window_bytes, batch_bytes;
 	unsigned batch_count;
 	unsigned settle; /* seconds a server may take to show what it took */
@@ -115,6 +116,7 @@ struct job {
 	char *report; /* file; NULL: none */
 	char *trace;
 	enum dedup dedup;
+	bool dedup_given;
 	char *folder; /* template of the default folder; NULL: the URL's, or INBOX */
 	enum seen seen;
 	int64_t seen_age;             /* seconds, for SEEN_OLDER_THAN */
@@ -129,6 +131,7 @@ struct job {
 	unsigned timeout; /* seconds without a byte until a server counts as lost; 0: as
 			     each phase is used to */
 	bool dry_run;
+	bool check;     /* read back what was stored */
 	unsigned codec; /* 0 gz, 1 zst, 2 zip, 3 none: as enum archive_codec */
 	bool codec_given;
 	char **me; /* own addresses, lower case; the source user is added when it is one

@@ -31,6 +31,15 @@ struct progress {
 	uint64_t failed;
 };
 
+/* What reading one destination back gave: messages. */
+struct checked {
+	const char *url;
+	uint64_t verified; /* as the ledger says */
+	uint64_t changed;  /* other bytes are there */
+	uint64_t missing;
+	uint64_t unknown; /* its place there is not known, or it cannot be read */
+};
+
 /* How a run ended. */
 struct outcome {
 	struct ledger ledger;
@@ -45,8 +54,10 @@ struct outcome {
 		uint64_t size; /* UINT64_MAX: unknown */
 	} * vanished;
 	size_t n_vanished;
-	uint64_t id_collisions; /* same Message-ID, different content: both kept */
-	struct plan_summary {   /* for --dry-run */
+	uint64_t id_collisions;    /* same Message-ID, different content: both kept */
+	struct checked checked[2]; /* with --check: each destination */
+	size_t n_checked;
+	struct plan_summary { /* for --dry-run */
 		uint64_t todo, todo_bytes;
 		uint64_t deletable; /* at the source, if they can be verified */
 	} plan;
@@ -93,15 +104,6 @@ enum status report_put(const char *path, const struct buf *b, struct err *err);
 
 /* ---- reading destinations back ---- */
 
-/* What reading one destination back gave: messages. */
-struct checked {
-	const char *url;
-	uint64_t verified; /* as the ledger says */
-	uint64_t changed;  /* other bytes are there */
-	uint64_t missing;
-	uint64_t unknown; /* its place there is not known, or it cannot be read */
-};
-
 /* One that is not as the ledger says. */
 struct finding {
 	const char *dest, *folder; /* url and name */
@@ -135,10 +137,15 @@ struct judgement {
 	const char *rule;  /* its name or the option that filtered; NULL: none */
 	char folder[1024]; /* UTF-8 */
 	struct when date;
-	const char *date_from; /* "received", "header" or "none" */
+	const char *date_from; /* "received", "header", "archive" or "none" */
 	bool seen, answered, flagged, draft;
 };
 void judge(const struct job *job, const struct message *m, uint64_t listed_size,
 	int64_t now, struct judgement *out);
+/* The same for one that was filed before, as it was then; was may be NULL. */
+struct origin;
+void judge_again(const struct job *job, const struct message *m,
+	const struct origin *was, uint64_t listed_size, int64_t now,
+	struct judgement *out);
 
 #endif

@@ -38,6 +38,12 @@ enum imap_literal {
 	IMAP_LITERAL_SYNC, /* never ahead of a reply */
 };
 
+enum imap_compress {
+	IMAP_COMPRESS_AUTO, /* when the line proves slow */
+	IMAP_COMPRESS_YES,  /* wherever it is offered */
+	IMAP_COMPRESS_NO,
+};
+
 enum {
 	IMAP_LINE_MAX = 64 * 1024, /* a response line outside literals */
 	IMAP_NAME_MAX = 1024,      /* a mailbox name on the wire */
@@ -50,10 +56,11 @@ struct imap_config {
 	enum imap_auth auth;
 	enum imap_literal literal;
 	bool multiappend;      /* false: never, even when offered */
-	unsigned batch_count;  /* messages in one MULTIAPPEND; 0: 100 */
-	uint64_t batch_bytes;  /* 0: 8 MiB */
-	uint64_t window_bytes; /* unanswered bytes; 0: 8 MiB */
+	unsigned batch_count;  /* messages in one MULTIAPPEND; 0: 200 */
+	uint64_t batch_bytes;  /* 0: 4 MiB */
+	uint64_t window_bytes; /* unanswered bytes; 0: 16 MiB */
 	uint64_t append_max; /* larger messages are refused; 0: what APPENDLIMIT says */
+	enum imap_compress compress;
 	bool cautious; /* every APPEND synchronous and single, each reply awaited */
 	int greeting_ms, reply_ms; /* 0: 60 000, 300 000 */
 	bool look_only; /* imap_folder() makes nothing: ST_SKIP when it is not there */
@@ -95,6 +102,7 @@ struct imap_mailbox {
 	char *wire; /* the name as the server lists it (modified UTF-7, its delimiter)
 		     */
 	uint32_t uidvalidity, uidnext, exists; /* when it was selected */
+	bool selected;                         /* it was, in this session */
 	bool created;                          /* by this call of imap_folder() */
 	bool keywords;                         /* PERMANENTFLAGS has \* */
 };
@@ -146,7 +154,7 @@ struct imap_append {
 	bool no_date, no_flags;
 	bool absent; /* IMAP_PENDING, but proof that it is not stored: throttled, full */
 	enum imap_cause cause; /* of IMAP_REFUSED */
-	struct err err;
+	struct err *err; /* what was said of it: malloc'ed, the caller's; or NULL */
 };
 
 /*
@@ -157,6 +165,15 @@ struct imap_append {
  * a limit below 1 MiB is only believed once the server has refused for size (Q84).
  */
 enum status imap_append(struct imap *i, struct imap_append *a, struct err *err);
+
+/* The shortest time a SELECT took in this session, in milliseconds; 0: none was seen. */
+int imap_rtt_ms(const struct imap *i);
+
+/* Sends what is gathered. Does not wait for replies. */
+enum status imap_flush(struct imap *i, struct err *err);
+
+/* Waits until this message is not pending, as imap_finish() for all. */
+enum status imap_await(struct imap *i, const struct imap_append *a, struct err *err);
 
 /*
  * Sends what is gathered and waits until no message is pending. On ST_RETRY

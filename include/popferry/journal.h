@@ -91,6 +91,11 @@ enum status journal_sinks(struct journal *j,
 	struct err *err);
 
 enum status journal_begin(struct journal *j, struct err *err);
+/*
+ * As journal_begin(), but what is committed may be on disk only with the next commit of
+ * one begun by that: for what a crash may undo, because the next run finds it out.
+ */
+enum status journal_begin_lazy(struct journal *j, struct err *err);
 enum status journal_commit(struct journal *j, struct err *err);
 
 /* ---- messages ---- */
@@ -109,6 +114,16 @@ enum status journal_get(
 /* Its UIDL, yours to free; NULL: it has none. ST_END: no such row. */
 enum status journal_uidl(
 	struct journal *j, int64_t id, char **uidl, size_t *n, struct err *err);
+
+/*
+ * Calls each() with the current row of every UIDL, oldest first, until it returns other
+ * than ST_OK, which is returned. The digests are not read: this is for plans, and much
+ * faster than to find each. It may read the journal, and change nothing.
+ */
+enum status journal_walk(struct journal *j,
+	enum status (*each)(void *ctx, const char *uidl, size_t n, uint32_t occurrence,
+		const struct journal_row *row, struct err *err),
+	void *ctx, struct err *err);
 
 /* How many messages it ever had. */
 enum status journal_count(struct journal *j, uint64_t *n, struct err *err);

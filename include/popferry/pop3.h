@@ -52,9 +52,11 @@ struct pop3_config {
 	const char *password; /* copied; the copy is wiped by pop3_login() */
 	enum pop3_auth auth;
 	enum pop3_pipelining pipelining;
-	uint64_t window_bytes; /* expected bytes asked for ahead; 0: 8 MiB */
-	unsigned window_count; /* RETRs asked for ahead; 0: 1000 */
-	uint64_t message_max;  /* a longer message is ST_SKIP; 0: 2 GiB */
+	/* Expected bytes asked for ahead: what comes in a second, and at most this. 0: 32
+	 * MiB */
+	uint64_t window_bytes;
+	unsigned window_count;              /* RETRs asked for ahead; 0: 10000 */
+	uint64_t message_max;               /* a longer message is ST_SKIP; 0: 2 GiB */
 	int greeting_ms, reply_ms, idle_ms; /* 0: 60 000, 600 000, 120 000 */
 	enum pop3_rset rset;
 	/* A message that ends in silence behind a dot at the end of a line is complete but
@@ -63,6 +65,8 @@ struct pop3_config {
 	/* Sizes of LIST are no measure: a message smaller than that is none that was cut. */
 	bool any_size;
 	bool no_capa; /* CAPA ends its sessions: quirk Q57 */
+	/* pop3_list() comes right after the login: LIST and UIDL may go out with its end. */
+	bool lists;
 };
 
 struct pop3;

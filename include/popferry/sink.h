@@ -2,8 +2,8 @@
  * sink.h: where messages go. One contract, one small file a kind.
  *
  * put() may return with a message still on its way; commit() returns only
- * when every message put so far is durable or refused, with its receipt. The
- * journal says "stored" only after that. find() answers after a crash whether
+ * when every message put so far is durable or refused, with its receipt, and
+ * await() when one is. The journal says "stored" only after that. find() answers after a crash whether
  * a put got through, and before the first upload whether an earlier migration
  * left the message there.
  *
@@ -59,8 +59,8 @@ struct delivery {
 	bool no_date, no_flags, rewritten;
 	bool unsaid; /* stored, but the server did not give the receipt it always should */
 	bool absent;               /* pending, but surely not there: throttled, full */
-	enum delivery_cause cause; /* of DELIVERY_REFUSED; err says it in words */
-	struct err err;
+	enum delivery_cause cause; /* of DELIVERY_REFUSED */
+	struct err *err; /* what it said of the message: malloc'ed, the engine's; or NULL */
 	/*
 	 * What goes up is this form of the message (deliver.c sets it), or is there in
 	 * it (find() does); wire is the digest of a form.
@@ -87,7 +87,8 @@ struct sink_setup {
 	bool cautious; /* one message at a time: a batch was refused before */
 	int deadline_ms; /* a server silent for so long is lost; 0: as usual */
 	bool reading;    /* only for read() and survey(): nothing is made or changed */
-	uint64_t expect; /* bytes that are to come, for a warning; 0: unknown */
+	/* Bytes that are to come, for a warning when there is no room; NULL: none wanted */
+	uint64_t (*expected)(void *ctx);
 	int *wait_ms; /* when open() gives ST_RETRY: what the server asked for, or 0 */
 	/* Is this the only message with its Message-ID that was ever sent there? */
 	bool (*alone)(void *ctx, const struct facts *f);
@@ -120,8 +121,9 @@ struct sink_seen {
 
 struct sink_ops {
 	const char *const *schemes;
-	bool secret; /* needs a password */
-	bool record; /* keeps every byte as it came */
+	bool secret;    /* needs a password */
+	bool record;    /* keeps every byte as it came */
+	bool by_folder; /* has less to do when those of a folder come together */
 	/* The identity for the journal: "imap:user@host", "archive:PATH". Owned by the
 	 * caller. */
 	char *(*identity)(const struct endpoint *end);
@@ -146,6 +148,11 @@ struct sink_ops {
 	enum status (*find)(struct sink *s, struct delivery *d,
 		const struct sink_floor *from, int64_t patience_ms, struct err *err);
 	enum status (*put)(struct sink *s, struct delivery *d, struct err *err);
+	/* Nothing that was put is held back to go with others. Does not wait. */
+	enum status (*flush)(struct sink *s, struct err *err);
+	/* As commit(), for this message and those put before it. Those put after may go
+	 * on, and some of them be settled too. */
+	enum status (*await)(struct sink *s, const struct delivery *d, struct err *err);
 	enum status (*commit)(struct sink *s, struct err *err);
 	/*
 	 * Reads back what is durable at these places, which ascend, of a folder's
@@ -173,6 +180,8 @@ struct sink_ops {
 	/* After ST_RETRY: milliseconds the server asked us to wait, or 0. After commit()
 	 * the same before the next batch; -1: it wants less haste and names no time. */
 	int (*wait_ms)(const struct sink *s);
+	/* What an answer takes at least, in milliseconds; NULL: nothing. */
+	int (*rtt_ms)(const struct sink *s);
 	void (*cancel)(struct sink *s);
 	void (*close)(struct sink **s);
 };

@@ -38,6 +38,7 @@ struct listing {
 	bool numbered;     /* they are the message numbers: none was passed on */
 	bool consumed; /* it says that what was fetched may go at the end (quirk Q43) */
 	bool windowed; /* known to show only a part of what is there (quirk Q17) */
+	bool steady; /* it does not change, and no session changes it: one is enough */
 };
 
 /* What was odd about a message, though it may be whole. */
@@ -45,6 +46,20 @@ enum oddity {
 	ODD_NONE,
 	ODD_GLUED,     /* its end stood behind the last line's text (quirk Q25) */
 	ODD_UNSTUFFED, /* it may have been cut at a single dot (quirk Q28) */
+	ODD_UNFILED,   /* an archive has it, and little of how it was filed there */
+};
+
+/* How a message was filed when it came to where it is read from now. */
+struct origin {
+	const char *folder; /* UTF-8, '/' between parts; "" is INBOX */
+	bool bare;          /* nothing of what follows is known */
+	const char *uidl;   /* at its first source; NULL: none */
+	size_t uidl_n;
+	uint32_t occurrence, number;
+	uint64_t listed_size;
+	int64_t retrieved;
+	struct when date; /* INTERNALDATE */
+	bool seen, answered, flagged, draft;
 };
 
 struct source;
@@ -65,8 +80,8 @@ struct source_ops {
 	const char *const *schemes; /* of URLs, NULL-terminated */
 	bool secret;                /* needs a password */
 	/* The identity of what is read, for the journal: "pop3:user@host". Owned by the
-	 * caller. */
-	char *(*account)(const struct endpoint *end);
+	 * caller. NULL: err says why it cannot be known. */
+	char *(*account)(const struct endpoint *end, struct err *err);
 	/*
 	 * Connects and logs in. After ST_RETRY *out may be set too, and is then good
 	 * for overreached(), no_capa(), wait_ms() and close() only.
@@ -90,6 +105,9 @@ struct source_ops {
 		void *ctx, struct err *err);
 	/* What was odd about the message of the last next(). */
 	enum oddity (*oddity)(const struct source *s);
+	/* How that one was filed before, until the next next(). NULL: it comes from a
+	 * mailbox; so do all when there is no such function. */
+	const struct origin *(*origin)(const struct source *s);
 	/*
 	 * Notes that this message is to go when finish() is called, and not before. Nothing
 	 * may be wanted any more, and the number must not be used again. ST_SKIP: refused.

@@ -90,8 +90,8 @@ static enum status fit_source(struct plan *p, struct err *err)
 
 	if (!s->source)
 		return err_set(err, ST_DENIED, EX_USAGE,
-			"source: %s: is a destination only; a source is pop3s://user@host "
-			"or pop3://user@host",
+			"source: %s: is a destination only; a source is pop3s://user@host, "
+			"pop3://user@host or archive:DIR",
 			e->scheme);
 	if (!s->network)
 		return ST_OK;
@@ -198,6 +198,8 @@ static uint64_t mix_end(uint64_t h, const struct endpoint *e)
 	const struct scheme *s = scheme_of(e);
 	char port[16] = "";
 
+	if (!s->network && !e->path)
+		return mix(h, s->name);
 	if (!s->network) {
 		char *path = path_canon(e->path);
 
@@ -264,6 +266,12 @@ static enum status check_state(const struct job *j, struct err *err)
 
 /* ---- the whole ---- */
 
+/* False of null: alone, which throws away what it is given. */
+static bool is_kept(const struct endpoint *e)
+{
+	return e->path || scheme_of(e)->network;
+}
+
 static enum status check_ends(const struct job *j, struct err *err)
 {
 	char *a, *b;
@@ -277,7 +285,9 @@ static enum status check_ends(const struct job *j, struct err *err)
 		return bad(err,
 			"there is no destination; name one, as in imaps://user@host/Folder "
 			"or archive:DIR");
-	if (j->n_dest == 2 && !j->dest[0].path == !j->dest[1].path)
+	if (j->n_dest == 2 &&
+		(!j->dest[0].path == !j->dest[1].path || !is_kept(&j->dest[0]) ||
+			!is_kept(&j->dest[1])))
 		return bad(err,
 			"dest: two destinations must be one IMAP account and one archive");
 	for (i = 0; i < j->n_dest; i++) {
@@ -305,6 +315,12 @@ static enum status check_limits(const struct job *j, struct err *err)
 		return bad(err, "min-size: is larger than max-size");
 	if (j->max_delete && j->delete == DELETE_NEVER)
 		return bad(err, "max-delete: is of no use without delete = verified");
+	if (j->source.path && j->delete != DELETE_NEVER)
+		return bad(err, "delete: nothing is ever deleted from an archive");
+	if (j->delete != DELETE_NEVER && !is_kept(&j->dest[0]))
+		return bad(err,
+			"delete: null: keeps nothing, so nothing can be deleted at the "
+			"source; name a real destination");
 	return ST_OK;
 }
 
@@ -317,6 +333,9 @@ enum status job_check(struct job *j, struct err *err)
 	/* The URL's own name, before a profile takes the domain off the user. */
 	if (rc >= 0 && !j->name)
 		default_name(j);
+	/* What was archived was wanted, and one message may be in two folders. */
+	if (rc >= 0 && j->source.path && !j->dedup_given)
+		j->dedup = DEDUP_NONE;
 	if (rc >= 0 && !j->state)
 		rc = default_state(j, err);
 	if (rc >= 0)

@@ -72,6 +72,13 @@ static const struct word multiappend_words[] = {
 	{ NULL, 0 },
 };
 
+static const struct word compress_words[] = {
+	{ "auto", 0 },
+	{ "yes", 1 },
+	{ "no", 2 },
+	{ NULL, 0 },
+};
+
 static const struct word yes_words[] = {
 	{ "no", false },
 	{ "yes", true },
@@ -118,6 +125,7 @@ const struct setting imap_settings[] = {
 	WORD(imap_facts, "auth", auth, imap_auth_words),
 	BOOL(imap_facts, "literal", literal_sync, literal_words),
 	BOOL(imap_facts, "multiappend", no_multiappend, multiappend_words),
+	WORD(imap_facts, "compress", compress, compress_words),
 	SIZE(imap_facts, "append-max", append_max, KIB, INT64_MAX),
 	SIZE(imap_facts, "window-bytes", window_bytes, 4 * KIB, GIB),
 	SIZE(imap_facts, "batch-bytes", batch_bytes, 4 * KIB, GIB),

@@ -14,6 +14,14 @@ static enum status set_source(struct plan *p, const struct setting *s,
 	return url_parse(&p->job.source, value, err) < 0 ? spot_note(at, err) : ST_OK;
 }
 
+static const struct word dedup_words[] = {
+	{ "message-id", DEDUP_MESSAGE_ID },
+	{ "exact", DEDUP_EXACT },
+	{ "message-id-only", DEDUP_MESSAGE_ID_ONLY },
+	{ "none", DEDUP_NONE },
+	{ NULL, 0 },
+};
+
 static enum status set_dest(struct plan *p, const struct setting *s, const char *value,
 	const struct spot *at, struct err *err)
 {
@@ -278,6 +286,20 @@ static enum status set_folder(struct plan *p, const struct setting *s,
 	return template_put(&p->job.folder, value, at, err);
 }
 
+static enum status set_dedup(struct plan *p, const struct setting *s, const char *value,
+	const struct spot *at, struct err *err)
+{
+	unsigned word;
+	enum status rc = word_find(dedup_words, value, &word, at, err);
+
+	(void)s;
+	if (rc < 0)
+		return rc;
+	p->job.dedup = word;
+	p->job.dedup_given = true;
+	return rc;
+}
+
 static enum status set_codec(struct plan *p, const struct setting *s, const char *value,
 	const struct spot *at, struct err *err)
 {
@@ -338,13 +360,6 @@ static enum status set_extends(struct plan *p, const struct setting *s,
 	return profile_load(p, value, err) < 0 ? spot_note(at, err) : ST_OK;
 }
 
-static const struct word dedup_words[] = {
-	{ "message-id", DEDUP_MESSAGE_ID },
-	{ "exact", DEDUP_EXACT },
-	{ "message-id-only", DEDUP_MESSAGE_ID_ONLY },
-	{ "none", DEDUP_NONE },
-	{ NULL, 0 },
-};
 static const struct word tls_words[] = {
 	{ "implicit", TLS_IMPLICIT + 1 },
 	{ "starttls", TLS_STARTTLS + 1 },
@@ -368,7 +383,8 @@ const char *dedup_name(enum dedup d)
 	ROW(k, arg, true, SET_BY, text, .set = (fn), AT(f, char *))
 
 const struct setting job_table[] = {
-	BY("source", "URL", set_source, "where mail comes from: pop3s://user@host"),
+	BY("source", "URL", set_source,
+		"where mail comes from: pop3s://user@host, archive:DIR"),
 	BY("dest", "URL", set_dest,
 		"where it goes: imaps://user@host/Folder, archive:DIR"),
 	BY_AT("source-password-file", "FILE", set_secret,
@@ -402,9 +418,8 @@ const struct setting job_table[] = {
 		"take what is known of such a server from a profile"),
 	ROW("state", "DIR", true, SET_TEXT, "where it is noted what has been done",
 		AT(job.state, char *)),
-	ROW("dedup", "MODE", true, SET_WORD,
-		"duplicates: message-id, exact, message-id-only, none",
-		AT(job.dedup, enum dedup), .words = dedup_words),
+	BY("dedup", "MODE", set_dedup,
+		"duplicates: message-id, exact, message-id-only, none"),
 	BY("folder", "NAME", set_folder, "folder for what no rule of a profile files"),
 	BY("rescue", "STEPS", set_rescue,
 		"for messages a server refuses: repair, wrap, archive"),
@@ -434,6 +449,9 @@ const struct setting job_table[] = {
 		.lo = 1, .hi = 86400),
 	ROW("dry-run", NULL, true, SET_BOOL, "show the plan and do nothing else",
 		AT(job.dry_run, bool), .words = yes_no),
+	ROW("check", NULL, true, SET_BOOL,
+		"at the end read back what was stored, and compare",
+		AT(job.check, bool), .words = yes_no),
 	ROW("report", "FILE", true, SET_TEXT,
 		"write the result as JSON; - is standard output",
 		AT(job.report, char *)),

@@ -18,6 +18,7 @@ static const struct scheme schemes[] = {
 	{ "imaps", true, false, true, TLS_IMPLICIT, 993, 143 },
 	{ "imap", true, false, true, TLS_STARTTLS, 993, 143 },
 	{ "archive", false, true, true, TLS_NONE, 0, 0 },
+	{ "null", false, false, true, TLS_NONE, 0, 0 },
 };
 
 const struct scheme *scheme_find(const char *name, size_t n)
@@ -246,8 +247,14 @@ static enum status parse_network(
 }
 
 /* A path as it is, without percent-encoding: shells complete it. */
-static enum status parse_path(struct endpoint *e, const char *p, struct err *err)
+static enum status parse_path(
+	struct endpoint *e, const struct scheme *s, const char *p, struct err *err)
 {
+	if (!s->source) {
+		if (*p)
+			return bad(err, "null: is nowhere: nothing can follow it");
+		return ST_OK;
+	}
 	if (!strncmp(p, "//", 2)) {
 		p += 2;
 		if (*p != '/')
@@ -281,7 +288,7 @@ enum status url_parse(struct endpoint *e, const char *text, struct err *err)
 			"imaps://user@host/Folder, imap://user@host/Folder or "
 			"archive:DIR");
 	rc = s->network ? parse_network(&u, s, text + n + 1, err)
-			: parse_path(&u, text + n + 1, err);
+			: parse_path(&u, s, text + n + 1, err);
 	if (rc < 0) {
 		endpoint_release(&u);
 		return rc;

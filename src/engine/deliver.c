@@ -1,15 +1,18 @@
 /*
- * deliver.c: one batch of messages through journal, sinks, journal.
+ * deliver.c: batches of messages through journal, sinks, journal.
  *
  *	prepare.c: judge, find duplicates    -> what each sink still needs
  *	journal  STORING with floors            one sync
- *	put to every sink, commit               the sinks' own syncs
+ *	put to every sink
+ *	   (more batches may follow here, so that no destination waits for us)
+ *	await the oldest                        the sinks' own syncs
  *	journal  STORED with receipts           one sync
  *
  * What a server refuses may go up in another form: rescue.c.
  *
  * A sink that is lost on the way is opened anew and asked, message by
- * message, what got through: the same road as after a crash.
+ * message, what got through: the same road as after a crash. All that is under
+ * way is then one batch: it is settled together.
  */
 #include <popferry/clock.h>
 #include <popferry/fault.h>
@@ -22,6 +25,16 @@
 
 enum { EASE_TRY = 4 }; /* a wait without a named time is that of the 4th try */
 
+/* What its destination says of a message. */
+static struct err *reason(struct delivery *d, const struct err *why)
+{
+	if (!d->err)
+		d->err = xmalloc(sizeof(*d->err));
+	if (why)
+		*d->err = *why;
+	return d->err;
+}
+
 /* ---- put and commit ---- */
 
 /*
@@ -33,10 +46,11 @@ static void deny(struct parcel *p, size_t k)
 
 	d->unsaid = false;
 	d->outcome = DELIVERY_PENDING;
+	p->run->sent[k] = false;
 	if (p->run->again[k]) {
 		d->outcome = DELIVERY_REFUSED;
 		d->cause = REFUSED_OTHERWISE;
-		err_set(&d->err, ST_SKIP, EX_UNAVAILABLE,
+		err_set(reason(d, NULL), ST_SKIP, EX_UNAVAILABLE,
 			"the server said twice that it has the message, and it is not "
 			"in folder \"%s\"",
 			d->folder);
@@ -101,9 +115,8 @@ static void give_up(struct parcel *p, size_t k, const struct err *why)
 	struct delivery *d = &p->run->delivery[k];
 
 	d->outcome = DELIVERY_REFUSED;
-	d->err = *why;
-	d->err.status = ST_SKIP;
-	err_note(&d->err, "left out after it ended %d sessions", POISON_TRIES);
+	reason(d, why)->status = ST_SKIP;
+	err_note(d->err, "left out after it ended %d sessions", POISON_TRIES);
 }
 
 static enum status put_one(
@@ -127,28 +140,63 @@ static enum status put_one(
 	rc = s->ops->put(s->sink, d, err);
 	if (rc == ST_SKIP) {
 		d->outcome = DELIVERY_REFUSED;
-		d->err = *err;
+		reason(d, err);
 		rc = ST_OK;
 	}
+	return rc;
+}
+
+static bool is_wanting(const struct parcel *p, size_t k)
+{
+	return p->run->need[k] && !p->run->sent[k] &&
+		p->run->delivery[k].outcome == DELIVERY_PENDING;
+}
+
+/* Those from v[0] on that go to its folder, where that is cheaper; else all. */
+static enum status put_some(
+	struct engine *e, struct parcel **v, size_t n, size_t k, struct err *err)
+{
+	bool one = e->slots[k].ops->by_folder;
+	const char *folder = v[0]->run->verdict.folder;
+	enum status rc = ST_OK;
+	size_t i;
+
+	for (i = 0; rc == ST_OK && i < n; i++)
+		if (is_wanting(v[i], k) &&
+			(!one || strcmp(v[i]->run->verdict.folder, folder) == 0))
+			rc = put_one(e, v[i], k, err);
 	return rc;
 }
 
 enum status deliver_put(
 	struct engine *e, size_t k, struct parcel **v, size_t n, struct err *err)
 {
-	enum status rc = slot_open(e, &e->slots[k], err);
-	bool missing;
+	struct slot *s = &e->slots[k];
+	enum status rc = slot_open(e, s, err);
+	bool missing, any = false;
 	size_t i;
 
-	if (rc == ST_OK && e->slots[k].losses)
+	if (rc == ST_OK && s->losses)
 		claim_stored(e, k, v, n);
 	if (rc == ST_OK)
 		rc = learn_places(e, k, v, n, &missing, err);
 	for (i = 0; rc == ST_OK && i < n; i++)
-		if (v[i]->run->need[k] &&
-			v[i]->run->delivery[k].outcome == DELIVERY_PENDING)
-			rc = put_one(e, v[i], k, err);
-	return rc;
+		if (is_wanting(v[i], k)) {
+			any = true;
+			rc = put_some(e, v + i, n - i, k, err);
+		}
+	return rc == ST_OK && any ? s->ops->flush(s->sink, err) : rc;
+}
+
+bool deliver_flying(const struct engine *e, size_t k)
+{
+	size_t i;
+
+	for (i = 0; i < e->n_live; i++)
+		if (e->live[i]->run->sent[k] &&
+			e->live[i]->run->delivery[k].outcome == DELIVERY_PENDING)
+			return true;
+	return false;
 }
 
 /*
@@ -156,14 +204,15 @@ enum status deliver_put(
  * twice in a batch, the rest goes one by one, so that a message that ends every
  * session is known from the others.
  */
-static void doubt_all(struct engine *e, size_t k, struct parcel **v, size_t n)
+void deliver_doubt(struct engine *e, size_t k)
 {
 	struct slot *s = &e->slots[k];
+	struct parcel **v = e->live;
 	bool singly = s->sink && s->ops->overreached(s->sink);
 	struct parcel *last = NULL;
 	size_t i, stored = 0, flying = 0;
 
-	for (i = 0; i < n; i++) {
+	for (i = 0; i < e->n_live; i++) {
 		struct delivery *d = &v[i]->run->delivery[k];
 
 		if (!v[i]->run->need[k])
@@ -201,8 +250,14 @@ static void ease_off(struct engine *e, struct slot *s)
 	engine_backoff(e, EASE_TRY, asked, &why, s->end->scheme);
 }
 
-enum status deliver_settle(struct engine *e, size_t k, struct parcel **v, size_t n,
-	enum status rc, struct err *err)
+static void at_ease(struct engine *e, struct slot *s)
+{
+	s->attempts = s->losses = 0;
+	s->stored = 0;
+	ease_off(e, s);
+}
+
+enum status deliver_settle(struct engine *e, size_t k, enum status rc, struct err *err)
 {
 	struct slot *s = &e->slots[k];
 	bool missing = false;
@@ -211,11 +266,11 @@ enum status deliver_settle(struct engine *e, size_t k, struct parcel **v, size_t
 		if (rc == ST_OK)
 			rc = s->ops->commit(s->sink, err);
 		if (rc == ST_OK)
-			rc = learn_places(e, k, v, n, &missing, err);
+			rc = learn_places(e, k, e->live, e->n_live, &missing, err);
 		if (rc == ST_OK && !missing)
 			break;
 		if (rc == ST_RETRY) {
-			doubt_all(e, k, v, n);
+			deliver_doubt(e, k);
 			rc = slot_again(e, s, err);
 		}
 		if (rc != ST_OK)
@@ -226,11 +281,9 @@ enum status deliver_settle(struct engine *e, size_t k, struct parcel **v, size_t
 			s->losses++;
 			slot_close(e, s);
 		}
-		rc = deliver_put(e, k, v, n, err);
+		rc = deliver_put(e, k, e->live, e->n_live, err);
 	}
-	s->attempts = s->losses = 0;
-	s->stored = 0;
-	ease_off(e, s);
+	at_ease(e, s);
 	if (s->cautious) { /* that batch is through: full speed again */
 		s->cautious = false;
 		slot_close(e, s);
@@ -267,8 +320,8 @@ static enum status record_refused(
 	*all = false;
 	if (t->state == TASK_FAILED)
 		return ST_OK;
-	rescue_advise(e, p, k, &d->err);
-	return parcel_failed(e, p, "store", &d->err, err);
+	rescue_advise(e, p, k, d->err);
+	return parcel_failed(e, p, "store", d->err, err);
 }
 
 /*
@@ -335,7 +388,166 @@ static enum status record_all(
 	return rc == ST_OK ? journal_commit(e->journal, err) : rc;
 }
 
-/* ---- a batch ---- */
+/* ---- the oldest batch is settled ---- */
+
+/* More than a wait for its turn: all that is under way is settled with it. */
+static bool needs_care(const struct engine *e, size_t k, size_t n)
+{
+	bool forms = e->job->rescue & (JOB_REPAIR | JOB_WRAP);
+	size_t i;
+
+	for (i = 0; i < n; i++) {
+		const struct delivery *d = &e->live[i]->run->delivery[k];
+
+		if (!e->live[i]->run->need[k])
+			continue;
+		if (d->outcome == DELIVERY_PENDING || d->unsaid ||
+			(d->outcome == DELIVERY_STORED && !d->place &&
+				e->job->dedup == DEDUP_NONE) ||
+			(d->outcome == DELIVERY_REFUSED && forms &&
+				d->cause == REFUSED_CONTENT))
+			return true;
+	}
+	return false;
+}
+
+/* Waits for the first n; false: that is not enough, and slot k's put says why. */
+static bool await(struct engine *e, size_t k, size_t n)
+{
+	struct slot *s = &e->slots[k];
+	size_t i = n;
+
+	if (s->put != ST_OK || s->shaken)
+		return false;
+	while (i && !e->live[i - 1]->run->need[k])
+		i--;
+	if (!i)
+		return true;
+	s->put = s->ops->await(s->sink, &e->live[i - 1]->run->delivery[k], &s->why);
+	if (s->put != ST_OK || needs_care(e, k, n))
+		return false;
+	at_ease(e, s);
+	return true;
+}
+
+static bool used(const struct engine *e, size_t k)
+{
+	size_t i;
+
+	for (i = 0; i < e->n_live; i++)
+		if (e->live[i]->run->need[k])
+			return true;
+	return false;
+}
+
+/* All that is under way, in every slot; the first error is the run's. */
+static enum status settle_all(struct engine *e, struct err *err)
+{
+	enum status rc = ST_OK, done;
+	size_t k;
+
+	for (k = 0; k < e->n_slots; k++) {
+		struct slot *s = &e->slots[k];
+
+		if (!used(e, k))
+			continue;
+		if (s->shaken && s->put == ST_OK)
+			s->put = deliver_put(e, k, e->live, e->n_live, &s->why);
+		done = deliver_settle(e, k, s->put, &s->why);
+		if (done == ST_OK)
+			done = rescue_refused(e, k, e->live, e->n_live, &s->why);
+		s->put = ST_OK;
+		s->shaken = false;
+		s->lost = done != ST_OK;
+		if (done != ST_OK && rc == ST_OK) {
+			rc = done;
+			*err = s->why;
+		}
+	}
+	return rc;
+}
+
+static void done_with(struct engine *e, struct parcel *p)
+{
+	enum task_state st = (enum task_state)e->tasks.v[p->task].state;
+
+	if (st != TASK_TODO)
+		count_done(e, p, st == TASK_FAILED);
+	parcel_free(p);
+}
+
+/* The first n, of all batches but the last or of one, are over. */
+static void drop_first(struct engine *e, size_t n)
+{
+	size_t i;
+
+	for (i = 0; i < n; i++)
+		done_with(e, e->live[i]);
+	e->n_live -= n;
+	memmove(e->live, e->live + n, e->n_live * sizeof(struct parcel *));
+	if (!e->n_live)
+		e->n_batches = 0;
+	else
+		memmove(e->batch, e->batch + 1, --e->n_batches * sizeof(e->batch[0]));
+}
+
+/* So large that a kill costs little and a sync counts little. */
+static void find_pace(struct engine *e)
+{
+	int64_t now = clock_ms(), took = now - e->landed_ms;
+
+	if (took > BATCH_SLOW_MS && e->batch_bytes > BATCH_LEAST)
+		e->batch_bytes /= 2;
+	else if (took < BATCH_FAST_MS && e->batch_bytes < BATCH_BYTES)
+		e->batch_bytes *= 2;
+	e->landed_ms = now;
+}
+
+enum status deliver_oldest(struct engine *e, struct err *err)
+{
+	size_t n = e->n_live ? e->batch[0] : 0, k;
+	struct err why = ERR_INIT;
+	enum status rc = ST_OK, done;
+	bool all = false;
+
+	if (!n)
+		return ST_OK;
+	for (k = 0; k < e->n_slots; k++)
+		all |= !await(e, k, n);
+	if (all) {
+		n = e->n_live;
+		rc = settle_all(e, err);
+	}
+	fault_step("durable");
+	done = record_all(e, e->live, n, rc == ST_OK ? err : &why);
+	fault_step("stored");
+	drop_first(e, n);
+	find_pace(e);
+	return rc == ST_OK ? done : rc;
+}
+
+/* The run fails: what is safe all the same is recorded, the rest is in doubt. */
+static void salvage(struct engine *e)
+{
+	struct err err = ERR_INIT;
+	size_t k, n = 0;
+
+	/* Not those that were being prepared: nobody has put them. */
+	for (k = 0; k < e->n_batches; k++)
+		n += e->batch[k];
+	if (!n)
+		return;
+	for (k = 0; k < e->n_slots; k++) {
+		struct slot *s = &e->slots[k];
+
+		if (s->sink && s->put == ST_OK && !s->shaken)
+			s->ops->commit(s->sink, &err);
+	}
+	if (record_all(e, e->live, n, &err) != ST_OK)
+		log_warn(&e->log, "journal-not-written", LOG_S("reason", err.text));
+}
+
+/* ---- a new batch ---- */
 
 static enum status prepare_one(
 	struct engine *e, struct parcel *p, bool final, bool *deferred, struct err *err)
@@ -348,30 +560,32 @@ static enum status prepare_one(
 	return rc;
 }
 
-/* Moves what must be asked again to the end of v; *live is how many come first. */
-static enum status prepare_all(struct engine *e, struct parcel **v, size_t n,
-	bool final, size_t *live, struct err *err)
+static void push(struct parcel ***v, size_t *n, size_t *cap, struct parcel *p)
 {
-	struct parcel **later = xcalloc(n, sizeof(struct parcel *));
-	size_t i, now = 0, n_later = 0;
-	enum status rc = journal_begin(e->journal, err);
+	if (*n == *cap) {
+		*cap = *cap ? 2 * *cap : BATCH_COUNT;
+		*v = xreallocarray(*v, *cap, sizeof(struct parcel *));
+	}
+	(*v)[(*n)++] = p;
+}
 
-	e->live = v;
+/* v is to be delivered next; what must wait for what is under way is kept for later. */
+static enum status prepare_all(
+	struct engine *e, struct parcel **v, size_t n, bool final, struct err *err)
+{
+	enum status rc = journal_begin(e->journal, err);
+	size_t i;
+
 	for (i = 0; i < n; i++) {
 		bool deferred = false;
 
-		e->n_live = now;
 		if (rc == ST_OK)
 			rc = prepare_one(e, v[i], final, &deferred, err);
 		if (deferred)
-			later[n_later++] = v[i];
+			push(&e->later, &e->n_later, &e->cap_later, v[i]);
 		else
-			v[now++] = v[i];
+			push(&e->live, &e->n_live, &e->cap_live, v[i]);
 	}
-	e->n_live = now;
-	memcpy(v + now, later, n_later * sizeof(struct parcel *));
-	free(later);
-	*live = now;
 	fault_step("intent");
 	if (rc == ST_OK)
 		return journal_commit(e->journal, err);
@@ -381,36 +595,160 @@ static enum status prepare_all(struct engine *e, struct parcel **v, size_t n,
 	return rc;
 }
 
-static enum status round_trip(
-	struct engine *e, struct parcel **v, size_t n, struct err *err)
+/* What was decided at once is not under way: it holds no memory. */
+static void drop_decided(struct engine *e, size_t from)
 {
-	struct err why[SINKS_MAX] = { ERR_INIT, ERR_INIT };
-	enum status put[SINKS_MAX], rc = ST_OK;
-	size_t k, bad = 0;
+	size_t i, n = from;
+
+	for (i = from; i < e->n_live; i++) {
+		struct parcel *p = e->live[i];
+
+		if (e->tasks.v[p->task].state == TASK_TODO && p->message)
+			e->live[n++] = p;
+		else
+			done_with(e, p);
+	}
+	e->n_live = n;
+}
+
+/* Those from live[from] on go out. */
+static void launch(struct engine *e, size_t from)
+{
+	size_t k, i;
 
 	fault_step("intended");
-	/* Both are fed before either is waited for. */
-	for (k = 0; k < e->n_slots; k++)
-		put[k] = deliver_put(e, k, v, n, &why[k]);
-	fault_step("put");
 	for (k = 0; k < e->n_slots; k++) {
-		enum status done = deliver_settle(e, k, v, n, put[k], &why[k]);
+		struct slot *s = &e->slots[k];
+		bool any = false;
 
-		if (done == ST_OK)
-			done = rescue_refused(e, k, v, n, &why[k]);
-		e->slots[k].lost = done != ST_OK;
-		if (done != ST_OK && rc == ST_OK) {
-			rc = done;
-			bad = k;
-		}
+		for (i = from; i < e->n_live; i++)
+			any |= e->live[i]->run->need[k];
+		if (any && s->put == ST_OK && !s->shaken)
+			s->put = deliver_put(
+				e, k, e->live + from, e->n_live - from, &s->why);
 	}
-	fault_step("durable");
-	if (record_all(e, v, n, err) != ST_OK)
-		return err->status;
-	fault_step("stored");
+	fault_step("put");
+}
+
+/* How much may be under way, so that no destination is idle. */
+static uint64_t flight_bytes(const struct engine *e)
+{
+	uint64_t most = FLIGHT_NEAR, want;
+	size_t k;
+
+	for (k = 0; k < e->n_slots; k++) {
+		const struct slot *s = &e->slots[k];
+
+		if (!s->sink || !s->ops->rtt_ms)
+			continue;
+		want = FLIGHT_NEAR + FLIGHT_MS * (uint64_t)s->ops->rtt_ms(s->sink);
+		if (want > most)
+			most = want < FLIGHT_FAR ? want : FLIGHT_FAR;
+	}
+	return most;
+}
+
+static bool is_enough(const struct engine *e)
+{
+	uint64_t bytes = 0;
+	size_t i, k;
+
+	for (k = 0; k < e->n_slots; k++)
+		if (e->slots[k].put != ST_OK || e->slots[k].shaken)
+			return true;
+	for (i = 0; i < e->n_live; i++)
+		bytes += e->live[i]->message->facts.size;
+	return e->n_batches == BATCHES_MAX || bytes >= flight_bytes(e);
+}
+
+/* Takes v over. *any: something of it is under way now. */
+static enum status begin(struct engine *e, struct parcel **v, size_t n, bool final,
+	bool *any, struct err *err)
+{
+	size_t from = e->n_live;
+	enum status rc = prepare_all(e, v, n, final, err);
+
 	if (rc != ST_OK)
-		*err = why[bad];
+		return rc;
+	drop_decided(e, from);
+	*any = e->n_live > from;
+	if (!*any)
+		return ST_OK;
+	if (!from)
+		e->landed_ms = clock_ms();
+	e->batch[e->n_batches++] = e->n_live - from;
+	launch(e, from);
+	return ST_OK;
+}
+
+/* Those that wait, once more. */
+static enum status begin_later(struct engine *e, bool final, bool *any, struct err *err)
+{
+	struct parcel **v = e->later;
+	size_t n = e->n_later;
+	enum status rc;
+
+	e->later = NULL;
+	e->n_later = e->cap_later = 0;
+	rc = begin(e, v, n, final, any, err);
+	free(v);
 	return rc;
+}
+
+enum status deliver_batch(
+	struct engine *e, struct parcel **batch, size_t n, struct err *err)
+{
+	enum status rc;
+	bool any;
+	size_t i;
+
+	for (i = 0; i < n; i++)
+		batch[i]->run = xcalloc(1, sizeof(struct errand));
+	rc = begin(e, batch, n, false, &any, err);
+	while (rc == ST_OK && e->n_live && is_enough(e))
+		rc = deliver_oldest(e, err);
+	/* They hold memory, and what they wait for may be through. */
+	if (rc == ST_OK && e->n_later >= BATCH_COUNT / 2) {
+		rc = begin_later(e, false, &any, err);
+		while (rc == ST_OK && e->n_live && is_enough(e))
+			rc = deliver_oldest(e, err);
+	}
+	return rc;
+}
+
+enum status deliver_rest(struct engine *e, struct err *err)
+{
+	enum status rc = ST_OK;
+	bool any, final = false;
+
+	for (;;) {
+		while (rc == ST_OK && e->n_live)
+			rc = deliver_oldest(e, err);
+		if (rc != ST_OK || !e->n_later)
+			return rc;
+		rc = begin_later(e, final, &any, err);
+		/* What they wait for is in no batch of ours: no use in waiting on. */
+		final = !any;
+	}
+}
+
+void deliver_drop(struct engine *e)
+{
+	size_t i, k;
+
+	salvage(e);
+	for (k = 0; k < e->n_slots; k++) {
+		e->slots[k].put = ST_OK;
+		e->slots[k].shaken = false;
+	}
+	for (i = 0; i < e->n_live; i++)
+		done_with(e, e->live[i]);
+	for (i = 0; i < e->n_later; i++)
+		parcel_free(e->later[i]);
+	free(e->live);
+	free(e->later);
+	e->live = e->later = NULL;
+	e->n_live = e->cap_live = e->n_later = e->cap_later = e->n_batches = 0;
 }
 
 enum status deliver_failed(
@@ -425,37 +763,5 @@ enum status deliver_failed(
 		rc = journal_commit(e->journal, err);
 	if (rc == ST_OK)
 		count_done(e, &p, true);
-	return rc;
-}
-
-enum status deliver_batch(
-	struct engine *e, struct parcel **batch, size_t n, struct err *err)
-{
-	enum status rc = ST_OK;
-	struct parcel **v = batch;
-	size_t left = n, live, i;
-	bool final = false;
-
-	for (i = 0; i < n; i++)
-		batch[i]->run = xcalloc(1, sizeof(struct errand));
-	while (rc == ST_OK && left) {
-		rc = prepare_all(e, v, left, final, &live, err);
-		if (rc == ST_OK)
-			rc = round_trip(e, v, live, err);
-		if (rc != ST_OK)
-			break;
-		v += live;
-		left -= live;
-		/* What they wait for is in no batch of ours: no use in waiting on. */
-		final = live == 0;
-	}
-	e->n_live = 0;
-	for (i = 0; i < n; i++) {
-		enum task_state st = (enum task_state)e->tasks.v[batch[i]->task].state;
-
-		if (st != TASK_TODO)
-			count_done(e, batch[i], st == TASK_FAILED);
-		parcel_free(batch[i]);
-	}
 	return rc;
 }

@@ -29,18 +29,29 @@ enum {
 	LOGIN_WAIT_MAX_S = 900, /* within a run, while there is something to fetch */
 	EMPTY_RUNS = 3,         /* that found nothing where there was mail: believed */
 	SETTLE_RUNS = 3, /* that saw all, until nothing older can be at a destination */
-	RESET_KNOWN = 20,  /* so many known before, and hardly one of them is back */
-	BATCH_COUNT = 200, /* messages in one journal transaction */
-	LINGER_MS = 200,   /* a batch waits so long for company */
-	AHEAD = 4000,      /* messages announced to the source */
+	RESET_KNOWN = 20,     /* so many known before, and hardly one of them is back */
+	BATCH_COUNT = 1000,   /* messages in one journal transaction */
+	BATCHES_MAX = 16,     /* under way at a time */
+	LINGER_MS = 200,      /* a batch waits so long for company */
+	GLANCE_MS = 20,       /* the same while others are under way */
+	AHEAD = 20000,        /* messages announced to the source */
+	QUEUE_COUNT = 2000,   /* fetched, and in no batch yet */
+	BATCH_SLOW_MS = 4000, /* a batch that took so long was too large */
+	BATCH_FAST_MS = 1000,
 	/* Of struct pace. */
 	BACKOFF_MS = 500,
 	SETTLE_MS = 2000,
 	GRACE_MS = 8000,
 };
-#define BATCH_BYTES (8ULL * 1024 * 1024)
+#define BATCH_BYTES (2ULL * 1024 * 1024)
+#define BATCH_LEAST (256ULL * 1024)
+/* Under way: for a destination at hand, and more for one far away: what a line of a
+ * gigabit holds. */
+#define FLIGHT_NEAR (4ULL * 1024 * 1024)
+#define FLIGHT_FAR (14ULL * 1024 * 1024)
+#define FLIGHT_MS (128ULL * 1024)
 #define QUEUE_BYTES (3ULL * 1024 * 1024)
-#define SPOOL_BYTES (6UL * 1024 * 1024)
+#define SPOOL_BYTES (16UL * 1024 * 1024)
 
 /* ---- tasks: the run's account of every listed message (tasks.c) ---- */
 
@@ -122,14 +133,23 @@ struct parcel {
 	size_t task;
 	struct message *message; /* NULL: it could not be had, why says the reason */
 	struct err *why;
+	struct origin *origin; /* NULL: it comes from a mailbox */
 	enum oddity oddity;
 	int64_t retrieved;
 	struct errand *run; /* while it is judged and delivered */
 };
 
-/* A parcel in a batch. */
+/* What was judged, in few bytes. */
+struct filed {
+	const char *folder; /* engine_name() */
+	const char *rule;
+	struct when date;
+	bool filtered, seen, answered, flagged, draft;
+};
+
+/* A parcel in a batch. Small too. */
 struct errand {
-	struct judgement verdict;
+	struct filed verdict;
 	int64_t id; /* journal row */
 	bool settled; /* that row stays as it is: it is known under another UIDL, or more */
 	bool renamed; /* and by that was counted in this run */
@@ -145,17 +165,22 @@ struct errand {
 };
 void parcel_free(struct parcel *p);
 
+/* In one piece with its texts (origin.c). */
+struct origin *origin_copy(const struct origin *o);
+
 struct pump;
-/* Starts fetching every TASK_TODO in a thread of its own. */
+/* Starts fetching every TASK_TODO in a thread of its own. After a stop no more is asked
+ * for: what is under way comes, and then the end. */
 enum status pump_start(struct pump **out, struct engine *e, struct source *src,
 	const uint32_t *order, size_t n, struct err *err);
 /*
- * The next parcel, waiting at most until clock_ms() reaches `until` (-1: for
- * ever). NULL: none by then, or *ended is set and pump_stop() has the reason.
+ * Fills batch, of BATCH_COUNT places: with a whole batch, or with what there is when no
+ * more will come, or wait_ms after the first one came. Not patient: with a
+ * whole batch, or within wait_ms with nothing. Returns how many; *ended: none ever
+ * again, and pump_stop() has the reason.
  */
-struct parcel *pump_next(struct pump *p, int64_t until, bool *ended);
-/* No more is asked for: what is under way comes, and then the end. */
-void pump_wind_down(struct pump *p);
+size_t pump_take(
+	struct pump *p, struct parcel **batch, int wait_ms, bool patient, bool *ended);
 /*
  * Ends the thread. ST_END: everything was delivered. suspect->task is the message
  * that was under way when the source failed, or NULL.
@@ -184,6 +209,7 @@ struct had {
 struct visits {
 	unsigned listings; /* in this run */
 	bool windowed;     /* it shows only a part at a time */
+	bool steady;       /* and no part is added or goes */
 	bool owed;         /* what was fetched was not taken leave of */
 	bool paid;         /* that was made good in this run */
 	uint32_t probe;    /* by this task, as an index + 1 */
@@ -206,10 +232,12 @@ struct visits {
 	bool reset_told;     /* in this session */
 };
 
+struct opener;
 struct slot {
 	const struct sink_ops *ops;
 	const struct endpoint *end;
-	struct sink *sink; /* NULL: not open */
+	struct sink *sink;     /* NULL: not open */
+	struct opener *opener; /* it is being opened, in a thread of its own */
 	char *password;
 	unsigned id; /* in the journal */
 	bool settled, cautious, reached;
@@ -220,9 +248,12 @@ struct slot {
 	unsigned attempts;
 	unsigned losses; /* of sessions in this batch */
 	bool lost;       /* for good, in this batch */
-	size_t stored;   /* of this batch, when a session was last lost */
-	int asked_ms;    /* to wait, by the server that let us not in */
-	char **claimed;  /* folders whose known places were told to this session */
+	enum status put; /* how the last put ended, and why */
+	struct err why;
+	bool shaken;    /* opened anew while others were under way: they are in doubt */
+	size_t stored;  /* of this batch, when a session was last lost */
+	int asked_ms;   /* to wait, by the server that let us not in */
+	char **claimed; /* folders whose known places were told to this session */
 	size_t n_claimed;
 };
 
@@ -254,9 +285,18 @@ struct engine {
 	bool careful;         /* for the next session of the source */
 	unsigned poisoned;    /* left out in a row */
 	bool limited;         /* --limit left messages out */
-	struct parcel **live; /* of the batch, what is to be stored now */
-	size_t n_live;
-	uint64_t unverified; /* not there as they were stored */
+	char **names;         /* of folders */
+	size_t n_names;
+	struct parcel **live; /* under way to the destinations, the oldest first */
+	size_t n_live, cap_live;
+	size_t batch[BATCHES_MAX]; /* how many of them came together */
+	size_t n_batches;
+	struct parcel **later; /* whose twins are among them: asked again after these */
+	size_t n_later, cap_later;
+	uint64_t batch_bytes; /* in a batch, at this destination's pace */
+	int64_t landed_ms;    /* clock_ms() when the last one was settled */
+	uint64_t unverified;  /* not there as they were stored */
+	struct checked checked[SINKS_MAX]; /* what reading back gave in this run */
 	void (*finding)(void *ctx, const struct finding *f); /* of engine_verify() */
 	void *finding_ctx;
 	struct pace pace;
@@ -273,6 +313,8 @@ struct engine {
 };
 
 void engine_phase(struct engine *e, const char *phase);
+/* The same text, kept until the engine is freed. For a few: folders. */
+const char *engine_name(struct engine *e, const char *name);
 
 /* When a silent server is given up; 0: as the protocol's module thinks best. */
 int engine_deadline_ms(const struct engine *e);
@@ -352,20 +394,33 @@ void recall_session(struct engine *e);
 enum status recall_free(struct engine *e, const struct parcel *p,
 	struct journal_row *row, struct err *err);
 
-/* One batch through journal, sinks, journal. Takes over the parcels. */
+/*
+ * Batches through journal, sinks, journal; several are under way at a time. Begins
+ * with one, taking its parcels over, and waits for the oldest where there are many.
+ */
 enum status deliver_batch(
 	struct engine *e, struct parcel **batch, size_t n, struct err *err);
+/* Waits for the oldest of those under way, if any are, and for all. */
+enum status deliver_oldest(struct engine *e, struct err *err);
+enum status deliver_rest(struct engine *e, struct err *err);
+/* After a failure: what is under way is given up. */
+void deliver_drop(struct engine *e);
+/* Is something under way to slot k? Its session is lost: what is known of that? */
+bool deliver_flying(const struct engine *e, size_t k);
+void deliver_doubt(struct engine *e, size_t k);
 
 /* Journals that a message could not be had, in a transaction of its own. */
 enum status deliver_failed(
 	struct engine *e, struct task *t, const struct err *why, struct err *err);
 
-/* Puts what slot k still needs of these; then until none of it is pending. */
+/* Puts what slot k still needs of these; then until none under way is pending. */
 enum status deliver_put(
 	struct engine *e, size_t k, struct parcel **v, size_t n, struct err *err);
-enum status deliver_settle(struct engine *e, size_t k, struct parcel **v, size_t n,
-	enum status rc, struct err *err);
+enum status deliver_settle(struct engine *e, size_t k, enum status rc, struct err *err);
 
+/* Begins to open servers, so that this costs no time of its own: all, or only those that
+ * have not seen a complete run. An error shows when they are needed, if ever. */
+void slots_open_early(struct engine *e, bool all);
 /* Opens the sink of a slot when it is not open. */
 enum status slot_open(struct engine *e, struct slot *s, struct err *err);
 void slot_close(struct engine *e, struct slot *s);

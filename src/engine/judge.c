@@ -246,6 +246,30 @@ static void judge_flags(const struct job *job, const struct message *m, int64_t 
 	}
 }
 
+/*
+ * Filed once already: that holds, unless an option asks for something else than the
+ * default. Status headers say nothing that was not judged then.
+ */
+static void keep_date(const struct job *job, const struct origin *was, int64_t now,
+	struct judgement *v)
+{
+	if (job->date_order[0] != DATE_RECEIVED || job->date_order[1] != DATE_HEADER ||
+		!was->date.known || !date_sane(&was->date, now))
+		return;
+	v->date = was->date;
+	v->date_from = "archive";
+}
+
+static void keep_flags(
+	const struct job *job, const struct origin *was, struct judgement *v)
+{
+	if (job->seen == SEEN_STATUS_HEADER)
+		v->seen = was->seen;
+	v->answered = was->answered;
+	v->flagged = was->flagged;
+	v->draft = was->draft;
+}
+
 static const char *option_filter(const struct job *job, const struct message *m,
 	uint64_t listed, const struct judgement *v)
 {
@@ -286,12 +310,37 @@ static void spell_inbox(struct judgement *v)
 		memcpy(v->folder, "INBOX", n);
 }
 
-static void judge_folder(
-	const struct job *job, const struct message *m, struct judgement *out)
+static const char *url_folder(const struct job *job)
+{
+	size_t i;
+
+	for (i = 0; i < job->n_dest; i++)
+		if (job->dest[i].folder && job->dest[i].folder[0])
+			return job->dest[i].folder;
+	return "";
+}
+
+/* The folder it was in, below that of the URL, which takes the place of INBOX. */
+static void keep_folder(
+	const struct job *job, const struct origin *was, struct judgement *v)
+{
+	static const char inbox[] = "INBOX", special[] = "special:";
+	const char *top = url_folder(job), *name = was->folder;
+	size_t n = strlen(inbox);
+
+	if (text_same_n(name, inbox, n) && (name[n] == '/' || !name[n]) && *top)
+		name += n + (name[n] == '/');
+	if (*top && text_starts(name, special))
+		name += strlen(special);
+	snprintf(v->folder, sizeof(v->folder), "%s%s%s", top, *top && *name ? "/" : "",
+		name);
+}
+
+static void judge_folder(const struct job *job, const struct message *m,
+	const struct origin *was, struct judgement *out)
 {
 	const struct rule *rule = first_rule(job, m, out);
 	const char *template;
-	size_t i;
 
 	if (rule) {
 		out->rule = rule->name;
@@ -300,27 +349,40 @@ static void judge_folder(
 			expand(out, m, rule->folder);
 		return;
 	}
-	template = default_folder(job);
-	if (template) {
-		expand(out, m, template);
+	if (was && !job->folder) {
+		keep_folder(job, was, out);
 		return;
 	}
-	for (i = 0; i < job->n_dest; i++)
-		if (job->dest[i].folder && job->dest[i].folder[0])
-			snprintf(out->folder, sizeof(out->folder), "%s",
-				job->dest[i].folder);
+	template = default_folder(job);
+	if (template)
+		expand(out, m, template);
+	else
+		snprintf(out->folder, sizeof(out->folder), "%s", url_folder(job));
+}
+
+void judge_again(const struct job *job, const struct message *m,
+	const struct origin *was, uint64_t listed_size, int64_t now,
+	struct judgement *out)
+{
+	bool filed = was && !was->bare;
+
+	*out = (struct judgement){ 0 };
+	judge_date(job, m, now, out);
+	if (filed)
+		keep_date(job, was, now, out);
+	judge_flags(job, m, now, out);
+	if (filed)
+		keep_flags(job, was, out);
+	out->rule = option_filter(job, m, listed_size, out);
+	out->filtered = out->rule != NULL;
+	if (!out->filtered)
+		judge_folder(job, m, was, out);
+	if (!out->filtered)
+		spell_inbox(out);
 }
 
 void judge(const struct job *job, const struct message *m, uint64_t listed_size,
 	int64_t now, struct judgement *out)
 {
-	*out = (struct judgement){ 0 };
-	judge_date(job, m, now, out);
-	judge_flags(job, m, now, out);
-	out->rule = option_filter(job, m, listed_size, out);
-	out->filtered = out->rule != NULL;
-	if (!out->filtered)
-		judge_folder(job, m, out);
-	if (!out->filtered)
-		spell_inbox(out);
+	judge_again(job, m, NULL, listed_size, now, out);
 }

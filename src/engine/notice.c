@@ -137,19 +137,23 @@ static enum status tell(struct engine *e, int64_t id, const struct task *t,
 	return journal_notice(e->journal, id, kind, text, err);
 }
 
-static const char *kind_of(enum oddity o)
-{
-	return o == ODD_GLUED ? "glued-dot" : "unstuffed";
-}
+static const char *const odd_kinds[] = {
+	[ODD_GLUED] = "glued-dot",
+	[ODD_UNSTUFFED] = "unstuffed",
+	[ODD_UNFILED] = "unfiled",
+};
 
-static const char *text_of(enum oddity o)
-{
-	return o == ODD_GLUED
-		? "the server ended it with a dot behind the text of its last line, which was "
-		  "taken off; whether it was one of the message's own nobody can tell"
-		: "more came behind its end than was asked for: the server does not stuff "
-		  "dots, and may have cut it at a line with a single dot";
-}
+static const char *const odd_texts[] = {
+	[ODD_GLUED] =
+		"the server ended it with a dot behind the text of its last line, which was "
+		"taken off; whether it was one of the message's own nobody can tell",
+	[ODD_UNSTUFFED] =
+		"more came behind its end than was asked for: the server does not stuff "
+		"dots, and may have cut it at a line with a single dot",
+	[ODD_UNFILED] =
+		"the archive has it whole, but the table that says how it was filed is "
+		"damaged: folder as in its path, date and flags judged anew",
+};
 
 enum status notice_message(struct engine *e, const struct parcel *p, struct err *err)
 {
@@ -187,7 +191,7 @@ enum status notice_message(struct engine *e, const struct parcel *p, struct err 
 	if (rc == ST_OK && off)
 		rc = tell(e, id, t, "size-mismatch", text, err);
 	if (rc == ST_OK && odd)
-		rc = tell(e, id, t, kind_of(p->oddity), text_of(p->oddity), err);
+		rc = tell(e, id, t, odd_kinds[p->oddity], odd_texts[p->oddity], err);
 	if (rc == ST_OK)
 		rc = journal_notice_about(e->journal, id, t->number, &m->facts, err);
 	return rc;
@@ -205,11 +209,11 @@ enum status notice_failed(
 		return ST_OK;
 	rc = journal_find(e->journal, key.uidl, key.uidl_n, key.occurrence, &row, err);
 	if (rc == ST_OK)
-		rc = tell(e, row.id, t, kind_of(oddity),
+		rc = tell(e, row.id, t, odd_kinds[oddity],
 			oddity == ODD_GLUED
 				? "it could not be had: the server never ends it, save by a dot "
 				  "behind the text of its last line"
-				: text_of(oddity),
+				: odd_texts[oddity],
 			err);
 	if (rc == ST_OK)
 		rc = journal_notice_about(

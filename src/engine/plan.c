@@ -140,23 +140,76 @@ static enum status judge_row(struct engine *e, struct task *t,
 	return rc;
 }
 
-static enum status look_up(
-	struct engine *e, struct task *t, struct names *names, struct err *err)
+struct planning {
+	struct engine *e;
+	struct names names;
+	uint64_t named; /* messages with a UIDL that are still to do */
+	uint64_t found; /* of those, in the journal */
+};
+
+static bool is_open(const struct task *t)
+{
+	return t->state == TASK_TODO && t->number;
+}
+
+static enum status found_one(struct planning *p, struct task *t,
+	const struct journal_row *row, struct err *err)
+{
+	p->found++;
+	return judge_row(p->e, t, row, &p->names, err);
+}
+
+static enum status walk_one(void *ctx, const char *uidl, size_t n, uint32_t occurrence,
+	const struct journal_row *row, struct err *err)
+{
+	struct planning *p = ctx;
+	struct task *t = tasks_find(&p->e->tasks, uidl, n, occurrence);
+
+	return t && is_open(t) ? found_one(p, t, row, err) : ST_OK;
+}
+
+static enum status find_one(struct planning *p, struct task *t, struct err *err)
 {
 	struct journal_row row;
 	struct journal_key key;
 	enum status rc;
 
-	if (!t->has_uidl || !e->journal)
+	tasks_key(&p->e->tasks, t, &key);
+	rc = journal_find(
+		p->e->journal, key.uidl, key.uidl_n, key.occurrence, &row, err);
+	if (rc == ST_END)
 		return ST_OK;
-	tasks_key(&e->tasks, t, &key);
-	rc = journal_find(e->journal, key.uidl, key.uidl_n, key.occurrence, &row, err);
-	if (rc == ST_END) {
-		e->visits.unknown++;
-		return ST_OK;
-	}
-	e->visits.back += rc == ST_OK;
-	return rc == ST_OK ? judge_row(e, t, &row, names, err) : rc;
+	return rc == ST_OK ? found_one(p, t, &row, err) : rc;
+}
+
+static enum status find_each(struct planning *p, struct err *err)
+{
+	struct tasks *all = &p->e->tasks;
+	enum status rc = ST_OK;
+	size_t i;
+
+	for (i = 0; rc == ST_OK && i < all->n; i++)
+		if (is_open(&all->v[i]) && all->v[i].has_uidl)
+			rc = find_one(p, &all->v[i], err);
+	return rc;
+}
+
+/* To find one costs as much as to pass by so many. */
+enum { WALK_PACE = 8 };
+
+/* One transaction for all look-ups: each its own would cost as much again. */
+static enum status look_up(struct planning *p, uint64_t known, struct err *err)
+{
+	struct engine *e = p->e;
+	enum status rc = journal_begin(e->journal, err);
+
+	if (rc == ST_OK && p->named > known / WALK_PACE)
+		rc = journal_walk(e->journal, walk_one, p, err);
+	else if (rc == ST_OK)
+		rc = find_each(p, err);
+	if (rc == ST_OK)
+		rc = part_names(e, &p->names, err);
+	return rc == ST_OK ? journal_commit(e->journal, err) : rc;
 }
 
 /*
@@ -217,10 +270,37 @@ static size_t apply_limit(struct engine *e, size_t n)
 	return room < n ? (size_t)room : n;
 }
 
+static enum status judge_all(struct engine *e, uint64_t known, struct err *err)
+{
+	struct planning p = { .e = e };
+	enum status rc = ST_OK;
+	size_t i;
+
+	e->visits.back = e->visits.unnamed = 0;
+	for (i = 0; i < e->tasks.n; i++) {
+		const struct task *t = &e->tasks.v[i];
+
+		e->visits.unnamed += t->number && !t->has_uidl;
+		e->visits.back += t->number && i < e->tasks.old;
+		p.named += is_open(t) && t->has_uidl;
+	}
+	if (e->journal && p.named)
+		rc = look_up(&p, known, err);
+	free(p.names.v);
+	e->visits.back += p.found;
+	e->visits.unknown = e->journal ? p.named - p.found : 0;
+	for (i = 0; rc == ST_OK && i < e->tasks.n; i++) {
+		struct task *t = &e->tasks.v[i];
+
+		if (is_open(t) && sized_out(e->job, t))
+			tasks_set(&e->tasks, t, TASK_FILTERED);
+	}
+	return rc;
+}
+
 enum status plan_make(struct engine *e, struct source *src, struct listing *l,
 	uint32_t **order, size_t *n, struct err *err)
 {
-	struct names names = { NULL, 0, 0 };
 	enum status rc;
 	uint64_t bytes = 0, known = 0;
 	size_t i;
@@ -232,29 +312,11 @@ enum status plan_make(struct engine *e, struct source *src, struct listing *l,
 		return rc;
 	}
 	tasks_merge_end(&e->tasks);
-	e->visits.back = e->visits.unnamed = e->visits.unknown = 0;
 	recall_session(e);
 	if (e->journal)
 		rc = journal_count(e->journal, &known, err);
-	/* One transaction for all look-ups: each its own would cost as much again. */
-	if (rc == ST_OK && e->journal)
-		rc = journal_begin(e->journal, err);
-	for (i = 0; rc == ST_OK && i < e->tasks.n; i++) {
-		struct task *t = &e->tasks.v[i];
-
-		e->visits.unnamed += t->number && !t->has_uidl;
-		e->visits.back += t->number && i < e->tasks.old;
-		if (t->state != TASK_TODO || !t->number)
-			continue;
-		rc = look_up(e, t, &names, err);
-		if (rc == ST_OK && t->state == TASK_TODO && sized_out(e->job, t))
-			tasks_set(&e->tasks, t, TASK_FILTERED);
-	}
 	if (rc == ST_OK)
-		rc = part_names(e, &names, err);
-	free(names.v);
-	if (rc == ST_OK && e->journal)
-		rc = journal_commit(e->journal, err);
+		rc = judge_all(e, known, err);
 	if (rc != ST_OK)
 		return rc;
 	e->visits.grown |= 2 * e->visits.unknown > known;

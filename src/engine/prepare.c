@@ -16,6 +16,7 @@
 static void fill_delivery(struct engine *e, struct parcel *p, size_t k)
 {
 	const struct task *t = &e->tasks.v[p->task];
+	const struct origin *o = p->origin && !p->origin->bare ? p->origin : NULL;
 	struct journal_key key;
 
 	tasks_key(&e->tasks, t, &key);
@@ -27,13 +28,12 @@ static void fill_delivery(struct engine *e, struct parcel *p, size_t k)
 		.answered = p->run->verdict.answered,
 		.flagged = p->run->verdict.flagged,
 		.draft = p->run->verdict.draft,
-		.uidl = key.uidl,
-		.uidl_n = key.uidl_n,
-		.occurrence = t->occurrence,
-		.number = t->number,
-		.listed_size = t->size,
-		.retrieved = p->retrieved,
-		.err = ERR_INIT,
+		.uidl = o ? o->uidl : key.uidl,
+		.uidl_n = o ? o->uidl_n : key.uidl_n,
+		.occurrence = o ? o->occurrence : t->occurrence,
+		.number = o ? o->number : t->number,
+		.listed_size = o ? o->listed_size : t->size,
+		.retrieved = o ? o->retrieved : p->retrieved,
 	};
 }
 
@@ -70,8 +70,7 @@ static enum status decide_look(struct engine *e, struct parcel *p, size_t k,
 			return rc;
 		/* Rules may have changed since: it is looked for where it went. */
 		if (rc == ST_OK)
-			snprintf(p->run->verdict.folder, sizeof(p->run->verdict.folder),
-				"%s", folder);
+			p->run->verdict.folder = engine_name(e, folder);
 		free(folder);
 		p->run->look[k] = rc == ST_OK;
 		p->run->from[k] = (struct sink_floor){ from.generation, from.number,
@@ -157,6 +156,10 @@ static enum status place_one(
 		}
 		if (rc != ST_RETRY)
 			break;
+		if (deliver_flying(e, k)) {
+			deliver_doubt(e, k);
+			s->shaken = true;
+		}
 		rc = slot_again(e, s, err);
 		if (rc != ST_OK)
 			break;
@@ -518,15 +521,24 @@ static enum status place_all(struct engine *e, struct parcel *p, unsigned mask,
 
 static void judge_it(struct engine *e, struct parcel *p)
 {
-	struct judgement *v = &p->run->verdict;
-	const char *rule;
+	struct judgement v;
 
-	judge(e->job, p->message, e->tasks.v[p->task].size, clock_utc(), v);
-	rule = v->filtered ? NULL : notice_filter(e, p->message);
-	if (!rule)
-		return;
-	v->filtered = true;
-	v->rule = rule;
+	judge_again(e->job, p->message, p->origin, e->tasks.v[p->task].size,
+		clock_utc(), &v);
+	p->run->verdict = (struct filed){
+		.folder = engine_name(e, v.folder),
+		.rule = v.rule,
+		.date = v.date,
+		.filtered = v.filtered,
+		.seen = v.seen,
+		.answered = v.answered,
+		.flagged = v.flagged,
+		.draft = v.draft,
+	};
+	if (!v.filtered && (v.rule = notice_filter(e, p->message))) {
+		p->run->verdict.filtered = true;
+		p->run->verdict.rule = v.rule;
+	}
 }
 
 static enum status prepare(

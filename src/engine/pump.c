@@ -32,21 +32,24 @@ struct pump {
 	size_t count;
 	size_t refused; /* in a row */
 	bool ended, quit;
-	bool winding;       /* no more is to be asked for */
+	bool winding;       /* no more is asked for */
 	bool weary;         /* the server refuses one after the other */
 	enum oddity oddity; /* of the message at which it failed */
 	enum status rc;
 	struct err err;
 };
 
-enum { QUEUE_COUNT = 400 };
-
 void parcel_free(struct parcel *p)
 {
+	size_t k;
+
 	if (!p)
 		return;
 	message_free(&p->message);
+	for (k = 0; p->run && k < SINKS_MAX; k++)
+		free(p->run->delivery[k].err);
 	free(p->why);
+	free(p->origin);
 	free(p->run);
 	free(p);
 }
@@ -54,6 +57,11 @@ void parcel_free(struct parcel *p)
 static uint64_t weight(const struct parcel *p)
 {
 	return p->message ? p->message->facts.size : 0;
+}
+
+static bool is_enough(const struct pump *p)
+{
+	return p->count >= BATCH_COUNT || p->bytes >= p->e->batch_bytes;
 }
 
 /* False when the consumer wants no more. */
@@ -71,8 +79,9 @@ static bool push(struct pump *p, struct parcel *parcel)
 		*p->tail = parcel;
 		p->tail = &parcel->next;
 		p->bytes += weight(parcel);
-		p->count++;
-		pthread_cond_broadcast(&p->changed);
+		/* The consumer wants to know of the first, and of enough; not of each. */
+		if (!p->count++ || is_enough(p))
+			pthread_cond_broadcast(&p->changed);
 	}
 	pthread_mutex_unlock(&p->lock);
 	return ok;
@@ -93,6 +102,14 @@ static void count_fetched(struct engine *e, const struct parcel *p)
 	e->progress.fetched++;
 	e->progress.fetched_bytes += weight(p);
 	pthread_mutex_unlock(&e->lock);
+}
+
+/* Of the message that was delivered last. */
+static struct origin *origin_of(const struct source *src)
+{
+	const struct origin *o = src->ops->origin ? src->ops->origin(src) : NULL;
+
+	return o ? origin_copy(o) : NULL;
 }
 
 static enum status fetch_one(struct pump *p, struct parcel **out, struct err *err)
@@ -126,6 +143,7 @@ static enum status fetch_one(struct pump *p, struct parcel **out, struct err *er
 	parcel->task = p->by_number[number] - 1;
 	parcel->retrieved = clock_utc();
 	parcel->oddity = p->oddity;
+	parcel->origin = origin_of(p->src);
 	*out = parcel;
 	return ST_OK;
 }
@@ -133,14 +151,9 @@ static enum status fetch_one(struct pump *p, struct parcel **out, struct err *er
 /* After a stop: what was asked for is let in, and no more. */
 static void mind_stop(struct pump *p)
 {
-	bool winding;
-
-	pthread_mutex_lock(&p->lock);
-	winding = p->winding;
-	p->winding = false;
-	pthread_mutex_unlock(&p->lock);
-	if (!winding)
+	if (p->winding || !atomic_load(&p->e->stop))
 		return;
+	p->winding = true;
 	p->wanted = p->n;
 	p->src->ops->wind_down(p->src);
 }
@@ -249,33 +262,40 @@ static struct parcel *pop(struct pump *p)
 		p->tail = &p->head;
 	p->bytes -= weight(parcel);
 	p->count--;
-	pthread_cond_broadcast(&p->changed);
 	return parcel;
 }
 
-struct parcel *pump_next(struct pump *p, int64_t until, bool *ended)
+static bool wait_until(struct pump *p, int64_t until)
 {
 	struct timespec t = { until / 1000, until % 1000 * 1000000 };
-	struct parcel *parcel;
 
-	pthread_mutex_lock(&p->lock);
-	while (!p->head && !p->ended) {
-		if (until < 0)
-			pthread_cond_wait(&p->changed, &p->lock);
-		else if (pthread_cond_timedwait(&p->changed, &p->lock, &t) != 0)
-			break;
-	}
-	parcel = pop(p);
-	*ended = !parcel && p->ended;
-	pthread_mutex_unlock(&p->lock);
-	return parcel;
+	return pthread_cond_timedwait(&p->changed, &p->lock, &t) == 0;
 }
 
-void pump_wind_down(struct pump *p)
+size_t pump_take(
+	struct pump *p, struct parcel **batch, int wait_ms, bool patient, bool *ended)
 {
+	int64_t until = clock_ms() + wait_ms;
+	uint64_t bytes = 0;
+	size_t n = 0;
+
 	pthread_mutex_lock(&p->lock);
-	p->winding = true;
+	while (patient && !p->head && !p->ended)
+		pthread_cond_wait(&p->changed, &p->lock);
+	if (patient)
+		until = clock_ms() + wait_ms;
+	while (!is_enough(p) && !p->ended && wait_until(p, until))
+		;
+	if (patient || p->ended || is_enough(p)) {
+		while (p->head && n < BATCH_COUNT && bytes < p->e->batch_bytes) {
+			bytes += weight(p->head);
+			batch[n++] = pop(p);
+		}
+		pthread_cond_broadcast(&p->changed);
+	}
+	*ended = !n && !p->head && p->ended;
 	pthread_mutex_unlock(&p->lock);
+	return n;
 }
 
 enum status pump_stop(struct pump **pp, struct suspect *suspect, struct err *err)

@@ -313,7 +313,6 @@ static uint64_t count_good(const struct remover *r, bool gone)
 static enum status verify_and_remove(struct remover *r, struct err *err)
 {
 	struct engine *e = r->e;
-	struct checked checked[SINKS_MAX];
 	uint64_t good;
 	enum status rc;
 
@@ -328,7 +327,7 @@ static enum status verify_and_remove(struct remover *r, struct err *err)
 		qsort(r->set.v, r->set.n, sizeof(*r->set.v), doomed_order);
 	for (size_t i = 0; i < r->set.n; i++)
 		r->set.v[i].number = 0;
-	rc = verify_places(e, &r->set, VERIFY_NEW, checked, err);
+	rc = verify_places(e, &r->set, VERIFY_NEW, e->checked, err);
 	good = count_good(r, false);
 	if (rc != ST_OK || !good)
 		return rc;

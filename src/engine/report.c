@@ -181,6 +181,25 @@ static void add_ends(struct buf *b, const struct job *job)
 	buf_adds(b, "],\n");
 }
 
+/* With --check: what reading back gave. */
+static void add_checked(struct buf *b, const struct outcome *o)
+{
+	size_t i;
+
+	buf_adds(b, "\"checked\":[");
+	for (i = 0; i < o->n_checked; i++) {
+		const struct checked *k = &o->checked[i];
+
+		buf_adds(b, i ? ",\n  {" : "\n  {");
+		add_text(b, "url", k->url, (size_t)-1);
+		buf_addf(b,
+			",\"verified\":%" PRIu64 ",\"changed\":%" PRIu64
+			",\"missing\":%" PRIu64 ",\"unknown\":%" PRIu64 "}",
+			k->verified, k->changed, k->missing, k->unknown);
+	}
+	buf_adds(b, i ? "\n],\n" : "],\n");
+}
+
 /* A device, a pipe or a link is written to, for it would not outlive a rename. */
 static enum status write_through(const char *path, const struct buf *b, struct err *err)
 {
@@ -260,6 +279,7 @@ enum status report_write(const struct job *job, const struct outcome *o,
 	}
 	buf_addf(&b, "\"messages_per_second\":%.1f,\n",
 		seconds > 0 ? (double)done / seconds : 0);
+	add_checked(&b, o);
 	rc = add_journal(&b, job, o, err);
 	buf_adds(&b, "\n}\n");
 	if (rc != ST_OK)

@@ -57,8 +57,8 @@ static enum status tell_stored(struct engine *e, const struct parcel *p,
 
 	for (i = 0; rc == ST_OK && i < N_ELEMENTS(steps); i++)
 		if (d->form == steps[i].form)
-			rc = tell(
-				e, p, steps[i].kind, steps[i].told, d->err.reply, err);
+			rc = tell(e, p, steps[i].kind, steps[i].told,
+				d->err ? d->err->reply : "", err);
 	if (rc == ST_OK && d->no_date)
 		rc = tell(e, p, "date-dropped",
 			"stored with the date of the upload, for the server did not take "
@@ -92,10 +92,10 @@ static enum status try_form(struct engine *e, size_t k, enum rescue how,
 	d->form = how;
 	memcpy(d->wire, made->facts.sha256, DIGEST);
 	d->outcome = DELIVERY_PENDING;
-	p->run->again[k] = false;
+	p->run->again[k] = p->run->sent[k] = false;
 	/* With all others of the batch, so that none is taken for this one. */
 	rc = deliver_put(e, k, v, n, err);
-	rc = deliver_settle(e, k, v, n, rc, err);
+	rc = deliver_settle(e, k, rc, err);
 	d->message = p->message;
 	if (d->outcome != DELIVERY_STORED)
 		d->form = RESCUE_NONE;
@@ -107,14 +107,14 @@ static enum status rescue_one(struct engine *e, size_t k, struct parcel **v, siz
 	struct parcel *p, struct err *err)
 {
 	struct delivery *d = &p->run->delivery[k];
-	const struct err first = d->err;
+	const struct err first = *d->err;
 	enum status rc = ST_OK;
 	size_t i;
 
 	for (i = 0; rc == ST_OK && i < N_ELEMENTS(steps); i++)
 		if ((e->job->rescue & steps[i].step) && d->outcome == DELIVERY_REFUSED)
 			rc = try_form(e, k, steps[i].form, v, n, p, err);
-	d->err = first; /* what was said of the message itself */
+	*d->err = first; /* what was said of the message itself */
 	return rc;
 }
 
@@ -181,7 +181,7 @@ enum status rescue_archived(
 		return ST_OK;
 	return tell(e, p, "archive-only",
 		"only the archive has it, for the other destination refuses it",
-		r->delivery[k].err.reply, err);
+		r->delivery[k].err ? r->delivery[k].err->reply : "", err);
 }
 
 void rescue_advise(struct engine *e, struct parcel *p, size_t k, struct err *why)

@@ -27,6 +27,7 @@ void engine_new(struct engine **out, const struct job *job, const struct log *lo
 	e->stop_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	pthread_mutex_init(&e->lock, NULL);
 	tasks_init(&e->tasks);
+	e->batch_bytes = BATCH_BYTES;
 	e->progress.phase = "starting";
 	*out = e;
 }
@@ -50,6 +51,9 @@ void engine_free(struct engine **ep)
 	free(e->put_off);
 	free(e->had.id);
 	free(e->account);
+	while (e->n_names)
+		free(e->names[--e->n_names]);
+	free(e->names);
 	close(e->stop_fd);
 	pthread_mutex_destroy(&e->lock);
 	free(e);
@@ -81,6 +85,18 @@ void engine_progress(struct engine *e, struct progress *out)
 	pthread_mutex_unlock(&e->lock);
 }
 
+const char *engine_name(struct engine *e, const char *name)
+{
+	size_t i = e->n_names;
+
+	while (i && strcmp(e->names[i - 1], name) != 0)
+		i--;
+	if (i)
+		return e->names[i - 1];
+	e->names = xreallocarray(e->names, e->n_names + 1, sizeof(char *));
+	return e->names[e->n_names++] = xstrdup(name);
+}
+
 void engine_phase(struct engine *e, const char *phase)
 {
 	pthread_mutex_lock(&e->lock);
@@ -98,9 +114,12 @@ static enum status find_kinds(struct engine *e, struct err *err)
 	e->source_ops = source_kind(job->source.scheme);
 	if (!e->source_ops)
 		return err_set(err, ST_DENIED, EX_USAGE,
-			"%s cannot be a source in this version; pop3s:// and pop3:// can",
+			"%s cannot be a source in this version; pop3s://, pop3:// and "
+			"archive: can",
 			job->source.url);
-	e->account = e->source_ops->account(&job->source);
+	e->account = e->source_ops->account(&job->source, err);
+	if (!e->account)
+		return err->status;
 	for (i = 0; i < job->n_dest; i++) {
 		struct slot *s = &e->slots[e->n_slots++];
 
@@ -326,6 +345,22 @@ static void decide_exit(const struct engine *e, struct outcome *out, enum status
 	}
 }
 
+/* Before a deletion that is done in any case. */
+static enum status check_stored(struct engine *e, struct err *err)
+{
+	enum status rc = verify_places(e, NULL, VERIFY_NEW, e->checked, err);
+
+	if (rc < 0)
+		err_note(err, "all is copied, but reading it back failed");
+	return rc;
+}
+
+static void tell_checked(const struct engine *e, struct outcome *out)
+{
+	memcpy(out->checked, e->checked, sizeof(out->checked));
+	out->n_checked = e->n_slots;
+}
+
 static enum status move_all(struct engine *e, struct outcome *out, struct err *err)
 {
 	enum status rc = open_state(e, err);
@@ -337,6 +372,7 @@ static enum status move_all(struct engine *e, struct outcome *out, struct err *e
 	if (rc != ST_OK)
 		return rc;
 	out->run = e->run;
+	slots_open_early(e, false);
 	rc = sessions_run(e, err);
 	/* Stopped between two sessions, with messages left for the second. */
 	if (rc == ST_OK && e->tasks.count[TASK_TODO] && !e->limited &&
@@ -352,6 +388,10 @@ static enum status move_all(struct engine *e, struct outcome *out, struct err *e
 		rc = settle_all(e, &out->ledger, err);
 	if (rc == ST_OK && e->job->delete != DELETE_NEVER)
 		rc = remove_verified(e, &out->ledger, err);
+	else if (rc == ST_OK && e->job->check)
+		rc = check_stored(e, err);
+	if (rc == ST_OK && e->job->check)
+		tell_checked(e, out);
 	/* It may have found out that one is not what it was thought to be. */
 	fill_ledger(e, &out->ledger);
 	return rc;

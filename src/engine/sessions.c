@@ -68,38 +68,25 @@ static enum status consume(
 {
 	struct parcel **batch = xcalloc(BATCH_COUNT, sizeof(struct parcel *));
 	const uint64_t *count = e->tasks.count;
+	uint64_t todo = count[TASK_TODO] + count[TASK_RENAMED];
+	bool ended = false;
 	enum status rc = ST_OK;
-	bool ended = false, stopping = false;
-	uint64_t todo;
 
 	while (rc == ST_OK && !ended) {
-		uint64_t bytes = 0;
-		int64_t until = -1;
-		size_t n = 0;
+		bool idle = !e->n_live;
+		size_t n = pump_take(
+			pump, batch, idle ? LINGER_MS : GLANCE_MS, idle, &ended);
 
-		while (n < BATCH_COUNT && bytes < BATCH_BYTES) {
-			struct parcel *p = pump_next(pump, until, &ended);
-
-			if (!p)
-				break;
-			if (n == 0)
-				until = clock_ms() + LINGER_MS;
-			bytes += p->message ? p->message->facts.size : 0;
-			batch[n++] = p;
-		}
-		/* What was fetched is delivered even so: QUIT may make the server forget it. */
-		if (atomic_load(&e->stop) && !stopping) {
-			pump_wind_down(pump);
-			stopping = true;
-		}
-		if (n == 0)
-			continue;
-		fault_step("fetched");
-		todo = count[TASK_TODO] + count[TASK_RENAMED];
-		rc = deliver_batch(e, batch, n, err);
-		/* What a lost destination left to do is no progress. */
-		*progress += todo - count[TASK_TODO] - count[TASK_RENAMED];
+		/* After a stop too: QUIT may make the server forget what was fetched. */
+		if (n)
+			fault_step("fetched");
+		rc = n ? deliver_batch(e, batch, n, err) : deliver_oldest(e, err);
 	}
+	if (rc == ST_OK)
+		rc = deliver_rest(e, err);
+	deliver_drop(e);
+	/* What a lost destination left to do is no progress. */
+	*progress += todo - count[TASK_TODO] - count[TASK_RENAMED];
 	free(batch);
 	return rc;
 }
@@ -206,7 +193,8 @@ static enum status pay(struct engine *e, struct source *src, const struct listin
 		return fetch_again(e, src, true, err);
 	}
 	/* Where what was fetched goes, there is nothing to make good. */
-	if (!s->owed || s->paid || todo || !l->n || (l->consumed && !l->windowed))
+	if (!s->owed || s->paid || todo || !l->n || l->steady ||
+		(l->consumed && !l->windowed))
 		return ST_OK;
 	s->paid = v->turned = true;
 	return fetch_again(e, src, s->windowed, err);
@@ -319,6 +307,8 @@ static enum status one_session(
 	fault_step("planned");
 	engine_phase(e, "copying");
 	rc = pay(e, src, &l, n, v, err);
+	if (n)
+		slots_open_early(e, true);
 	if (rc == ST_OK && n)
 		rc = fetch_all(e, src, &l, order, n, v, err);
 	if (rc == ST_OK)
@@ -374,7 +364,7 @@ static bool go_on(struct engine *e, const struct visit *v, bool *look)
 	if (e->tasks.count[TASK_TODO]) /* was put off */
 		return true;
 	*look = true;
-	if (!e->visits.news && !v->turned)
+	if ((!e->visits.news && !v->turned) || e->visits.steady)
 		return false;
 	/* What fails under another UIDL in each session would be news for ever. */
 	e->visits.barren = v->barren ? e->visits.barren + 1 : 0;

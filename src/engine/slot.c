@@ -10,22 +10,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-void slot_close(struct engine *e, struct slot *s)
-{
-	size_t i;
-
-	pthread_mutex_lock(&e->lock);
-	e->cancel_sink[s - e->slots] = NULL;
-	pthread_mutex_unlock(&e->lock);
-	if (s->sink)
-		s->ops->close(&s->sink);
-	for (i = 0; i < s->n_claimed; i++)
-		free(s->claimed[i]);
-	free(s->claimed);
-	s->claimed = NULL;
-	s->n_claimed = 0;
-}
-
 /* ---- what a sink asks when it looks for a message ---- */
 
 struct counting {
@@ -107,26 +91,125 @@ static bool is_rival(void *ctx, const struct facts *ours, const struct facts *th
 
 /* ---- sessions ---- */
 
-enum status slot_open(struct engine *e, struct slot *s, struct err *err)
+static uint64_t expected(void *ctx)
 {
 	struct progress now;
-	struct sink_setup setup = { s->end, e->job, e->account, s->password, e->trace,
-		&e->log, e->stop_fd, s->cautious, engine_deadline_ms(e), s->reading, 0,
-		&s->asked_ms, is_alone, copies, is_rival, e };
+
+	engine_progress(ctx, &now);
+	return now.total_bytes;
+}
+
+static enum status open_now(
+	struct engine *e, struct slot *s, struct sink **out, struct err *err)
+{
+	struct sink_setup setup = {
+		.end = s->end,
+		.job = e->job,
+		.account = e->account,
+		.password = s->password,
+		.trace = e->trace,
+		.log = &e->log,
+		.stop_fd = e->stop_fd,
+		.cautious = s->cautious,
+		.deadline_ms = engine_deadline_ms(e),
+		.reading = s->reading,
+		.expected = s->reached ? NULL : expected,
+		.wait_ms = &s->asked_ms,
+		.alone = is_alone,
+		.copies = copies,
+		.rival = is_rival,
+		.ask_ctx = e,
+	};
+	enum status rc;
+
+	s->asked_ms = 0;
+	rc = s->ops->open(out, &setup, err);
+	if (rc != ST_OK)
+		*out = NULL;
+	return rc;
+}
+
+/* ---- opened while the source is still being asked ---- */
+
+struct opener {
+	pthread_t thread;
+	struct engine *e;
+	struct slot *slot;
+	struct sink *sink;
+	enum status rc;
+	struct err err;
+};
+
+static void *open_in_thread(void *arg)
+{
+	struct opener *o = arg;
+
+	o->rc = open_now(o->e, o->slot, &o->sink, &o->err);
+	return NULL;
+}
+
+void slots_open_early(struct engine *e, bool all)
+{
+	size_t k;
+
+	for (k = 0; k < e->n_slots; k++) {
+		struct slot *s = &e->slots[k];
+		struct opener *o;
+
+		if (s->sink || s->opener || !s->ops->secret || (!all && s->settled))
+			continue;
+		o = xcalloc(1, sizeof(*o));
+		*o = (struct opener){ .e = e, .slot = s, .err = ERR_INIT };
+		s->opener = o;
+		if (!pthread_create(&o->thread, NULL, open_in_thread, o))
+			continue;
+		free(o); /* then it is opened when it is needed */
+		s->opener = NULL;
+	}
+}
+
+static enum status take_opened(struct slot *s, struct err *err)
+{
+	struct opener *o = s->opener;
+	enum status rc;
+
+	pthread_join(o->thread, NULL);
+	s->sink = o->sink;
+	rc = o->rc;
+	if (rc != ST_OK && err)
+		*err = o->err;
+	free(o);
+	s->opener = NULL;
+	return rc;
+}
+
+void slot_close(struct engine *e, struct slot *s)
+{
+	size_t i;
+
+	if (s->opener)
+		take_opened(s, NULL);
+	pthread_mutex_lock(&e->lock);
+	e->cancel_sink[s - e->slots] = NULL;
+	pthread_mutex_unlock(&e->lock);
+	if (s->sink)
+		s->ops->close(&s->sink);
+	for (i = 0; i < s->n_claimed; i++)
+		free(s->claimed[i]);
+	free(s->claimed);
+	s->claimed = NULL;
+	s->n_claimed = 0;
+}
+
+enum status slot_open(struct engine *e, struct slot *s, struct err *err)
+{
 	enum status rc;
 
 	if (s->sink)
 		return ST_OK;
-	if (!s->reached) {
-		engine_progress(e, &now);
-		setup.expect = now.total_bytes;
-	}
-	s->asked_ms = 0;
-	rc = s->ops->open(&s->sink, &setup, err);
-	if (rc != ST_OK) {
-		s->sink = NULL;
+	rc = s->opener ? take_opened(s, err) : open_now(e, s, &s->sink, err);
+	if (rc != ST_OK)
 		return rc;
-	}
 	s->reached = true;
 	pthread_mutex_lock(&e->lock);
 	e->cancel_sink[s - e->slots] = s->sink;

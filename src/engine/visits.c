@@ -162,6 +162,7 @@ enum status visits_listed(struct engine *e, const struct listing *l, struct err 
 	enum status rc = journal_removed_count(e->journal, &removed, err);
 
 	v->windowed |= l->windowed;
+	v->steady = l->steady;
 	v->before = v->now;
 	v->now = l->n;
 	v->reset_told = false;

@@ -17,13 +17,13 @@
 #include "session.h"
 
 #include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 enum {
 	LITERAL_MINUS_MAX = 4096,     /* RFC 7888 */
 	LITERAL_PLUS_MAX = 64 * 1024, /* and no more than what was stored before */
-	BATCHES_MAX = 2,              /* MULTIAPPEND commands unanswered */
 	OFFERS = 3,     /* messages of a session offered again with less arguments */
 	DATELESS = 2,   /* taken so in a row: from then on none has a date */
 	ZONE_STEP = 15, /* minutes */
@@ -162,12 +162,11 @@ static enum status send_end(struct imap *i, struct flight *f, struct err *err)
 
 static enum status make_room(struct imap *i, uint64_t bytes, bool many, struct err *err)
 {
-	size_t most = many ? BATCHES_MAX : COMMANDS_MAX;
+	size_t most = many ? MULTI_MAX : COMMANDS_MAX;
 	enum status rc = flight_ready(i, err);
 
 	while (rc == ST_OK && i->flights_n &&
-		(i->flights_n >= most ||
-			(!many && i->unanswered + bytes > i->cfg.window_bytes)))
+		(i->flights_n >= most || i->unanswered + bytes > i->cfg.window_bytes))
 		rc = flight_reply(i, err);
 	return rc;
 }
@@ -184,7 +183,9 @@ static enum status send_ahead(
 
 	for (k = 0; k < n; k++)
 		bytes += a[k]->message->facts.wire;
-	rc = make_room(i, bytes, many, err);
+	rc = imap_compress_if_slow(i, err);
+	if (rc == ST_OK)
+		rc = make_room(i, bytes, many, err);
 	if (rc != ST_OK)
 		return rc;
 	f = flight_begin(i, a, n, false);
@@ -249,7 +250,7 @@ static enum status send_again(
 	struct imap *i, struct imap_append *a, unsigned *form, struct err *err)
 {
 	const unsigned all = *form, less[] = { all & FORM_FLAGS, all & FORM_DATE, 0 };
-	const struct err first = a->err;
+	const struct err first = *a->err;
 	const enum imap_cause cause = a->cause;
 	enum status rc = ST_OK;
 	unsigned lost, k;
@@ -270,7 +271,7 @@ static enum status send_again(
 	}
 	if (a->outcome != IMAP_REFUSED)
 		return rc;
-	a->err = first;
+	*a->err = first;
 	a->cause = cause;
 	note_form(a, all);
 	return rc;
@@ -302,7 +303,7 @@ static enum status send_alone(struct imap *i, struct imap_append *a, struct err 
 
 	note_form(a, form);
 	rc = send_sync(i, a, form, wait, err);
-	memcpy(reply, a->err.reply, sizeof(reply));
+	snprintf(reply, sizeof(reply), "%s", a->err ? a->err->reply : "");
 	if (rc == ST_OK && a->outcome == IMAP_REFUSED && !proven)
 		rc = send_again(i, a, &form, err);
 	if (a->outcome == IMAP_STORED)
@@ -365,7 +366,7 @@ static bool too_large(const struct imap *i, struct imap_append *a)
 		return false;
 	a->outcome = IMAP_REFUSED;
 	a->cause = IMAP_FOR_SIZE;
-	err_set(&a->err, ST_SKIP, EX_DATAERR,
+	err_set(flight_err(a), ST_SKIP, EX_DATAERR,
 		"message of %" PRIu64 " bytes is over the limit of %s (%" PRIu64
 		" bytes)",
 		a->message->facts.wire, i->where, limit);
@@ -427,18 +428,36 @@ enum status imap_append(struct imap *i, struct imap_append *a, struct err *err)
 	return rc;
 }
 
-enum status imap_finish(struct imap *i, struct err *err)
+/* Of what was gathered too; then until so many flights are left, or a is answered. */
+static enum status settle(struct imap *i, const struct imap_append *a, struct err *err)
 {
 	struct err why = ERR_INIT;
 	enum status rc;
 
 	/* Even with nothing on the wire: what was gathered is lost to this session. */
 	rc = conn_dead(i->conn) ? conn_flush(i->conn, &why) : send_batch(i, &why);
-	if (rc == ST_OK)
-		rc = flight_until(i, 0, &why);
+	while (rc == ST_OK && i->flights_n && (!a || a->outcome == IMAP_PENDING))
+		rc = flight_reply(i, &why);
 	if (rc == ST_OK && i->unsure)
 		rc = flight_in_step(i, &why);
 	if (rc != ST_OK && err)
 		*err = why;
 	return rc;
+}
+
+enum status imap_flush(struct imap *i, struct err *err)
+{
+	enum status rc = send_batch(i, err);
+
+	return rc == ST_OK ? conn_flush(i->conn, err) : rc;
+}
+
+enum status imap_await(struct imap *i, const struct imap_append *a, struct err *err)
+{
+	return settle(i, a, err);
+}
+
+enum status imap_finish(struct imap *i, struct err *err)
+{
+	return settle(i, NULL, err);
 }

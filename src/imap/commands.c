@@ -26,6 +26,8 @@ enum operands {
 	OP_ANY = 16, /* plus how many there are */
 };
 
+/* Not SUBSCRIBE and UNSUBSCRIBE: "please unsubscribe me" is in many a mail, and at worst
+ * a folder is not shown any more. */
 static const struct {
 	const char *verb;
 	unsigned operands;
@@ -42,9 +44,7 @@ static const struct {
 	{ "REPLACE", OP_LITERAL },
 	{ "SETACL", OP_ANY + 3 },
 	{ "STORE", OP_SET },
-	{ "SUBSCRIBE", OP_ANY + 1 },
 	{ "UID", OP_UID },
-	{ "UNSUBSCRIBE", OP_ANY + 1 },
 };
 
 /* The next word of a line, a quoted string being one; false: there is none. */

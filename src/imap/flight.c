@@ -6,6 +6,7 @@
  * first byte goes out, so that a reply that comes early finds it.
  */
 #include <popferry/log.h>
+#include <popferry/mem.h>
 #include <popferry/text.h>
 
 #include "session.h"
@@ -162,6 +163,13 @@ static unsigned blame(const struct reply *r, enum verdict v)
 	return FORM_DATE | FORM_FLAGS;
 }
 
+struct err *flight_err(struct imap_append *a)
+{
+	if (!a->err)
+		a->err = xmalloc(sizeof(*a->err));
+	return a->err;
+}
+
 static void refuse(
 	struct imap *i, struct imap_append *a, const struct reply *r, enum verdict v)
 {
@@ -182,11 +190,11 @@ static void refuse(
 		: v == NO_POLICY ? IMAP_FOR_POLICY
 				 : IMAP_FOR_CONTENT;
 	i->blamed = blame(r, v);
-	err_set(&a->err, ST_SKIP, EX_DATAERR,
+	err_set(flight_err(a), ST_SKIP, EX_DATAERR,
 		"%s refuses a message of %" PRIu64
 		" bytes%s for mailbox \"%s\" (server said: %.*s)",
 		i->where, size, named, a->mailbox->wire, (int)r->n, r->text);
-	err_reply(&a->err, r->text, r->n);
+	err_reply(a->err, r->text, r->n);
 }
 
 /* A NO or BAD that does not blame the message: it stays pending. */

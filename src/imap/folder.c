@@ -5,6 +5,7 @@
  * created when missing, and from then on spelt as the server lists it
  * (quirks Q94-Q101).
  */
+#include <popferry/clock.h>
 #include <popferry/buf.h>
 #include <popferry/log.h>
 #include <popferry/text.h>
@@ -55,6 +56,16 @@ bool imap_quote(struct buf *b, const char *s)
 			return false;
 	}
 	return buf_addc(b, '"');
+}
+
+bool imap_astring(struct buf *b, const char *s)
+{
+	static const char plain[] =
+		"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+		"0123456789&+,-./:=_~";
+	size_t n = strspn(s, plain);
+
+	return n && !s[n] ? buf_adds(b, s) : imap_quote(b, s);
 }
 
 static bool is_inbox(const char *p, size_t n)
@@ -399,21 +410,50 @@ static void warn_of_view(struct imap *i, const struct mailbox *m)
 				LOG_U("messages", m->pub.exists));
 }
 
+/* The command alone: mailimap_select() waits for the answer. */
+static enum status say_select(struct imap *i, const char *wire, struct err *err)
+{
+	struct buf b = BUF_INIT(2 * IMAP_NAME_MAX + 64);
+	mailimap *m = i->etpan;
+	enum status rc;
+
+	imap_astring(&b, wire);
+	rc = conn_sendf(i->conn, err, "%d SELECT %s\r\n", imap_tag(i), buf_str(&b));
+	buf_free(&b);
+	if (m->imap_selection_info)
+		mailimap_selection_info_free(m->imap_selection_info);
+	m->imap_selection_info = mailimap_selection_info_new();
+	if (!m->imap_selection_info)
+		xmemory_gone();
+	return rc;
+}
+
 enum status imap_reselect(
 	struct imap *i, const struct imap_mailbox *mb, struct err *err)
 {
 	struct mailbox *m = (struct mailbox *)mb;
 	const struct mailimap_selection_info *s;
 	enum status rc = imap_finish(i, err);
+	struct limits_asked asked = { 0, 0 };
+	bool together = imap_together(i);
+	int64_t began;
+	int took;
 	struct reply r;
 
+	began = clock_ms();
 	if (rc == ST_OK && !i->cfg.look_only)
-		rc = ask_limits(i, m, err);
+		rc = limits_ask(i, m, &asked, err);
+	if (rc == ST_OK && !together)
+		rc = limits_hear(i, m, &asked, err);
+	if (rc == ST_OK)
+		rc = say_select(i, mb->wire, err);
+	if (rc == ST_OK && together)
+		rc = limits_hear(i, m, &asked, err);
 	if (rc != ST_OK)
 		return rc;
 	i->selected = NULL;
 	etpan_begin(i, MIB);
-	rc = etpan_end(i, mailimap_select(i->etpan, mb->wire), &r, err);
+	rc = etpan_end(i, etpan_hear(i), &r, err);
 	if (rc == ST_SKIP)
 		return imap_no(i, &r, EX_CANTCREAT, err, "%s refuses mailbox \"%s\"",
 			i->where, mb->wire);
@@ -425,11 +465,19 @@ enum status imap_reselect(
 	m->pub.uidvalidity = s->sel_uidvalidity;
 	m->pub.uidnext = s->sel_uidnext;
 	m->pub.exists = s->sel_exists;
+	m->pub.selected = true;
+	took = (int)(clock_ms() - began) + 1;
+	i->rtt_ms = i->rtt_ms && i->rtt_ms < took ? i->rtt_ms : took;
 	m->pub.keywords = keeps_keywords(s);
 	m->readonly = s->sel_perm == MAILIMAP_MAILBOX_READONLY;
 	i->selected = m;
 	warn_of_view(i, m);
 	return m->pub.uidnext ? ST_OK : scan_uidnext(i, &m->pub.uidnext, err);
+}
+
+int imap_rtt_ms(const struct imap *i)
+{
+	return i->rtt_ms;
 }
 
 enum status imap_select(struct imap *i, const struct imap_mailbox *mb, struct err *err)

@@ -13,13 +13,13 @@ enum {
 	GREETING_MS = 60 * 1000,
 	REPLY_MS = 300 * 1000,
 	LOGOUT_MS = 5 * 1000,
-	BATCH_COUNT = 100,
+	BATCH_COUNT = 200,
 	CAPABILITIES_MAX = 1000,
 	SAID_MAX = 80, /* bytes of a strange greeting that are shown */
 };
 
-#define BATCH_BYTES (8 * MIB)
-#define WINDOW_BYTES (8 * MIB)
+#define BATCH_BYTES (4 * MIB)
+#define WINDOW_BYTES (16 * MIB)
 
 /* Below this an APPENDLIMIT is taken for one in KiB and not believed (Q84). */
 #define APPEND_LIMIT_LOW MIB
@@ -62,6 +62,11 @@ struct conn_counts imap_counts(const struct imap *i)
 	return conn_counts(i->conn);
 }
 
+bool imap_together(const struct imap *i)
+{
+	return !i->cfg.cautious && i->cfg.literal != IMAP_LITERAL_SYNC;
+}
+
 /* ---- capabilities ---- */
 
 bool imap_has(const struct imap *i, const char *capability)
@@ -95,13 +100,19 @@ static void forget_words(struct imap *i)
 	i->server.n_capability = 0;
 }
 
-static void keep_words(struct imap *i, clist *list)
+static void begin_words(struct imap *i)
+{
+	forget_words(i);
+	i->words = xcalloc(CAPABILITIES_MAX, sizeof(*i->words));
+	i->server.capability = (const char *const *)i->words;
+}
+
+static void keep_list(struct imap *i, clist *list)
 {
 	const struct mailimap_capability *c;
 	clistiter *at;
 
-	forget_words(i);
-	i->words = xcalloc(CAPABILITIES_MAX, sizeof(*i->words));
+	begin_words(i);
 	for (at = list ? clist_begin(list) : NULL; at; at = clist_next(at)) {
 		c = clist_content(at);
 		if (i->server.n_capability == CAPABILITIES_MAX)
@@ -111,7 +122,21 @@ static void keep_words(struct imap *i, clist *list)
 			? xasprintf("AUTH=%s", c->cap_data.cap_auth_type)
 			: xstrdup(c->cap_data.cap_name);
 	}
-	i->server.capability = (const char *const *)i->words;
+}
+
+static void keep_text(struct imap *i, const char *p, size_t n)
+{
+	const char *end = p + n;
+	size_t k;
+
+	begin_words(i);
+	for (; p < end && i->server.n_capability < CAPABILITIES_MAX; p += k) {
+		for (k = 0; p + k < end && p[k] != ' '; k++)
+			;
+		if (k)
+			i->words[i->server.n_capability++] = xmemdup0(p, k);
+		k += p + k < end;
+	}
 }
 
 static void understand_words(struct imap *i)
@@ -145,19 +170,76 @@ static void understand_words(struct imap *i)
 		i->cfg.append_max = s->append_limit;
 }
 
+/* Every list names the protocol; one that does not may be a part of it, or none. */
+static void judge_words(struct imap *i)
+{
+	size_t k;
+
+	for (k = 0; k < i->server.n_capability; k++)
+		i->told |= text_starts(i->words[k], "IMAP4");
+	understand_words(i);
+}
+
+static void take_text(struct imap *i, const char *p, size_t n)
+{
+	if (!text_glob("IMAP4*", p, n) && !text_glob("* IMAP4*", p, n))
+		return;
+	keep_text(i, p, n);
+	judge_words(i);
+}
+
+void capability_coded(struct imap *i, const struct reply *r)
+{
+	const char *p;
+	size_t n;
+
+	if (reply_code(r, "CAPABILITY", &p, &n))
+		take_text(i, p, n);
+}
+
+void capability_line(void *imap, const char *line, size_t n)
+{
+	static const char start[] = "* CAPABILITY ";
+	size_t k = sizeof(start) - 1;
+
+	if (n > k && text_same_n(line, start, k))
+		take_text(imap, line + k, n - k);
+}
+
+void capability_heard(struct imap *i)
+{
+	const struct mailimap_capability_data *data =
+		i->etpan->imap_connection_info->imap_capability;
+
+	if (!data)
+		return;
+	keep_list(i, data->cap_list);
+	judge_words(i);
+}
+
+void capability_forget(struct imap *i)
+{
+	struct mailimap_connection_info *info = i->etpan->imap_connection_info;
+
+	if (info->imap_capability)
+		mailimap_capability_data_free(info->imap_capability);
+	info->imap_capability = NULL;
+	i->told = false;
+}
+
 /*
  * What was said before STARTTLS or login does not count. mailimap_capability()
  * follows a null pointer when the server then names none.
  */
 enum status imap_capability(struct imap *i, struct err *err)
 {
-	struct mailimap_connection_info *info = i->etpan->imap_connection_info;
+	const struct mailimap_connection_info *info = i->etpan->imap_connection_info;
 	struct reply r;
 	enum status rc;
 
-	if (info->imap_capability)
-		mailimap_capability_data_free(info->imap_capability);
-	info->imap_capability = NULL;
+	if (i->told)
+		return ST_OK;
+	capability_forget(i);
 	etpan_begin(i, MIB);
 	rc = etpan_end(i, etpan_command(i, "CAPABILITY"), &r, err);
 	if (rc == ST_SKIP)
@@ -165,7 +247,7 @@ enum status imap_capability(struct imap *i, struct err *err)
 			i, &r, EX_PROTOCOL, err, "%s refuses CAPABILITY", i->where);
 	if (rc != ST_OK)
 		return rc;
-	keep_words(i, info->imap_capability ? info->imap_capability->cap_list : NULL);
+	keep_list(i, info->imap_capability ? info->imap_capability->cap_list : NULL);
 	understand_words(i);
 	return ST_OK;
 }
@@ -197,7 +279,7 @@ static struct imap *session_new(struct conn *c, const struct imap_config *cfg)
 	i->server.peer = conn_peer(c);
 	i->prefix = xstrdup("");
 	i->server.prefix = i->prefix;
-	i->ring_cap = COMMANDS_MAX + 2 * (size_t)i->cfg.batch_count;
+	i->ring_cap = COMMANDS_MAX + (MULTI_MAX + 1) * (size_t)i->cfg.batch_count;
 	i->ring = xcalloc(i->ring_cap, sizeof(*i->ring));
 	i->batch = xcalloc(i->cfg.batch_count, sizeof(*i->batch));
 	i->piece = xmalloc(PIECE);
@@ -271,6 +353,7 @@ static enum status greet(struct imap *i, struct err *err)
 		xmemory_gone();
 	m->imap_state = i->preauth ? MAILIMAP_STATE_AUTHENTICATED
 				   : MAILIMAP_STATE_NON_AUTHENTICATED;
+	capability_coded(i, &r);
 	return ST_OK;
 }
 
@@ -296,9 +379,10 @@ static enum status start_tls(struct imap *i, struct err *err)
 			i, &r, EX_UNAVAILABLE, err, "%s refuses STARTTLS", i->where);
 	if (rc == ST_OK)
 		rc = conn_start_tls(i->conn, err);
-	if (rc == ST_OK)
-		rc = imap_capability(i, err);
-	return rc;
+	if (rc != ST_OK)
+		return rc;
+	capability_forget(i);
+	return imap_capability(i, err);
 }
 
 enum status imap_over(struct imap **out, struct conn *c, const struct imap_config *cfg,
@@ -335,16 +419,19 @@ enum status imap_connect(
 void imap_close(struct imap **ip)
 {
 	struct imap *i = *ip;
+	char goodbye[32];
 
 	if (!i)
 		return;
-	/* libetpan says LOGOUT when it is freed: only with nothing under way. */
-	if (i->flights_n || i->batch_n)
-		conn_kill(i->conn);
-	conn_patience(
-		i->conn, i->cfg.reply_ms < LOGOUT_MS ? i->cfg.reply_ms : LOGOUT_MS);
-	conn_budget(i->conn, MIB);
-	conn_guard(i->conn, true);
+	/* All that was stored has been answered, so nobody waits for the BYE. */
+	if (!i->flights_n && !i->batch_n) {
+		conn_patience(i->conn,
+			i->cfg.reply_ms < LOGOUT_MS ? i->cfg.reply_ms : LOGOUT_MS);
+		snprintf(goodbye, sizeof(goodbye), "%d LOGOUT\r\n", imap_tag(i));
+		conn_part(i->conn, goodbye);
+	}
+	/* Before libetpan is freed, which would say it again. */
+	conn_kill(i->conn);
 	mailimap_free(i->etpan);
 	conn_close(&i->conn);
 	folders_free(i);

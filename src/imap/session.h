@@ -15,6 +15,7 @@
 
 enum {
 	COMMANDS_MAX = 1000, /* unanswered at any time */
+	MULTI_MAX = 16,      /* of them those with many messages */
 	PIECE = 64 * 1024,   /* of a body, read and sent at once */
 };
 
@@ -88,7 +89,8 @@ enum status reply_read(
 enum status reply_wait(struct imap *i, int tag, struct reply *r, reply_each *each,
 	void *ctx, struct err *err);
 /* The same, but "+" is an answer too. */
-enum status reply_wait_go(struct imap *i, int tag, struct reply *r, struct err *err);
+enum status reply_wait_go(struct imap *i, int tag, struct reply *r, reply_each *each,
+	void *ctx, struct err *err);
 
 /* ---- ends (reply.c): each kills the connection unless said otherwise ---- */
 
@@ -126,6 +128,8 @@ struct folder { /* what was asked for, and what it turned out to be */
 void folders_free(struct imap *i);
 /* A quoted string; false when s cannot be one. */
 bool imap_quote(struct buf *b, const char *s);
+/* The same, without the quotes where there need not be any. */
+bool imap_astring(struct buf *b, const char *s);
 /* Fit to stand in a command: nothing a quoted string cannot hold. */
 bool imap_is_safe(const char *s);
 enum status scan_uidnext(struct imap *i, uint32_t *uidnext, struct err *err);
@@ -141,8 +145,27 @@ enum status list_special(
 /* ---- limits (ask.c) ---- */
 
 /* The APPENDLIMIT of a mailbox (RFC 7889) and our rights (RFC 4314), once, where the
- * server has them. */
-enum status ask_limits(struct imap *i, struct mailbox *m, struct err *err);
+ * server has them: asked for, and the answers. */
+struct limits_asked {
+	int rights, size; /* tags; 0: not asked */
+};
+enum status limits_ask(
+	struct imap *i, struct mailbox *m, struct limits_asked *asked, struct err *err);
+enum status limits_hear(struct imap *i, struct mailbox *m,
+	const struct limits_asked *asked, struct err *err);
+
+/* ---- compression (compress.c) ---- */
+
+/*
+ * Compresses from here on, where that is offered; with nothing under way. A refusal is
+ * none of the caller's business.
+ */
+enum status imap_compress(struct imap *i, struct err *err);
+/*
+ * The same when it is wished for where it pays, and what was sent has shown the line to
+ * be slow: to be called between commands. May wait for what is under way.
+ */
+enum status imap_compress_if_slow(struct imap *i, struct err *err);
 
 /* ---- the session ---- */
 
@@ -170,11 +193,16 @@ struct imap {
 
 	char *greeting;
 	bool preauth, authenticated;
+	bool told; /* its capabilities, unasked, since the last change of state */
 	struct imap_server server;
 	char **words; /* of CAPABILITY */
 	char *prefix;
 	uint64_t message_limit; /* RFC 9738; 0: none */
 	bool cuts_short;        /* was seen to give less than was asked for */
+
+	bool compressed, compress_tried;
+	struct conn_line line; /* when it was looked at last */
+	unsigned slow_spans;   /* looks in a row that found it slow */
 
 	struct mailbox *selected, *mailboxes;
 	struct folder *folders;
@@ -190,6 +218,7 @@ struct imap {
 	uint64_t largest;                    /* message it has stored in this session */
 	uint64_t limit_low; /* an APPENDLIMIT too small to be believed yet; 0: none */
 
+	int rtt_ms;                /* see imap_rtt_ms() */
 	struct imap_append **ring; /* sent and pending, oldest at ring_at */
 	size_t ring_cap, ring_at, ring_n;
 	struct flight flights[COMMANDS_MAX];
@@ -217,6 +246,8 @@ struct flight *flight_begin(
 enum status flight_reply(struct imap *i, struct err *err);
 /* What has come in already, without waiting. */
 enum status flight_ready(struct imap *i, struct err *err);
+/* Where to say why it is refused. */
+struct err *flight_err(struct imap_append *a);
 /* Until no more than so many commands are unanswered. */
 enum status flight_until(struct imap *i, size_t flights, struct err *err);
 /* After a refusal: does the server understand us still (quirk Q76)? */
@@ -225,8 +256,16 @@ enum status flight_in_step(struct imap *i, struct err *err);
 /* The tag for a command of our own; libetpan counts on. */
 int imap_tag(struct imap *i);
 bool imap_has(const struct imap *i, const char *capability);
-/* Asks for CAPABILITY and keeps the answer. */
+/* Asks for CAPABILITY, unless it was told already, and keeps the answer. */
 enum status imap_capability(struct imap *i, struct err *err);
+/* What counts no more: before login, or STARTTLS. */
+void capability_forget(struct imap *i);
+/* Where a server tells them unasked: a response code, an untagged line, libetpan. */
+void capability_coded(struct imap *i, const struct reply *r);
+void capability_line(void *imap, const char *line, size_t n);
+void capability_heard(struct imap *i);
+/* May commands that do not depend on each other go out together? */
+bool imap_together(const struct imap *i);
 
 /* ---- libetpan (etpan.c) ---- */
 
@@ -239,6 +278,8 @@ void etpan_begin(struct imap *i, uint64_t budget);
  * mailimap_namespace() loses memory.)
  */
 int etpan_command(struct imap *i, const char *command);
+/* The answer alone, to the last command sent. */
+int etpan_hear(struct imap *i);
 /*
  * Takes it back. rc is what libetpan returned. ST_OK; ST_SKIP when the server refused,
  * and only then is *err not set; *r is the last line either way.

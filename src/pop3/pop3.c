@@ -15,11 +15,11 @@ enum {
 	REPLY_MS = 600 * 1000, /* big maildrops are slow to open: quirk Q16 */
 	IDLE_MS = 120 * 1000,
 	CAPA_MS = 15 * 1000,
-	WINDOW_COUNT = 1000,
+	WINDOW_COUNT = 10000,
 	STAMP_MAX = 256,
 	ETPAN_BUDGET = 4 * POP3_STATUS_MAX,
 };
-#define WINDOW_BYTES ((uint64_t)8 << 20)
+#define WINDOW_BYTES ((uint64_t)32 << 20)
 #define MESSAGE_MAX ((uint64_t)2 << 30)
 
 /* ---- libetpan ---- */
@@ -241,10 +241,11 @@ static enum status read_capa(struct pop3 *p, struct err *err)
 	}
 }
 
-static enum status ask_capa(struct pop3 *p, struct err *err)
+/* What is refused leaves in place what was said before. */
+static enum status hear_capa(struct pop3 *p, struct err *err)
 {
 	struct reply r;
-	enum status st = talk(p, &r, err, "CAPA");
+	enum status st = talk_reply(p, &r, "CAPA", p->cfg.reply_ms, err);
 
 	if (st != ST_OK || r.kind == REPLY_ERR)
 		return st;
@@ -255,20 +256,31 @@ static enum status ask_capa(struct pop3 *p, struct err *err)
 	return read_capa(p, err);
 }
 
-/* What is refused leaves in place what was said before. */
-enum status session_capa(struct pop3 *p, struct err *err)
+enum status session_hear_capa(struct pop3 *p, int patience, struct err *err)
 {
 	int reply = p->cfg.reply_ms, idle = p->cfg.idle_ms;
 	enum status st;
 
-	if (p->cfg.no_capa)
-		return ST_OK;
-	/* It is a small thing, and some servers never answer it (quirk Q57). */
-	p->cfg.reply_ms = reply < CAPA_MS ? reply : CAPA_MS;
-	p->cfg.idle_ms = idle < CAPA_MS ? idle : CAPA_MS;
-	st = ask_capa(p, err);
+	p->cfg.reply_ms = reply < patience ? reply : patience;
+	p->cfg.idle_ms = idle < patience ? idle : patience;
+	st = hear_capa(p, err);
 	p->cfg.reply_ms = reply;
 	p->cfg.idle_ms = idle;
+	return st;
+}
+
+enum status session_capa(struct pop3 *p, struct err *err)
+{
+	enum status st;
+
+	if (p->cfg.no_capa)
+		return ST_OK;
+	st = talk_settled(p, err);
+	if (st == ST_OK)
+		st = conn_sendf(p->c, err, "CAPA\r\n");
+	/* It is a small thing, and some servers never answer it (quirk Q57). */
+	if (st == ST_OK)
+		st = session_hear_capa(p, CAPA_MS, err);
 	p->capa_failed = st == ST_RETRY;
 	return st;
 }

@@ -1,8 +1,10 @@
 /*
  * retr.c: messages, with as many RETRs on the wire as the window allows.
  *
- * The window is filled again when half of it is empty, so that the server
- * never waits for us and many commands travel in one segment. It is
+ * The window holds what comes in a second: many times what is on its way on any
+ * line, and no more than a stop can wait for. It is filled again when half of it is
+ * empty, so that the server never waits for us and many commands travel in one
+ * segment. It is
  * filled only while we would wait anyway; sending then happens in conn_fill(),
  * which receives meanwhile, so the two sides cannot wait for each other.
  */
@@ -22,7 +24,10 @@ enum {
 	UNSENT_MAX = 32 * 1024,   /* of commands gathered at a time */
 	GLUED_MS = 5000,          /* of silence behind a dot make it the end */
 	POLL_MS = 20,
+	METER_MS = 100, /* the line is measured over so long */
 };
+#define WINDOW_FIRST ((uint64_t)4 << 20)
+#define WINDOW_LEAST ((uint64_t)256 << 10)
 /* How far beyond the limit a message is read to its end, to be skipped. */
 #define DRAIN_MAX ((uint64_t)4 << 30)
 
@@ -62,6 +67,29 @@ static size_t due(const struct pop3 *p)
 	return p->wants.sent - p->wants.head;
 }
 
+static uint64_t window(const struct pop3 *p)
+{
+	uint64_t n = p->wants.window ? p->wants.window : WINDOW_FIRST;
+
+	return n < p->cfg.window_bytes ? n : p->cfg.window_bytes;
+}
+
+static void measure(struct wants *q, uint64_t n)
+{
+	int64_t now = clock_ms();
+	uint64_t per_s;
+
+	if (!q->since_ms)
+		q->since_ms = now;
+	q->came += n;
+	if (now - q->since_ms < METER_MS)
+		return;
+	per_s = q->came * 1000 / (uint64_t)(now - q->since_ms);
+	q->window = per_s > WINDOW_LEAST ? per_s : WINDOW_LEAST;
+	q->since_ms = now;
+	q->came = 0;
+}
+
 static bool has_room(const struct pop3 *p)
 {
 	const struct wants *q = &p->wants;
@@ -70,8 +98,7 @@ static bool has_room(const struct pop3 *p)
 		return false;
 	if (!p->ahead)
 		return due(p) == 0;
-	return due(p) <= p->cfg.window_count / 2 &&
-		q->expect <= p->cfg.window_bytes / 2;
+	return due(p) <= p->cfg.window_count / 2 && q->expect <= window(p) / 2;
 }
 
 static enum status refill(struct pop3 *p, struct err *err)
@@ -85,8 +112,7 @@ static enum status refill(struct pop3 *p, struct err *err)
 	if (!due(p))
 		st = talk_settled(p, err);
 	while (st == ST_OK && q->sent < q->n && due(p) < most &&
-		(!due(p) || q->expect < p->cfg.window_bytes) &&
-		conn_unsent(p->c) < UNSENT_MAX) {
+		(!due(p) || q->expect < window(p)) && conn_unsent(p->c) < UNSENT_MAX) {
 		st = conn_sendf(
 			p->c, err, "RETR %" PRIu32 "\r\n", q->p[q->sent].number);
 		q->expect += q->p[q->sent++].expect;
@@ -100,6 +126,8 @@ static void arrived(struct pop3 *p, uint64_t n)
 	struct wants *q = &p->wants;
 	struct want *w = &q->p[q->head];
 
+	if (n != UINT64_MAX)
+		measure(q, n);
 	if (n > w->expect)
 		n = w->expect;
 	w->expect -= n;
@@ -205,7 +233,10 @@ static enum status more(struct pop3 *p, struct err *err)
 		st = refill(p, err);
 		conn_quiet(p->c, true);
 	}
-	return st == ST_OK ? conn_fill(p->c, err) : st;
+	if (st != ST_OK)
+		return st;
+	conn_expect(p->c, p->wants.expect);
+	return conn_fill(p->c, err);
 }
 
 /* Nothing comes for a while, though the connection stands. */

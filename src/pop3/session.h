@@ -24,6 +24,9 @@ struct wants {
 	struct want *p;
 	size_t n, cap, head, sent;
 	uint64_t expect; /* the sum over those on the wire */
+	uint64_t window; /* and as much as it may be now; 0: not measured yet */
+	uint64_t came;   /* bytes since clock_ms() was since_ms */
+	int64_t since_ms;
 };
 
 struct pop3 {
@@ -45,7 +48,10 @@ struct pop3 {
 	bool dovecot;   /* says the greeting */
 	bool retrieved; /* a message was fetched in this session */
 	bool marked;    /* something is to be deleted at QUIT */
-	bool exact;     /* messages have come in the size that was listed */
+	bool listing;   /* LIST and UIDL are on the wire */
+	bool last_said; /* LAST was answered at login, with -ERR: */
+	bool no_last;
+	bool exact; /* messages have come in the size that was listed */
 	enum pop3_oddity oddity;
 	struct wants wants;
 
@@ -95,9 +101,16 @@ enum status talk(struct pop3 *p, struct reply *r, struct err *err, const char *f
 /* ---- pop3.c ---- */
 
 enum status session_capa(struct pop3 *p, struct err *err);
+/* Reads the answer to a CAPA that was sent. */
+enum status session_hear_capa(struct pop3 *p, int patience, struct err *err);
 
 /* Messages are announced that were not read yet. */
 bool session_wanting(const struct pop3 *p);
+
+/* ---- quit.c ---- */
+
+/* Is LAST to be asked, to see whether RSET does good? */
+bool quit_asks_last(const struct pop3 *p);
 
 /* ---- login.c ---- */
 

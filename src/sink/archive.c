@@ -12,7 +12,7 @@ struct archive_sink {
 	struct archive_writer *w; /* NULL: only for reading back */
 	struct archive_reader *r; /* of what was durable when it was opened */
 	const char *path;
-	struct delivery **pending; /* put and not committed */
+	struct delivery **pending; /* put and not durable, in their order */
 	size_t n, cap;
 };
 
@@ -180,22 +180,51 @@ static enum status archive_sink_put(
 	return ST_OK;
 }
 
-static enum status archive_sink_commit(struct sink *base, struct err *err)
+/* Those that are durable are stored; the others stay pending. */
+static void settle(struct archive_sink *s)
 {
-	struct archive_sink *s = self(base);
+	uint64_t durable = archive_durable(s->w);
+	size_t n = 0;
+
+	for (; n < s->n && s->pending[n]->place <= durable; n++) {
+		archive_claim(s->w, s->pending[n]->place);
+		s->pending[n]->outcome = DELIVERY_STORED;
+	}
+	s->n -= n;
+	if (n && s->n)
+		memmove(s->pending, s->pending + n, s->n * sizeof(struct delivery *));
+}
+
+static enum status commit_to(struct archive_sink *s, uint64_t place, struct err *err)
+{
 	enum status rc;
-	size_t i;
 
 	if (s->n == 0)
 		return ST_OK;
-	rc = archive_commit(s->w, err);
+	rc = archive_commit(s->w, place, err);
 	if (rc != ST_OK)
 		return name_it(s, rc, err);
-	for (i = 0; i < s->n; i++) {
-		archive_claim(s->w, s->pending[i]->place);
-		s->pending[i]->outcome = DELIVERY_STORED;
-	}
-	s->n = 0;
+	settle(s);
+	return ST_OK;
+}
+
+static enum status archive_sink_commit(struct sink *base, struct err *err)
+{
+	return commit_to(self(base), 0, err);
+}
+
+static enum status archive_sink_await(
+	struct sink *base, const struct delivery *d, struct err *err)
+{
+	return d->outcome == DELIVERY_PENDING ? commit_to(self(base), d->place, err)
+					      : ST_OK;
+}
+
+/* All that was put is on its way. */
+static enum status archive_sink_flush(struct sink *base, struct err *err)
+{
+	(void)base;
+	(void)err;
 	return ST_OK;
 }
 
@@ -261,6 +290,8 @@ const struct sink_ops archive_sink = {
 	.claim = archive_sink_claim,
 	.find = archive_sink_find,
 	.put = archive_sink_put,
+	.flush = archive_sink_flush,
+	.await = archive_sink_await,
 	.commit = archive_sink_commit,
 	.read = archive_sink_read,
 	.finish = archive_sink_finish,

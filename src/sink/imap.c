@@ -6,6 +6,7 @@
 #include "imap_sink.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 static struct imap_sink *self(const struct sink *s)
 {
@@ -43,10 +44,17 @@ static void fill_config(struct imap_config *c, const struct sink_setup *setup)
 		.batch_bytes = end->imap.batch_bytes,
 		.window_bytes = end->imap.window_bytes,
 		.append_max = end->imap.append_max,
+		.compress = (enum imap_compress)end->imap.compress,
 		.look_only = setup->reading,
 		.greeting_ms = setup->deadline_ms,
 		.reply_ms = setup->deadline_ms,
 	};
+}
+
+static void free_job(struct imap_append *a)
+{
+	free(a->err);
+	free(a);
 }
 
 static void imap_sink_close(struct sink **sp)
@@ -58,7 +66,7 @@ static void imap_sink_close(struct sink **sp)
 		return;
 	s = self(*sp);
 	for (i = 0; i < s->n; i++)
-		free(s->jobs[i]);
+		free_job(s->jobs[i]);
 	free(s->jobs);
 	free(s->deliveries);
 	imap_tables_free(s);
@@ -71,14 +79,12 @@ static void imap_sink_close(struct sink **sp)
 static void warn_of_room(struct imap_sink *s, const struct imap_mailbox *mb)
 {
 	struct err why = ERR_INIT;
-	uint64_t room;
+	uint64_t room, wanted = s->expected ? s->expected(s->ask_ctx) : 0;
 
-	if (!s->expect)
-		return;
-	if (imap_room(s->imap, mb, &room, &why) == ST_OK && room < s->expect)
+	s->expected = NULL;
+	if (wanted && imap_room(s->imap, mb, &room, &why) == ST_OK && room < wanted)
 		log_warn(s->log, "quota-too-small", LOG_U("room", room),
-			LOG_U("listed", s->expect), LOG_S("mailbox", mb->wire));
-	s->expect = 0;
+			LOG_U("listed", wanted), LOG_S("mailbox", mb->wire));
 }
 
 static enum status imap_sink_open(
@@ -92,7 +98,7 @@ static enum status imap_sink_open(
 	s->base.ops = &imap_sink;
 	s->log = setup->log;
 	s->dedup = setup->job->dedup;
-	s->expect = setup->expect;
+	s->expected = setup->expected;
 	s->alone = setup->alone;
 	s->copies = setup->copies;
 	s->rival = setup->rival;
@@ -158,8 +164,11 @@ static bool is_suspicious(const struct imap_sink *s, const struct delivery *d)
 	return !d->place && imap_server(s->imap)->uidplus && s->unsaid < UNSAID_MAX;
 }
 
-/* What the session knows of each append becomes the delivery's outcome. */
-static void settle(struct imap_sink *s)
+/*
+ * What the session knows of each append becomes the delivery's outcome; those that are
+ * not answered stay. all: they are not waited for any more.
+ */
+static void settle(struct imap_sink *s, bool all)
 {
 	size_t i;
 
@@ -167,6 +176,8 @@ static void settle(struct imap_sink *s)
 		struct imap_append *a = s->jobs[i];
 		struct delivery *d = s->deliveries[i];
 
+		if (!all && a->outcome == IMAP_PENDING)
+			break;
 		d->altered = altered(a->message);
 		d->no_date = a->no_date;
 		d->no_flags = a->no_flags;
@@ -182,11 +193,24 @@ static void settle(struct imap_sink *s)
 		} else if (a->outcome == IMAP_REFUSED) {
 			d->outcome = DELIVERY_REFUSED;
 			d->cause = cause_of(a);
+			free(d->err);
 			d->err = a->err;
+			a->err = NULL;
 		}
-		free(a);
+		free_job(a);
 	}
-	s->n = 0;
+	s->n -= i;
+	memmove(s->jobs, s->jobs + i, s->n * sizeof(struct imap_append *));
+	memmove(s->deliveries, s->deliveries + i, s->n * sizeof(struct delivery *));
+}
+
+static enum status imap_sink_commit(struct sink *base, struct err *err)
+{
+	struct imap_sink *s = self(base);
+	enum status rc = s->n ? imap_finish(s->imap, err) : ST_OK;
+
+	settle(s, true);
+	return rc;
 }
 
 static enum status imap_sink_put(struct sink *base, struct delivery *d, struct err *err)
@@ -196,8 +220,11 @@ static enum status imap_sink_put(struct sink *base, struct delivery *d, struct e
 	struct imap_append *a;
 	enum status rc = imap_folder(s->imap, d->folder, &mb, err);
 
+	/* Receipts are judged by what the mailbox was when it was selected. */
+	if (rc == ST_OK && s->n && s->jobs[s->n - 1]->mailbox != mb)
+		rc = imap_sink_commit(base, err);
 	if (rc != ST_OK) {
-		settle(s); /* it may have waited for what went before */
+		settle(s, rc == ST_RETRY); /* it may have waited for what went before */
 		return rc;
 	}
 	a = xcalloc(1, sizeof(*a));
@@ -209,7 +236,6 @@ static enum status imap_sink_put(struct sink *base, struct delivery *d, struct e
 		.answered = d->answered,
 		.flagged = d->flagged,
 		.draft = d->draft,
-		.err = ERR_INIT,
 	};
 	if (s->n == s->cap) {
 		s->cap = s->cap ? 2 * s->cap : 64;
@@ -221,16 +247,32 @@ static enum status imap_sink_put(struct sink *base, struct delivery *d, struct e
 	s->deliveries[s->n++] = d;
 	rc = imap_append(s->imap, a, err);
 	if (rc != ST_OK)
-		settle(s);
+		settle(s, true);
 	return rc;
 }
 
-static enum status imap_sink_commit(struct sink *base, struct err *err)
+static enum status imap_sink_flush(struct sink *base, struct err *err)
 {
 	struct imap_sink *s = self(base);
-	enum status rc = s->n ? imap_finish(s->imap, err) : ST_OK;
+	enum status rc = s->n ? imap_flush(s->imap, err) : ST_OK;
 
-	settle(s);
+	if (rc != ST_OK)
+		settle(s, true);
+	return rc;
+}
+
+static enum status imap_sink_await(
+	struct sink *base, const struct delivery *d, struct err *err)
+{
+	struct imap_sink *s = self(base);
+	enum status rc = ST_OK;
+	size_t i;
+
+	for (i = 0; i < s->n && s->deliveries[i] != d;)
+		i++;
+	if (i < s->n)
+		rc = imap_await(s->imap, s->jobs[i], err);
+	settle(s, rc != ST_OK);
 	return rc;
 }
 
@@ -239,11 +281,12 @@ static enum status imap_sink_floor(
 {
 	struct imap_sink *s = self(base);
 	const struct imap_mailbox *mb;
-	enum status rc = imap_sink_commit(base, err);
+	enum status rc = imap_folder(s->imap, folder, &mb, err);
 
-	if (rc == ST_OK)
-		rc = imap_folder(s->imap, folder, &mb, err);
-	if (rc == ST_OK)
+	/* Once a session: what came since is ours, or may be found as well. */
+	if (rc == ST_OK && !mb->selected)
+		rc = imap_sink_commit(base, err);
+	if (rc == ST_OK && !mb->selected)
 		rc = imap_select(s->imap, mb, err);
 	if (rc == ST_OK)
 		*out = (struct sink_floor){ mb->uidvalidity, mb->uidnext,
@@ -293,6 +336,11 @@ static int imap_sink_wait(const struct sink *base)
 	return imap_wait_ms(self(base)->imap);
 }
 
+static int imap_sink_rtt(const struct sink *base)
+{
+	return imap_rtt_ms(self(base)->imap);
+}
+
 static void imap_sink_cancel(struct sink *base)
 {
 	imap_cancel(self(base)->imap);
@@ -303,18 +351,22 @@ static const char *const schemes[] = { "imaps", "imap", NULL };
 const struct sink_ops imap_sink = {
 	.schemes = schemes,
 	.secret = true,
+	.by_folder = true,
 	.identity = imap_identity,
 	.open = imap_sink_open,
 	.floor = imap_sink_floor,
 	.claim = imap_sink_claim,
 	.find = imap_sink_find,
 	.put = imap_sink_put,
+	.flush = imap_sink_flush,
+	.await = imap_sink_await,
 	.commit = imap_sink_commit,
 	.read = imap_sink_read,
 	.survey = imap_sink_survey,
 	.finish = imap_sink_finish,
 	.overreached = imap_sink_overreached,
 	.wait_ms = imap_sink_wait,
+	.rtt_ms = imap_sink_rtt,
 	.cancel = imap_sink_cancel,
 	.close = imap_sink_close,
 };

@@ -8,6 +8,7 @@
 static const struct sink_ops *const kinds[] = {
 	&imap_sink,
 	&archive_sink,
+	&null_sink,
 };
 
 const struct sink_ops *sink_kind(const char *scheme)

@@ -6,5 +6,6 @@
 
 extern const struct sink_ops imap_sink;
 extern const struct sink_ops archive_sink;
+extern const struct sink_ops null_sink;
 
 #endif

@@ -24,8 +24,9 @@ static struct pop3_src *self(const struct source *s)
 	return (struct pop3_src *)(uintptr_t)s;
 }
 
-static char *pop3_account(const struct endpoint *end)
+static char *pop3_account(const struct endpoint *end, struct err *err)
 {
+	(void)err;
 	return xasprintf("pop3:%s@%s", end->user, end->host);
 }
 
@@ -60,6 +61,7 @@ static void fill_config(struct pop3_config *c, const struct source_setup *setup)
 		.glued_dot = end->pop3.glued_dot,
 		.any_size = setup->any_size,
 		.no_capa = setup->no_capa,
+		.lists = true,
 	};
 }
 

@@ -7,6 +7,7 @@
 
 static const struct source_ops *const kinds[] = {
 	&pop3_source,
+	&archive_source,
 };
 
 const struct source_ops *source_kind(const char *scheme)

@@ -5,5 +5,6 @@
 #include <popferry/source.h>
 
 extern const struct source_ops pop3_source;
+extern const struct source_ops archive_source;
 
 #endif

@@ -11,6 +11,8 @@
     mailtool.py stored MAILDIR             what IMAP shows:   uid internaldate flags sha256 size
     mailtool.py digest FILE                the digest `stored` shows for this message
     mailtool.py archived DIR               what an archive holds, read without popferry: sha256 size path
+    mailtool.py restored DIR MAILDIR       each message of the archive is in its folder of the account,
+                                           once, with its date and flags, and nothing else is there
     mailtool.py uploaded SERVED-MAILDIR STORED-MAILDIR...
                                            each served message is in the second, once, and nothing else
     mailtool.py archive-has SERVED-MAILDIR DIR
@@ -26,6 +28,8 @@ Exit 1 and one line a difference on standard output when something is not so.
 import asyncio
 import calendar
 import collections
+import csv
+import datetime
 import email.utils
 import glob
 import hashlib
@@ -177,6 +181,32 @@ def archived(folder):
                 yield name, data
 
 
+def rows(folder):
+    """(folder, internal date, flags, digest) of each archived message, as Maildir shows it."""
+    letters = {"seen": "S", "answered": "R", "flagged": "F", "draft": "D"}
+    data = dict(archived(folder))
+    for path in sorted(glob.glob(os.path.join(glob.escape(folder), "segments", "*"))):
+        if path.endswith(".idx"):
+            continue
+        for name, text in archive_members(path):
+            if not name.endswith("/metadata/messages.csv"):
+                continue
+            for row in csv.DictReader(io.StringIO(text.decode("utf-8"), newline="")):
+                when = datetime.datetime.fromisoformat(row["internal_date"]).timestamp() if row["internal_date"] else 0
+                flags = "".join(sorted(letters[word] for word in row["flags"].split()))
+                body = data[name.split("/")[0] + "/" + row["path"]]
+                yield row["source_folder"], int(when), flags, sha(loose(body))
+
+
+def filed(maildir):
+    """The same of all folders of an account."""
+    for path in [maildir] + sorted(glob.glob(os.path.join(glob.escape(maildir), ".*"))):
+        name = os.path.basename(path)[1:].replace(".", "/") if path != maildir else "INBOX"
+        for _, _, file in files(path):
+            flags = "".join(sorted(file.rsplit(":2,", 1)[1])) if ":2," in file else ""
+            yield name, int(os.stat(file).st_mtime), flags, sha(loose(read(file)))
+
+
 # ---- comparing ------------------------------------------------------------------------------
 
 
@@ -209,6 +239,12 @@ def archive_has(source, folder):
     want, have = served(source), [data for _, data in archived(folder)]
     names = {sha(data): subject(data) for data in have + want}
     return differ("archive", collections.Counter(map(sha, want)), collections.Counter(map(sha, have)), names)
+
+
+def restored(folder, maildir):
+    want, have = list(rows(folder)), list(filed(maildir))
+    return differ("restored", collections.Counter(want), collections.Counter(have),
+                  {row: "%s %s %s %s" % (row[0], row[1], row[2] or "-", row[3][:12]) for row in want + have})
 
 
 def everything(source, maildir, folder):
@@ -322,6 +358,7 @@ COMMANDS = {
     "digest": lambda path: print(sha(loose(read(path)))),
     "stored": lambda maildir: show(stored(maildir)),
     "archived": lambda folder: show("%s %d %s" % (sha(data), len(data), name) for name, data in archived(folder)),
+    "restored": restored,
     "uploaded": uploaded,
     "archive-has": archive_has,
     "everything": everything,

@@ -95,6 +95,8 @@ static const struct {
 	{ "delete", "yes", "never, verified, verified:AGE" },
 	{ "max-delete", "50", NULL },
 	{ "max-delete", "0", "a number from 1" },
+	{ "check", NULL, NULL },
+	{ "check", "maybe", "one of yes, no" },
 	{ "dry-run", NULL, NULL },
 	{ "dry-run", "no", NULL },
 	{ "dry-run", "1", "one of yes, no" },
@@ -238,6 +240,31 @@ static void test_values(void **state)
 	job_free(&j);
 }
 
+/* What was archived was wanted, unless somebody says otherwise. */
+static void test_archive_dedup(void **state)
+{
+	static const char *const said[] = { NULL, "none", "exact", "message-id" };
+	static const enum dedup want[] = { DEDUP_NONE, DEDUP_NONE, DEDUP_EXACT,
+		DEDUP_MESSAGE_ID };
+	struct err err = ERR_INIT;
+	struct job *j;
+	size_t i;
+
+	(void)state;
+	for (i = 0; i < N_ELEMENTS(said); i++) {
+		job_new(&j);
+		assert_int_equal(
+			job_set(j, "source", "archive:/tmp/a", "x", &err), ST_OK);
+		assert_int_equal(job_set(j, "dest", "imap://u@h/", "x", &err), ST_OK);
+		if (said[i])
+			assert_int_equal(
+				job_set(j, "dedup", said[i], "x", &err), ST_OK);
+		assert_int_equal(job_check(j, &err), ST_OK);
+		assert_int_equal(j->dedup, want[i]);
+		job_free(&j);
+	}
+}
+
 /* The product's table: every long option is a setting of that name. */
 static void test_options(void **state)
 {
@@ -247,8 +274,8 @@ static void test_options(void **state)
 		"source-tls", "dest-tls", "ca-file", "source-pin", "dest-pin", "state",
 		"dedup", "folder", "seen", "date-source", "since", "before", "min-size",
 		"max-size", "limit", "delete", "max-delete", "rescue", "timeout",
-		"dry-run", "report", "trace", "codec", "source-profile", "dest-profile",
-		"name", "me" };
+		"dry-run", "check", "report", "trace", "codec", "source-profile",
+		"dest-profile", "name", "me" };
 	static const char *const others[] = { "extends" };
 	size_t n, i, k;
 	const struct setting_help *h = job_settings(&n);
@@ -261,7 +288,8 @@ static void test_options(void **state)
 			if (!strcmp(h[i].name, options[k]))
 				break;
 		assert_int_equal(h[i].option, k < N_ELEMENTS(options));
-		assert_int_equal(!h[i].argument, !strcmp(h[i].name, "dry-run"));
+		assert_int_equal(!h[i].argument,
+			!strcmp(h[i].name, "dry-run") || !strcmp(h[i].name, "check"));
 	}
 	for (k = 0; k < N_ELEMENTS(options); k++)
 		assert_non_null(setting_find(job_table, n_job_table, options[k]));
@@ -359,6 +387,8 @@ static const struct {
 		{ { "source", "archive:/tmp/a" }, { "dest", "archive:/tmp/a/b" } } },
 	{ NULL, { SOURCE, DEST, { "delete", "verified:30d" }, { "max-delete", "5" } } },
 	{ "max-delete: is of no use", { SOURCE, DEST, { "max-delete", "5" } } },
+	{ "delete: nothing is ever deleted from an archive",
+		{ { "source", "archive:/tmp/a" }, DEST, { "delete", "verified" } } },
 	{ "since: is not earlier",
 		{ SOURCE, DEST, { "since", "2021-01-01" },
 			{ "before", "2020-01-01" } } },
@@ -372,6 +402,13 @@ static const struct {
 	{ "inside the archive",
 		{ SOURCE, { "dest", "archive:/tmp/a" }, { "state", "/tmp/b/../a" } } },
 	{ NULL, { SOURCE, { "dest", "archive:/tmp/a" }, { "state", "/tmp/ab" } } },
+	{ NULL, { SOURCE, { "dest", "null:" } } },
+	{ "null: is a destination only", { { "source", "null:" }, DEST } },
+	{ "one IMAP account and one archive",
+		{ SOURCE, { "dest", "null:" }, { "dest", "archive:/tmp/a" } } },
+	{ "one IMAP account and one archive", { SOURCE, DEST, { "dest", "null:" } } },
+	{ "null: keeps nothing",
+		{ SOURCE, { "dest", "null:" }, { "delete", "verified:30d" } } },
 };
 
 static void test_check(void **state)
@@ -518,6 +555,7 @@ int main(void)
 		cmocka_unit_test(test_rows),
 		cmocka_unit_test(test_hostile),
 		cmocka_unit_test(test_values),
+		cmocka_unit_test(test_archive_dedup),
 		cmocka_unit_test(test_options),
 		cmocka_unit_test(test_where),
 		cmocka_unit_test(test_one_secret),

@@ -299,7 +299,7 @@ static void test_facts(void **state)
 		"session-messages = 10\ndelete-batch = 9\nlogin-interval = 60\nuser = local\nnotes = n ; # n\n"
 		"window = yes\nglued-dot = yes\nrset = no\n"
 		"[imap]\nhost = ::1\nport = 3\ntls = implicit\nauth = plain\n"
-		"literal = sync\nmultiappend = no\nappend-max = 1M\n"
+		"literal = sync\nmultiappend = no\ncompress = no\nappend-max = 1M\n"
 		"window-bytes = 16k\nbatch-bytes = 4k\nbatch-count = 5\nsettle = 6\n"
 		"notes = m\n");
 	j = load("x");
@@ -325,6 +325,7 @@ static void test_facts(void **state)
 	assert_int_equal(j->dest[0].port, 3);
 	assert_int_equal(j->dest[0].imap.auth, 2);
 	assert_true(j->dest[0].imap.literal_sync && j->dest[0].imap.no_multiappend);
+	assert_int_equal(j->dest[0].imap.compress, 2);
 	assert_int_equal(j->dest[0].imap.append_max, 1 << 20);
 	assert_int_equal(j->dest[0].imap.window_bytes, 16384);
 	assert_int_equal(j->dest[0].imap.batch_bytes, 4096);

@@ -52,6 +52,7 @@ static const struct {
 	{ "archive:/srv/mail", "archive", NULL, NULL, 0, NULL, "/srv/mail", TLS_NONE },
 	{ "archive:///srv/mail", "archive", NULL, NULL, 0, NULL, "/srv/mail",
 		TLS_NONE },
+	{ "null:", "null", NULL, NULL, 0, NULL, NULL, TLS_NONE },
 };
 
 static const struct {
@@ -119,6 +120,9 @@ static const struct {
 	{ "archive:", "needs a directory" },
 	{ "archive://", "no host" },
 	{ "archive://host/dir", "no host" },
+	{ "null:x", "nowhere" },
+	{ "null://", "nowhere" },
+	{ "null", "expected pop3s://" },
 };
 
 static void same(const char *url, const char *is, const char *want)
