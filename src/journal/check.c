@@ -14,6 +14,8 @@ enum status journal_verified(struct journal *j, int64_t id, unsigned sink,
 		WITH(INT((uint64_t)id), INT(sink), INT(at->generation), INT(at->number),
 			INT((uint64_t)now)),
 		&rows, err);
+	if (rc == ST_OK && rows)
+		folder_stored(j, id, sink, at);
 	return rc == ST_OK && rows == 0 ? ST_END : rc;
 }
 

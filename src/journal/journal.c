@@ -16,6 +16,15 @@
 
 enum { BUSY_MS = 10000, PAGE_MIN = 512 };
 
+/*
+ * SQLite counts its memory, with a lock around each allocation, for questions nobody asks
+ * here. It must be told before anything of it is used.
+ */
+__attribute__((constructor)) static void count_no_memory(void)
+{
+	sqlite3_config(SQLITE_CONFIG_MEMSTATUS, 0);
+}
+
 /* ---- opening ---- */
 
 /*
@@ -132,8 +141,9 @@ static enum status connect_to(struct journal *j, bool read_only, struct err *err
 		rc = sqlite3_db_config(j->db, SQLITE_DBCONFIG_DEFENSIVE, 1, NULL);
 	if (rc == SQLITE_OK)
 		rc = sqlite3_db_config(j->db, SQLITE_DBCONFIG_TRUSTED_SCHEMA, 0, NULL);
+	/* It would look for three rows at each place; row_known() looks for none. */
 	if (rc == SQLITE_OK)
-		rc = sqlite3_db_config(j->db, SQLITE_DBCONFIG_ENABLE_FKEY, 1, NULL);
+		rc = sqlite3_db_config(j->db, SQLITE_DBCONFIG_ENABLE_FKEY, 0, NULL);
 	if (rc != SQLITE_OK)
 		return journal_sql_error(j, rc, "open", err);
 	return ST_OK;
@@ -149,6 +159,7 @@ enum status journal_open(struct journal **out, int dirfd, const char *account,
 		return rc;
 	j = xcalloc(1, sizeof(*j));
 	j->read_only = read_only;
+	j->last = -1;
 	rc = find_path(j, dirfd, err);
 	if (rc == ST_OK)
 		rc = connect_to(j, read_only, err);
@@ -159,6 +170,7 @@ enum status journal_open(struct journal **out, int dirfd, const char *account,
 		rc = fs_sync_dir(dirfd, err);
 	if (rc != ST_OK)
 		goto out;
+	j->ready = true;
 	*out = j;
 	j = NULL;
 out:
@@ -176,6 +188,8 @@ void journal_close(struct journal **jp)
 	for (i = 0; i < QUERIES; i++)
 		sqlite3_finalize(j->stmt[i]);
 	sqlite3_close(j->db);
+	hint_forget(j);
+	folder_forget(j);
 	free(j->path);
 	free(j->account);
 	free(j->reason);
@@ -190,24 +204,86 @@ const char *journal_account(const struct journal *j)
 
 /* ---- transactions ---- */
 
-void journal_undo(struct journal *j)
+/* Sync each commit, or leave that to a later one. */
+static enum status set_sync(struct journal *j, bool each, struct err *err)
 {
-	/* SQLite has rolled back by itself after some errors. */
-	if (!sqlite3_get_autocommit(j->db))
-		sqlite3_exec(j->db, "ROLLBACK", NULL, NULL, NULL);
-	j->open = j->broken = false;
+	int rc = SQLITE_OK;
+
+	if (j->lazy == !each)
+		return ST_OK;
+	rc = sqlite3_exec(j->db,
+		each ? "PRAGMA synchronous = FULL" : "PRAGMA synchronous = NORMAL",
+		NULL, NULL, NULL);
+	if (rc != SQLITE_OK)
+		return journal_sql_error(j, rc, "set its mode", err);
+	j->lazy = !each;
+	return ST_OK;
 }
 
-enum status journal_begin(struct journal *j, struct err *err)
+void journal_undo(struct journal *j)
+{
+	bool undone = !sqlite3_get_autocommit(j->db);
+
+	/* SQLite has rolled back by itself after some errors. */
+	if (undone)
+		sqlite3_exec(j->db, "ROLLBACK", NULL, NULL, NULL);
+	if (undone || j->open)
+		folder_forget(j);
+	j->open = j->broken = false;
+	j->last = -1;
+	set_sync(j, true, NULL);
+}
+
+/* What is remembered from transaction to transaction must be true still. */
+static enum status recollect(struct journal *j, struct err *err)
+{
+	uint64_t rows;
+	int64_t version;
+	enum status rc = query_row(j, Q_VERSION, NOTHING, err);
+
+	if (rc != ST_OK)
+		return rc;
+	version = col_int(j, Q_VERSION, 0);
+	query_done(j, Q_VERSION);
+	if (version != j->version) {
+		hint_forget(j);
+		folder_forget(j);
+	}
+	j->version = version;
+	rc = journal_count(j, &rows, err);
+	if (rc != ST_OK)
+		return rc;
+	j->last = (int64_t)rows;
+	hint_begin(j, j->last);
+	return ST_OK;
+}
+
+static enum status begin(struct journal *j, bool lazy, struct err *err)
 {
 	enum status rc;
 
 	if (j->open && !j->broken)
 		return journal_misuse(j, err, "a transaction inside of another");
 	journal_undo(j);
-	rc = query_change(j, Q_BEGIN, NOTHING, NULL, err);
+	rc = set_sync(j, !lazy, err);
+	if (rc == ST_OK)
+		rc = query_change(j, Q_BEGIN, NOTHING, NULL, err);
+	if (rc == ST_OK && j->ready)
+		rc = recollect(j, err);
 	j->open = rc == ST_OK;
+	if (rc != ST_OK)
+		journal_undo(j);
 	return rc;
+}
+
+enum status journal_begin(struct journal *j, struct err *err)
+{
+	return begin(j, false, err);
+}
+
+enum status journal_begin_lazy(struct journal *j, struct err *err)
+{
+	return begin(j, true, err);
 }
 
 enum status journal_commit(struct journal *j, struct err *err)
@@ -218,11 +294,14 @@ enum status journal_commit(struct journal *j, struct err *err)
 		return journal_misuse(j, err, "a commit without a transaction");
 	fault_step("journal-commit");
 	rc = query_change(j, Q_COMMIT, NOTHING, NULL, err);
+	if (rc == ST_OK)
+		rc = set_sync(j, true, err);
 	if (rc != ST_OK) {
 		journal_undo(j);
 		return rc;
 	}
 	j->open = false;
+	j->last = -1;
 	fault_step("journal-committed");
 	return ST_OK;
 }

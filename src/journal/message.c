@@ -75,17 +75,35 @@ static enum status read_one(struct journal *j, enum query q, const struct value 
 	return rc;
 }
 
+/* There is none such. */
+static enum status missed(struct journal *j, struct err *err)
+{
+	enum status rc = hint_missed(j, err);
+
+	return rc == ST_OK ? ST_END : rc;
+}
+
 enum status journal_find(struct journal *j, const char *uidl, size_t n,
 	uint32_t occurrence, struct journal_row *out, struct err *err)
 {
-	return read_one(j, Q_FIND, WITH(BLOB(uidl, n), INT(occurrence)), out, err);
+	enum status rc;
+
+	if (hint_absent(j, hint_uidl(uidl, n, occurrence)))
+		return ST_END;
+	rc = read_one(j, Q_FIND, WITH(BLOB(uidl, n), INT(occurrence)), out, err);
+	return rc == ST_END ? missed(j, err) : rc;
 }
 
 enum status journal_find_content(struct journal *j, const unsigned char sha256[DIGEST],
 	unsigned nth, struct journal_row *out, struct err *err)
 {
-	return read_one(
+	enum status rc;
+
+	if (hint_absent(j, hint_digest(HINT_SHA256, sha256)))
+		return ST_END;
+	rc = read_one(
 		j, Q_FIND_CONTENT, WITH(BLOB(sha256, DIGEST), INT(nth)), out, err);
+	return rc == ST_END ? missed(j, err) : rc;
 }
 
 enum status journal_get(
@@ -129,7 +147,11 @@ enum status journal_candidates(struct journal *j, unsigned sinks,
 	struct journal_row row;
 	enum status rc;
 
+	if (hint_absent(j, hint_digest(msgid ? HINT_MSGID : HINT_EXACT, key)))
+		return ST_OK;
 	rc = query_row(j, q, WITH(BLOB(key, DIGEST), INT(sinks)), err);
+	if (rc == ST_END)
+		return hint_missed(j, err);
 	while (rc == ST_OK) {
 		rc = row_read(j, q, &row, err);
 		if (rc == ST_OK)
@@ -198,9 +220,14 @@ static enum status make(struct journal *j, const struct journal_key *k,
 			BLOB(f ? f->ident : NULL, DIGEST),
 			BLOB(f && f->has_msgid ? f->msgid : NULL, DIGEST)),
 		NULL, err);
-	if (rc == ST_OK)
-		*id = sqlite3_last_insert_rowid(j->db);
-	return rc;
+	if (rc != ST_OK)
+		return rc;
+	*id = j->last = sqlite3_last_insert_rowid(j->db);
+	if (k->uidl)
+		hint_add(j, hint_uidl(k->uidl, k->uidl_n, k->occurrence));
+	if (f)
+		hint_facts(j, f);
+	return ST_OK;
 }
 
 /* What a sink has, or may have, stays what the row says. */
@@ -209,6 +236,7 @@ static enum status fill(struct journal *j, const struct journal_row *row,
 {
 	if (row->stored | row->storing)
 		return ST_OK;
+	hint_facts(j, f);
 	return query_change(j, Q_FILL,
 		WITH(INT(row->id), INT(f->size), INT(date), BLOB(f->sha256, DIGEST),
 			BLOB(f->exact, DIGEST), BLOB(f->body, DIGEST),
@@ -264,6 +292,18 @@ enum status journal_take(struct journal *j, const struct journal_key *k,
 
 /* ---- other fates ---- */
 
+enum status row_known(struct journal *j, int64_t id, struct err *err)
+{
+	uint64_t last = (uint64_t)j->last;
+	enum status rc = ST_OK;
+
+	if (j->last < 0)
+		rc = journal_count(j, &last, err);
+	if (rc == ST_OK && (id < 1 || (uint64_t)id > last))
+		rc = journal_misuse(j, err, "it has no message %lld", (long long)id);
+	return rc;
+}
+
 /* A change to the row id, which has to be there. */
 static enum status change_row(struct journal *j, enum query q, int64_t id,
 	const struct value *v, size_t n, struct err *err)
@@ -281,10 +321,14 @@ enum status journal_duplicate(
 	struct journal *j, int64_t id, int64_t of, const char *rule, struct err *err)
 {
 	char clean[NOTE_MAX];
+	enum status rc;
 
 	if (id == of)
 		return journal_misuse(
 			j, err, "message %lld as a duplicate of itself", (long long)id);
+	rc = row_known(j, of, err);
+	if (rc != ST_OK)
+		return rc;
 	text_clean(clean, sizeof(clean), rule, strlen(rule));
 	return change_row(j, Q_DUPLICATE, id, WITH(INT(id), INT(of), TEXT(clean)), err);
 }

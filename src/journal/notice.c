@@ -12,7 +12,10 @@ enum status journal_notice(struct journal *j, int64_t id, const char *kind,
 	const char *text, struct err *err)
 {
 	char clear[ERR_TEXT], word[NOTE_MAX];
+	enum status rc = id ? row_known(j, id, err) : ST_OK;
 
+	if (rc != ST_OK)
+		return rc;
 	clean(word, kind);
 	text_clean(clear, sizeof(clear), text, strlen(text));
 	return query_change(j, Q_NOTICE,

@@ -12,6 +12,7 @@
 enum query {
 	Q_BEGIN,
 	Q_COMMIT,
+	Q_VERSION,
 	Q_ACCOUNT,
 	Q_SINK_COUNT,
 	Q_SINK_MAKE,
@@ -21,11 +22,14 @@ enum query {
 	Q_SETTLE,
 	Q_NOTE,
 	Q_NOTED,
+	Q_HINTS,
 	Q_FIND,
 	Q_FIND_CONTENT,
 	Q_GET,
 	Q_COUNT,
 	Q_UIDL,
+	Q_WALK,
+	Q_WALK_PLACES,
 	Q_MAKE,
 	Q_FILL,
 	Q_RETAKE,
@@ -38,6 +42,8 @@ enum query {
 	Q_BY_EXACT,
 	Q_RIVAL,
 	Q_FOLDER,
+	Q_FOLDER_FIND,
+	Q_FOLDER_TOP,
 	Q_STORING,
 	Q_DOUBT,
 	Q_NOT_STORED,
@@ -76,13 +82,47 @@ enum query {
 
 enum { NOTE_MAX = 256 }; /* bytes kept of a rule, a subject, a Message-ID */
 
+/* Keys that some row has, or had: see hint.c. */
+enum { HINT_LAYERS = 20 };
+struct hints {
+	uint64_t *layer[HINT_LAYERS];
+	unsigned layers;
+	size_t n;        /* keys in the last layer */
+	uint64_t misses; /* look-ups in vain, before it was complete */
+	bool complete;   /* all keys there are */
+};
+
+/* A folder whose row was seen. */
+struct known_folder {
+	char *name;
+	int64_t id;
+	unsigned sink;
+	bool has_top; /* of this generation no place has a higher number: */
+	int64_t generation, top;
+};
+
+/* Places announced lately, and in which folder. */
+enum { RECENT = 2048 };
+struct recent {
+	int64_t message, folder;
+	unsigned sink;
+};
+
 struct journal {
 	sqlite3 *db;
 	sqlite3_stmt *stmt[QUERIES]; /* prepared when first needed */
 	char *path, *account;
-	char *reason; /* of journal_last_run() */
-	int64_t run;  /* begun here; 0: none */
+	char *reason;    /* of journal_last_run() */
+	int64_t run;     /* begun here; 0: none */
+	int64_t last;    /* the latest message, within a transaction; -1: not known */
+	int64_t version; /* changes when another program has written */
+	struct hints hints;
+	struct known_folder *folders;
+	size_t n_folders, folder; /* folder: the one used last */
+	struct recent recent[RECENT];
 	bool read_only;
+	bool ready;  /* it has its tables */
+	bool lazy;   /* a commit need not sync */
 	bool open;   /* between journal_begin() and journal_commit() */
 	bool broken; /* a change in it failed: it must not be committed */
 };
@@ -142,6 +182,42 @@ enum status journal_misuse(struct journal *j, struct err *err, const char *fmt, 
 
 /* A row that no popferry wrote. */
 enum status journal_damaged(struct journal *j, struct err *err, int64_t id);
+
+/* Refuses (a bug) what no message has as its id: rows are never deleted. */
+enum status row_known(struct journal *j, int64_t id, struct err *err);
+
+/* ---- hint.c ---- */
+
+enum hint_kind { HINT_SHA256 = 1, HINT_EXACT, HINT_MSGID };
+uint64_t hint_uidl(const char *uidl, size_t n, uint32_t occurrence);
+uint64_t hint_digest(enum hint_kind kind, const unsigned char digest[DIGEST]);
+
+/* A transaction begins, and there are so many rows. */
+void hint_begin(struct journal *j, int64_t rows);
+void hint_forget(struct journal *j);
+/* A row gets this key; or the digests of this content. */
+void hint_add(struct journal *j, uint64_t key);
+void hint_facts(struct journal *j, const struct facts *f);
+/* True: no row has it. False says nothing. */
+bool hint_absent(const struct journal *j, uint64_t key);
+/* After a look-up that found nothing. */
+enum status hint_missed(struct journal *j, struct err *err);
+
+/* ---- folder.c ---- */
+
+/* The row of a folder, making it; inside of a transaction. */
+enum status folder_id(struct journal *j, unsigned sink, const char *name, int64_t *id,
+	struct err *err);
+/* What is known here of folders may be wrong from now on. */
+void folder_forget(struct journal *j);
+/* A place was announced in that folder; a message got a place with that number. */
+void folder_announced(
+	struct journal *j, int64_t message, unsigned sink, int64_t folder);
+void folder_stored(
+	struct journal *j, int64_t message, unsigned sink, const struct place *at);
+/* *free: no message has that place in the folder announced. False says nothing. */
+enum status folder_free(struct journal *j, int64_t message, unsigned sink,
+	const struct place *at, bool *free, struct err *err);
 
 /* Undoes an open transaction. */
 void journal_undo(struct journal *j);

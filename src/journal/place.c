@@ -9,16 +9,19 @@ enum status journal_storing(struct journal *j, int64_t id, unsigned sink,
 	const char *folder, const struct place *floor, int64_t now, struct err *err)
 {
 	enum status rc;
+	int64_t in = 0;
 	bool mine;
 	int rows;
 
 	rc = group_begin(j, &mine, err);
 	if (rc != ST_OK)
 		return rc;
-	rc = query_change(j, Q_FOLDER, WITH(INT(sink), TEXT(folder)), NULL, err);
+	rc = row_known(j, id, err);
+	if (rc == ST_OK)
+		rc = folder_id(j, sink, folder, &in, err);
 	if (rc == ST_OK)
 		rc = query_change(j, Q_STORING,
-			WITH(INT(id), INT(sink), TEXT(folder), INT(floor->generation),
+			WITH(INT(id), INT(sink), INT(in), INT(floor->generation),
 				INT(floor->number), INT(now)),
 			&rows, err);
 	/* Beginning anew would forget the receipt, and store it twice. */
@@ -26,6 +29,8 @@ enum status journal_storing(struct journal *j, int64_t id, unsigned sink,
 		rc = journal_misuse(j, err,
 			"message %lld is stored already in destination %u",
 			(long long)id, sink);
+	if (rc == ST_OK)
+		folder_announced(j, id, sink, in);
 	return group_end(j, mine, rc, err);
 }
 
@@ -53,9 +58,15 @@ enum status journal_not_stored(
 enum status journal_holder(struct journal *j, int64_t id, unsigned sink,
 	const struct place *at, int64_t *holder, struct err *err)
 {
-	enum status rc = query_row(j, Q_HOLDER,
-		WITH(INT(id), INT(sink), INT(at->generation), INT(at->number)), err);
+	bool none = false;
+	enum status rc = folder_free(j, id, sink, at, &none, err);
 
+	if (rc == ST_OK && none)
+		return ST_END;
+	if (rc == ST_OK)
+		rc = query_row(j, Q_HOLDER,
+			WITH(INT(id), INT(sink), INT(at->generation), INT(at->number)),
+			err);
 	if (rc != ST_OK)
 		return rc;
 	*holder = col_int(j, Q_HOLDER, 0);
@@ -100,7 +111,9 @@ enum status journal_stored(struct journal *j, int64_t id, unsigned sink,
 			BLOB(wire, DIGEST), INT((uint64_t)clock_utc())),
 		&rows, err);
 	if (rc == ST_OK && rows == 0)
-		rc = refused(j, id, sink, at, err);
+		return refused(j, id, sink, at, err);
+	if (rc == ST_OK)
+		folder_stored(j, id, sink, at);
 	return rc;
 }
 

@@ -49,6 +49,7 @@ static const struct {
 } queries[QUERIES] = {
 	[Q_BEGIN] = { "begin", "BEGIN IMMEDIATE" },
 	[Q_COMMIT] = { "commit", "COMMIT" },
+	[Q_VERSION] = { "begin", "PRAGMA data_version" },
 	[Q_ACCOUNT] = { "note the account", "INSERT INTO about VALUES (?1)" },
 	[Q_SINK_COUNT] = { "count the destinations", "SELECT count(*) FROM sink" },
 	[Q_SINK_MAKE] = { "note a destination",
@@ -66,6 +67,8 @@ static const struct {
 		" ON CONFLICT DO UPDATE SET value = excluded.value" },
 	[Q_NOTED] = { "read a note", "SELECT value FROM note WHERE key = ?1" },
 
+	[Q_HINTS] = { "read the messages",
+		"SELECT uidl, occurrence, sha256, exact, msgid FROM message" },
 	[Q_FIND] = { "find a message",
 		"SELECT " ROW " FROM message m"
 		" WHERE m.uidl = ?1 AND m.occurrence = ?2 AND m.aside = 0" },
@@ -77,6 +80,14 @@ static const struct {
 	[Q_COUNT] = { "count the messages",
 		"SELECT coalesce(max(id), 0) FROM message" },
 	[Q_UIDL] = { "read a message", "SELECT uidl FROM message WHERE id = ?1" },
+	/* Both in the order of the messages, as they lie in the file. */
+	[Q_WALK] = { "read the messages",
+		"SELECT id, state, iif(state = 2, original, 0), listed_size, size, date,"
+		" uidl, occurrence FROM message NOT INDEXED"
+		" WHERE uidl IS NOT NULL AND aside = 0 ORDER BY id" },
+	[Q_WALK_PLACES] = { "read the places",
+		"SELECT message, sink, state FROM place NOT INDEXED"
+		" ORDER BY message" },
 	[Q_MAKE] = { "add a message",
 		"INSERT INTO message (uidl, occurrence, state, listed_size, size, date,"
 		" sha256, exact, body, ident, msgid)"
@@ -119,11 +130,15 @@ static const struct {
 	[Q_BY_EXACT] = { "look for duplicates", CANDIDATES("exact") },
 
 	[Q_FOLDER] = { "note a folder",
-		"INSERT INTO folder (sink, name) VALUES (?1, ?2) ON CONFLICT DO NOTHING" },
+		"INSERT INTO folder (sink, name) SELECT id, ?2 FROM sink WHERE id = ?1" },
+	[Q_FOLDER_FIND] = { "find a folder",
+		"SELECT id FROM folder WHERE sink = ?1 AND name = ?2" },
+	[Q_FOLDER_TOP] = { "read the places",
+		"SELECT max(number) FROM place WHERE folder = ?1 AND generation = ?2"
+		" AND state > 1 AND number <> 0" },
 	[Q_STORING] = { "note what is about to be stored",
 		"INSERT INTO place (message, sink, state, folder, generation, number,"
-		" since) SELECT ?1, ?2, 1, id, ?4, ?5, ?6 FROM folder"
-		" WHERE sink = ?2 AND name = ?3"
+		" since) VALUES (?1, ?2, 1, ?3, ?4, ?5, ?6)"
 		" ON CONFLICT DO UPDATE SET folder = excluded.folder,"
 		" generation = iif(folder = excluded.folder, generation,"
 		" excluded.generation),"
@@ -256,7 +271,7 @@ static const struct {
 		"SELECT id FROM message"
 		" WHERE asked IS NOT NULL AND id > ?1 ORDER BY id LIMIT 1" },
 	[Q_REMOVED_COUNT] = { "count the deletions",
-		"SELECT coalesce(sum(asks), 0) FROM message" },
+		"SELECT coalesce(sum(asks), 0) FROM message WHERE asks > 0" },
 	[Q_FAILED_IN] = { "read the failures",
 		"SELECT 1 FROM failure WHERE message = ?1 AND run = ?2" },
 };

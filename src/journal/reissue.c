@@ -10,8 +10,13 @@ enum status journal_aliases(struct journal *j, const unsigned char exact[DIGEST]
 {
 	enum query q = Q_ALIASES;
 	struct journal_alias a;
-	enum status rc = query_row(j, q, WITH(BLOB(exact, DIGEST)), err);
+	enum status rc;
 
+	if (hint_absent(j, hint_digest(HINT_EXACT, exact)))
+		return ST_OK;
+	rc = query_row(j, q, WITH(BLOB(exact, DIGEST)), err);
+	if (rc == ST_END)
+		return hint_missed(j, err);
 	while (rc == ST_OK) {
 		a.row = col_int(j, q, 0);
 		a.root = col_int(j, q, 1);

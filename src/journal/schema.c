@@ -143,6 +143,7 @@ static const char *const step[] = {
 	"ALTER TABLE message ADD COLUMN asked INTEGER;"
 	"ALTER TABLE message ADD COLUMN removed INTEGER;"
 	"CREATE INDEX message_asked ON message (id) WHERE asked IS NOT NULL;"
+	"CREATE INDEX message_asks ON message (asks) WHERE asks > 0;"
 	"ALTER TABLE run ADD COLUMN deleted INTEGER NOT NULL DEFAULT 0;"
 	"ALTER TABLE run ADD COLUMN delete_left INTEGER NOT NULL DEFAULT 0;"
 	"CREATE TABLE notice ("
@@ -244,7 +245,10 @@ static enum status set_up(struct journal *j, struct err *err)
 	free(mode);
 	if (rc == ST_OK)
 		rc = tell(j, "PRAGMA synchronous = FULL", err);
-	return rc == ST_OK ? tell(j, "PRAGMA cache_size = -2048", err) : rc;
+	/* Each time it syncs twice and writes again what every batch changes. */
+	if (rc == ST_OK)
+		rc = ask(j, "PRAGMA wal_autocheckpoint = 4000", NULL, NULL, err);
+	return rc == ST_OK ? tell(j, "PRAGMA cache_size = -4096", err) : rc;
 }
 
 /*

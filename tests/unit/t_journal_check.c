@@ -19,7 +19,7 @@ static void sql(const char *text)
 /* What version 2 added, taken away. */
 static void make_old(void)
 {
-	sql("DROP TABLE notice; DROP INDEX message_asked;"
+	sql("DROP TABLE notice; DROP INDEX message_asked; DROP INDEX message_asks;"
 	    "ALTER TABLE message DROP COLUMN asks;"
 	    "ALTER TABLE message DROP COLUMN kept;"
 	    "ALTER TABLE message DROP COLUMN asked;"
