@@ -17,6 +17,7 @@ _popferry_words() {
 	--seen) echo status-header all none older-than: ;;
 	--date-source) echo received,header received header none ;;
 	--codec) echo gz zst zip none ;;
+	--format) echo eml zip mboxrd maildir csv jsonl dat nara ;;
 	--rescue) echo none repair wrap archive ;;
 	--delete) echo never verified verified: ;;
 	--source-tls | --dest-tls) echo implicit starttls none ;;

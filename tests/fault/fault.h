@@ -14,6 +14,9 @@
  *	                         looks at it; ~: to and fro at each
  *	FAULT_SPEED=N            monotonic time and all waits run N times as fast
  *	FAULT_DELAY=N            each recv() takes N microseconds longer
+ *	FAULT_PLACES=FILE        an array of uint64_t, FAULT_PLACES of them: for each call
+ *	                         of malloc() a number, equal for calls from the same
+ *	                         place, as its eight nearest callers tell
  *
  * A name stands for its family: "open" is open64() and __open_2() too, "malloc" is
  * calloc() and realloc(). write() counts on plain files only.
@@ -68,6 +71,8 @@
 
 #define FAULT_ENUM(name) FAULT_##name,
 enum fault_family { FAULT_FAMILIES(FAULT_ENUM) FAULT_N };
+
+enum { FAULT_PLACES = 50000 };
 
 struct fault_log {
 	uint64_t calls[FAULT_N];

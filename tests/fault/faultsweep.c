@@ -3,7 +3,8 @@
  * each such call. TAP.
  *
  *	faultsweep             a selection, for `make check`
- *	FULL=1 faultsweep      every call
+ *	FULL=1 faultsweep      every call; of malloc(), whose calls are thousands, the
+ *	                       first and the last from each place (see FAULT_PLACES)
  *	faultsweep POINT...    only these, "write:17:ENOSPC"; "resume/" before one: in
  *	                       a run that goes on after a death; "zip/": another codec
  *	                       "files:N", "bytes:N": limits on open files and on the
@@ -160,7 +161,7 @@ static const struct limit {
 } limits[] = {
 	{ { FIRST, FAULT_N, "files:", LIMIT, 0 }, 5, 24, 1 },
 	{ { RESUME, FAULT_N, "files:", LIMIT, 0 }, 8, 24, 4 },
-	{ { FIRST, FAULT_N, "bytes:", DISK, 0 }, 8192, 500000, 45000 },
+	{ { FIRST, FAULT_N, "bytes:", DISK, 0 }, 8192, 360000, 38000 },
 	{ { FIRST, FAULT_N, "clock:+", CLOCK, 0 }, HOUR, YEARS, YEARS - HOUR },
 	{ { FIRST, FAULT_N, "clock:-", CLOCK, 0 }, HOUR, YEARS, YEARS - HOUR },
 	{ { FIRST, FAULT_N, "clock:~", CLOCK, 0 }, HOUR, YEARS, YEARS - HOUR },
@@ -187,7 +188,12 @@ struct board {
 
 /* ---- a point ---- */
 
-static int step_of[SCENES];
+/* What a run without a fault tells. */
+static struct {
+	struct fault_log count[SCENES];
+	uint64_t place[SCENES][FAULT_PLACES];
+	int step_of[SCENES]; /* at which a scene's first run dies */
+} * found;
 
 static struct rig_run how_of(enum scene s)
 {
@@ -215,12 +221,12 @@ static int prepare(struct rig *r, struct point *p)
 
 	if (!scenes[p->g.scene].dies_at)
 		return 0;
-	snprintf(at, sizeof(at), "POPFERRY_CRASH_AT=%d", step_of[p->g.scene]);
+	snprintf(at, sizeof(at), "POPFERRY_CRASH_AT=%d", found->step_of[p->g.scene]);
 	how.env[1] = at;
 	code = rig_copy(r, &how, WAIT_MS);
 	if (code != RIG_SIGNAL + SIGKILL)
 		return bad(p, "exit %d instead of a death at step %d", code,
-			step_of[p->g.scene]);
+			found->step_of[p->g.scene]);
 	return 0;
 }
 
@@ -362,24 +368,32 @@ static void run_point(struct point *p)
 
 /* ---- which points there are ---- */
 
-static struct fault_log counts[SCENES];
-
 /* The number of the step by that name that comes last. */
 static int find_step(const char *path, const char *name)
 {
 	FILE *f = fopen(path, "r");
 	char line[100];
-	int n = 0, found = 0;
+	int n = 0, last = 0;
 
 	while (f && fgets(line, sizeof(line), f)) {
 		n++;
 		line[strcspn(line, "\n")] = '\0';
 		if (strcmp(line, name) == 0)
-			found = n;
+			last = n;
 	}
 	if (f)
 		fclose(f);
-	return found;
+	return last;
+}
+
+static bool read_places(const char *path, uint64_t place[FAULT_PLACES])
+{
+	FILE *f = fopen(path, "r");
+	bool ok = f && fread(place, sizeof(*place), FAULT_PLACES, f) == FAULT_PLACES;
+
+	if (f)
+		fclose(f);
+	return ok;
 }
 
 /* A run without a fault tells how often each function is called. */
@@ -387,25 +401,27 @@ static bool survey_scene(enum scene s)
 {
 	struct point p = { .g = { .scene = s } };
 	struct rig_run how = how_of(s);
-	char steps[300], env[340], why[RIG_WHY];
+	char file[300], env[340], why[RIG_WHY];
 	bool ok = true;
 	struct rig *r;
 
 	rig_open(&r);
 	if (scenes[s].dies_at) {
-		snprintf(steps, sizeof(steps), "%s/steps", r->dir);
-		snprintf(env, sizeof(env), "POPFERRY_CRASH_LOG=%s", steps);
+		snprintf(file, sizeof(file), "%s/steps", r->dir);
+		snprintf(env, sizeof(env), "POPFERRY_CRASH_LOG=%s", file);
 		how.env[1] = env;
 		ok = rig_copy(r, &how, WAIT_MS) == 0;
-		step_of[s] = find_step(steps, scenes[s].dies_at);
-		how.env[1] = NULL;
+		found->step_of[s] = find_step(file, scenes[s].dies_at);
 		rig_close(&r);
 		rig_open(&r);
-		ok = ok && step_of[s] && prepare(r, &p) == 0;
+		ok = ok && found->step_of[s] && prepare(r, &p) == 0;
 	}
+	snprintf(file, sizeof(file), "%s/places", r->dir);
+	snprintf(env, sizeof(env), "FAULT_PLACES=%s", file);
+	how.env[1] = env;
 	if (ok)
-		ok = rig_copy(r, &how, WAIT_MS) == 0 && rig_log(r, &counts[s]) &&
-			rig_complete(r, why);
+		ok = rig_copy(r, &how, WAIT_MS) == 0 && rig_log(r, &found->count[s]) &&
+			read_places(file, found->place[s]) && rig_complete(r, why);
 	if (!ok) {
 		char *said = rig_said(r);
 
@@ -420,25 +436,22 @@ static bool survey_scene(enum scene s)
 /* In a process of its own: those that follow must find no threads here. */
 static void survey(void)
 {
-	size_t size = sizeof(counts) + sizeof(step_of);
-	char *shared = mmap(
-		NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	int s, st = 0;
-	pid_t pid = fork();
+	pid_t pid;
 
+	found = mmap(NULL, sizeof(*found), PROT_READ | PROT_WRITE,
+		MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	if (found == MAP_FAILED)
+		exit(1);
+	pid = fork();
 	if (pid == 0) {
 		for (s = 0; s < SCENES; s++)
 			if (!survey_scene((enum scene)s))
 				exit(1);
-		memcpy(shared, counts, sizeof(counts));
-		memcpy(shared + sizeof(counts), step_of, sizeof(step_of));
 		exit(0);
 	}
 	if (waitpid(pid, &st, 0) != pid || st != 0)
 		exit(1);
-	memcpy(counts, shared, sizeof(counts));
-	memcpy(step_of, shared + sizeof(counts), sizeof(step_of));
-	munmap(shared, size);
 }
 
 static const char *const family_names[] = {
@@ -456,20 +469,55 @@ static struct point *add(struct board *b, const struct group *g)
 	return &b->v[b->n++];
 }
 
+/* Of the calls from its place, is this the first or the last? */
+static bool is_first_or_last(const uint64_t *place, uint64_t n, uint64_t calls)
+{
+	uint64_t before = 0, after = n + 1;
+
+	while (before < n && place[before] != place[n])
+		before++;
+	while (after < calls && place[after] != place[n])
+		after++;
+	return before == n || after == calls;
+}
+
+static void add_call(struct board *b, const struct group *g, uint64_t n)
+{
+	bool on = g->error[0] == '+';
+
+	snprintf(add(b, g)->fault, sizeof(b->v->fault), "%s:%llu%s:%s",
+		family_names[g->family], (unsigned long long)n, on ? "+" : "",
+		g->error + on);
+}
+
+/* One call from each place may be one of thousands that do the same. */
+static void add_places(struct board *b, const struct group *g)
+{
+	const uint64_t *place = found->place[g->scene];
+	uint64_t calls = found->count[g->scene].calls[g->family], n;
+
+	if (calls > FAULT_PLACES)
+		abort();
+	for (n = 0; n < calls; n++)
+		if (is_first_or_last(place, n, calls))
+			add_call(b, g, n + 1);
+}
+
 static void add_group(struct board *b, const struct group *g, bool full)
 {
-	uint64_t calls = counts[g->scene].calls[g->family];
-	bool on = g->error[0] == '+';
+	uint64_t calls = found->count[g->scene].calls[g->family];
 	uint64_t step = 1, n;
 
+	if (full && g->family == FAULT_malloc) {
+		add_places(b, g);
+		return;
+	}
 	if (!full && calls > g->points)
 		step = (calls + g->points - 1) / g->points;
 	/* The seed shifts the selection: another day, other points. */
 	n = 1 + (getenv("SEED") ? strtoul(getenv("SEED"), NULL, 10) % step : step / 2);
 	for (; n <= calls; n += step)
-		snprintf(add(b, g)->fault, sizeof(b->v->fault), "%s:%llu%s:%s",
-			family_names[g->family], (unsigned long long)n, on ? "+" : "",
-			g->error + on);
+		add_call(b, g, n);
 }
 
 static void add_limit(struct board *b, const struct limit *l)
@@ -559,7 +607,7 @@ static size_t tell_group(
 		g->family == FAULT_N ? "limit" : family_names[g->family], g->error, n);
 	if (g->family != FAULT_N)
 		printf(" of %llu calls",
-			(unsigned long long)counts[g->scene].calls[g->family]);
+			(unsigned long long)found->count[g->scene].calls[g->family]);
 	printf(", exit");
 	for (c = 0; c < CODES; c++)
 		if (codes[c])

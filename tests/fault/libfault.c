@@ -31,7 +31,7 @@
 #	define OLD_GLIBC NULL
 #endif
 
-enum { SHORT = -1, FRAMES = 24, JUMP_AFTER = 3, SYNCED = 32 };
+enum { SHORT = -1, FRAMES = 24, NEAR_FRAMES = 2 + 8, JUMP_AFTER = 3, SYNCED = 32 };
 
 static const char *const family_names[] = {
 #define NAME(name) #name,
@@ -67,6 +67,7 @@ static struct {
 
 static struct fault_log own_log, *book = &own_log;
 static bool armed; /* main() has begun */
+static uint64_t *places;
 static struct {
 	dev_t dev;
 	ino_t ino;
@@ -105,20 +106,20 @@ static void read_plan(const char *text)
 		refuse(text);
 }
 
-static void open_book(const char *path)
+static void *map(const char *path, size_t size)
 {
 	int fd = (int)syscall(
 		SYS_openat, AT_FDCWD, path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
 	void *p;
 
-	if (fd < 0 || syscall(SYS_ftruncate, fd, sizeof(*book)) < 0)
+	if (fd < 0 || syscall(SYS_ftruncate, fd, size) < 0)
 		refuse(path);
-	p = (void *)syscall(SYS_mmap, NULL, sizeof(*book), PROT_READ | PROT_WRITE,
-		MAP_SHARED, fd, 0);
+	p = (void *)syscall(
+		SYS_mmap, NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
 	if (p == MAP_FAILED)
 		refuse(path);
 	syscall(SYS_close, fd);
-	book = p;
+	return p;
 }
 
 static void __attribute__((constructor)) begin(void)
@@ -130,7 +131,9 @@ static void __attribute__((constructor)) begin(void)
 	if ((s = getenv("FAULT")))
 		read_plan(s);
 	if ((s = getenv("FAULT_LOG")))
-		open_book(s);
+		book = map(s, sizeof(*book));
+	if ((s = getenv("FAULT_PLACES")))
+		places = map(s, FAULT_PLACES * sizeof(*places));
 	if ((s = getenv("FAULT_CLOCK"))) {
 		clock_how = *s;
 		clock_by = strtol(s + 1, NULL, 10);
@@ -163,10 +166,25 @@ static void note_where(void)
 	}
 }
 
+/* Of the n-th call of malloc(), which backtrace() does not call. */
+static void note_place(uint64_t n)
+{
+	void *frame[NEAR_FRAMES];
+	int have = backtrace(frame, NEAR_FRAMES), i;
+	uint64_t h = 0;
+
+	for (i = 0; i < have; i++)
+		h = (h ^ (uintptr_t)frame[i]) * 0x9E3779B97F4A7C15u;
+	if (n <= FAULT_PLACES)
+		places[n - 1] = h;
+}
+
 static int count(enum fault_family f)
 {
 	uint64_t n = __atomic_add_fetch(&book->calls[f], 1, __ATOMIC_RELAXED);
 
+	if (places && f == FAULT_malloc)
+		note_place(n);
 	if (f != plan.family || n < plan.n || (n > plan.n && !plan.on))
 		return 0;
 	if (__atomic_add_fetch(&book->fired, 1, __ATOMIC_RELAXED) == 1) {

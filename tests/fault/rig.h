@@ -2,7 +2,8 @@
  * rig.h: what the programs of this folder share: popferry as it is, run between
  * two fake servers on loopback, and a look at what arrived.
  *
- * The environment: POPFERRY, the program; FAULTLIB, libfault.so; TMPDIR.
+ * The environment: POPFERRY, the program; FAULTLIB, libfault.so; TMPDIR, by
+ * default /dev/shm where there is one.
  */
 #ifndef RIG_H
 #define RIG_H
