@@ -30,11 +30,22 @@ static uint32_t crc_of(char kind, const char *p, size_t n)
 
 /* ---- writing ---- */
 
+/* The payload is a and then b. */
+static void add_record_of(struct buf *out, char kind, const char *a, size_t a_n,
+	const char *b, size_t b_n)
+{
+	uint32_t crc = (uint32_t)crc32(
+		crc_of(kind, a, a_n), (const unsigned char *)b, (uInt)b_n);
+
+	buf_addf(out, "%c %zu %08" PRIx32 "\n", kind, a_n + b_n, crc);
+	buf_add(out, a, a_n);
+	buf_add(out, b, b_n);
+	buf_addc(out, '\n');
+}
+
 static void add_record(struct buf *b, char kind, const char *p, size_t n)
 {
-	buf_addf(b, "%c %zu %08" PRIx32 "\n", kind, n, crc_of(kind, p, n));
-	buf_add(b, p, n);
-	buf_addc(b, '\n');
+	add_record_of(b, kind, p, n, "", 0);
 }
 
 static void add_text(struct buf *b, char kind, const char *fmt, ...)
@@ -65,14 +76,11 @@ void commit_source(struct buf *b, const char *source)
 void commit_message(struct buf *b, uint64_t at, const unsigned char key[KEY],
 	uint32_t occurrence, const struct buf *row)
 {
-	struct buf r = BUF_INIT(RECORD_MAX);
-	char hex[2 * KEY + 1];
+	char hex[2 * KEY + 1], place[HEAD_MAX + sizeof(hex) + 40];
+	int n = snprintf(place, sizeof(place), "%" PRIu64 " %s %" PRIu32 "\n", at,
+		text_hex(hex, key, KEY), occurrence);
 
-	buf_addf(&r, "%" PRIu64 " %s %" PRIu32 "\n", at, text_hex(hex, key, KEY),
-		occurrence);
-	buf_add(&r, row->p, row->n);
-	add_record(b, 'R', r.p, r.n);
-	buf_free(&r);
+	add_record_of(b, 'R', place, (size_t)n, row->p, row->n);
 }
 
 void commit_member(

@@ -42,6 +42,16 @@ static size_t utf8_len(const unsigned char *s, size_t n)
 	return len;
 }
 
+/* How many of these bytes stand for themselves in a field. */
+static size_t plain_len(const char *s, size_t n)
+{
+	size_t i = 0;
+
+	while (i < n && (unsigned char)(s[i] - 1) < 0x7f && s[i] != '"')
+		i++;
+	return i;
+}
+
 static void add_field(struct buf *b, const char *s, size_t n)
 {
 	size_t i = 0;
@@ -50,8 +60,13 @@ static void add_field(struct buf *b, const char *s, size_t n)
 		n = CSV_FIELD_MAX;
 	buf_addc(b, '"');
 	while (i < n) {
-		size_t len = utf8_len((const unsigned char *)s + i, n - i);
+		size_t len = plain_len(s + i, n - i);
 
+		buf_add(b, s + i, len);
+		i += len;
+		if (i == n)
+			break;
+		len = utf8_len((const unsigned char *)s + i, n - i);
 		if (len == 0)
 			buf_adds(b, "\xef\xbf\xbd");
 		else if (s[i] == '"')
@@ -196,7 +211,7 @@ static enum status row_done(struct csv *c, csv_take *take, void *ctx, struct err
 	return take(ctx, f, err);
 }
 
-/* One byte; false when it cannot stand here. */
+/* What a byte means that is not one of a field's own; false: it cannot stand here. */
 static bool put_byte(struct csv *c, char ch)
 {
 	switch (c->state) {
@@ -209,11 +224,8 @@ static bool put_byte(struct csv *c, char ch)
 		c->state = CSV_IN;
 		return true;
 	case CSV_IN:
-		if (ch == '"')
-			c->state = CSV_QUOTE;
-		else
-			return ch != '\0' && buf_addc(&c->row, ch);
-		return true;
+		c->state = CSV_QUOTE;
+		return ch == '"';
 	case CSV_QUOTE:
 		if (ch == '"') {
 			c->state = CSV_IN;
@@ -226,16 +238,29 @@ static bool put_byte(struct csv *c, char ch)
 	}
 }
 
+/* Adds what comes before the next quote. *n: how much that is. */
+static bool put_text(struct csv *c, const char *p, size_t left, size_t *n)
+{
+	const char *quote = memchr(p, '"', left);
+
+	*n = quote ? (size_t)(quote - p) : left;
+	return !memchr(p, '\0', *n) && buf_add(&c->row, p, *n);
+}
+
 enum status csv_feed(struct csv *c, const char *p, size_t n, csv_take *take, void *ctx,
 	struct err *err)
 {
-	size_t i;
+	size_t i = 0, k = 0;
 
-	for (i = 0; i < n; i++) {
+	while (i < n) {
 		bool eol = c->state == CSV_CR;
 		enum status rc;
 
-		if (!put_byte(c, p[i]))
+		if (c->state == CSV_IN && !put_text(c, p + i, n - i, &k))
+			return damaged(err);
+		if (c->state == CSV_IN && (i += k) == n)
+			break;
+		if (!put_byte(c, p[i++]))
 			return damaged(err);
 		if (!eol)
 			continue;

@@ -54,20 +54,15 @@ void hash_of(const void *p, size_t n, unsigned char out[DIGEST])
 	must(EVP_Digest(p, n, out, NULL, EVP_sha256(), NULL));
 }
 
-enum status hash_file(int dirfd, const char *name, unsigned char out[DIGEST],
-	uint64_t *size, struct err *err)
+enum status hash_fd(int fd, const char *name, unsigned char out[DIGEST], uint64_t *size,
+	struct err *err)
 {
-	/* O_NONBLOCK: a pipe of that name must not hold us up. */
-	int fd = openat(dirfd, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
 	struct hash *h = NULL;
-	uint64_t at = 0;
-	char *p = NULL;
+	char *p = xmalloc(CHUNK);
 	enum status rc = ST_OK;
+	uint64_t at = 0;
 	ssize_t n;
 
-	if (fd < 0)
-		return err_sys(err, ST_FATAL, "open %s", name);
-	p = xmalloc(CHUNK);
 	hash_begin(&h);
 	while ((n = fs_pread(fd, p, CHUNK, at)) > 0) {
 		hash_put(h, p, (size_t)n);
@@ -79,6 +74,19 @@ enum status hash_file(int dirfd, const char *name, unsigned char out[DIGEST],
 	if (size)
 		*size = at;
 	free(p);
+	return rc;
+}
+
+enum status hash_file(int dirfd, const char *name, unsigned char out[DIGEST],
+	uint64_t *size, struct err *err)
+{
+	/* O_NONBLOCK: a pipe of that name must not hold us up. */
+	int fd = openat(dirfd, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+	enum status rc;
+
+	if (fd < 0)
+		return err_sys(err, ST_FATAL, "open %s", name);
+	rc = hash_fd(fd, name, out, size, err);
 	close(fd);
 	return rc;
 }

@@ -13,6 +13,9 @@ void hash_put(struct hash *h, const void *p, size_t n);
 void hash_end(struct hash **h, unsigned char out[DIGEST]);
 
 void hash_of(const void *p, size_t n, unsigned char out[DIGEST]);
+/* Of a whole file. name is for texts. */
+enum status hash_fd(int fd, const char *name, unsigned char out[DIGEST], uint64_t *size,
+	struct err *err);
 enum status hash_file(int dirfd, const char *name, unsigned char out[DIGEST],
 	uint64_t *size, struct err *err);
 

@@ -18,7 +18,11 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { IDX_LINE_MAX = 256, IDX_MAX = IDX_LINE_MAX * (SEGMENT_MESSAGES_MAX + 2) };
+enum {
+	UIDL_SHORT = 256,
+	IDX_LINE_MAX = 256,
+	IDX_MAX = IDX_LINE_MAX * (SEGMENT_MESSAGES_MAX + 2)
+};
 #define OFFSET_MAX (UINT64_C(1) << 60) /* no sum of two overflows */
 static const char head[] =
 	"seq\tid\tmember_off\tmember_len\toff_in_member\tsize\tstate\t"
@@ -27,17 +31,25 @@ static const char head[] =
 void idx_key(unsigned char out[KEY], const char *uidl, size_t n, uint32_t occurrence,
 	const unsigned char sha[DIGEST])
 {
-	unsigned char num[5] = { uidl != NULL, (unsigned char)(occurrence >> 24),
-		(unsigned char)(occurrence >> 16), (unsigned char)(occurrence >> 8),
-		(unsigned char)occurrence };
-	unsigned char full[DIGEST];
+	unsigned char all[5 + DIGEST + UIDL_SHORT], full[DIGEST];
 	struct hash *h;
+	size_t i;
 
-	hash_begin(&h);
-	hash_put(h, num, sizeof(num));
-	hash_put(h, sha, DIGEST);
-	hash_put(h, uidl ? uidl : "", uidl ? n : 0);
-	hash_end(&h, full);
+	all[0] = uidl != NULL;
+	for (i = 0; i < 4; i++)
+		all[1 + i] = (unsigned char)(occurrence >> (24 - 8 * i));
+	memcpy(all + 5, sha, DIGEST);
+	n = uidl ? n : 0;
+	if (n <= UIDL_SHORT) {
+		if (n)
+			memcpy(all + 5 + DIGEST, uidl, n);
+		hash_of(all, 5 + DIGEST + n, full);
+	} else {
+		hash_begin(&h);
+		hash_put(h, all, 5 + DIGEST);
+		hash_put(h, uidl, n);
+		hash_end(&h, full);
+	}
 	memcpy(out, full, KEY);
 }
 
@@ -113,23 +125,28 @@ static bool hex(const char **s, unsigned char *out, size_t n)
 	return text_unhex(out, n, t);
 }
 
-static bool parse_row(struct idx *x, const char *s)
+static bool read_row(struct idx_row *r, const char *s)
 {
 	uint64_t seq, id, occurrence;
-	struct idx_row r;
 
 	if (!number(&s, &seq) || !number(&s, &id) || id != seq || seq == 0 ||
-		seq > SEQ_MAX || !number(&s, &r.off) || !number(&s, &r.len) ||
-		!number(&s, &r.in) || !number(&s, &r.size) || *s++ != 'L' ||
+		seq > SEQ_MAX || !number(&s, &r->off) || !number(&s, &r->len) ||
+		!number(&s, &r->in) || !number(&s, &r->size) || *s++ != 'L' ||
 		*s++ != '\t' || !number(&s, &occurrence) || occurrence > UINT32_MAX ||
-		!hex(&s, r.sha, DIGEST) || !hex(&s, r.key, KEY) || *s)
+		!hex(&s, r->sha, DIGEST) || !hex(&s, r->key, KEY) || *s)
 		return false;
-	if (x->n == SEGMENT_MESSAGES_MAX || (x->n && x->rows[x->n - 1].seq + 1 != seq))
+	r->seq = (uint32_t)seq;
+	r->occurrence = (uint32_t)occurrence;
+	return r->off <= OFFSET_MAX && r->len <= OFFSET_MAX && r->in <= OFFSET_MAX;
+}
+
+static bool parse_row(struct idx *x, const char *s)
+{
+	struct idx_row r;
+
+	if (!read_row(&r, s) || x->n == SEGMENT_MESSAGES_MAX ||
+		(x->n && x->rows[x->n - 1].seq + 1 != r.seq))
 		return false;
-	if (r.off > OFFSET_MAX || r.len > OFFSET_MAX || r.in > OFFSET_MAX)
-		return false;
-	r.seq = (uint32_t)seq;
-	r.occurrence = (uint32_t)occurrence;
 	*idx_add(x) = r;
 	return true;
 }
@@ -175,6 +192,66 @@ enum status idx_load(struct idx *x, int segdir, const char *segment, struct err 
 	}
 	free(text);
 	return rc;
+}
+
+/* ---- one row of it ---- */
+
+/* The first whole row that starts at or behind at; *next is where it ends. */
+static bool row_at(
+	int fd, uint64_t at, struct idx_row *r, uint64_t *start, uint64_t *next)
+{
+	char text[2 * IDX_LINE_MAX + 1], *s = text, *end;
+	ssize_t n = fs_pread(fd, text, sizeof(text) - 1, at);
+
+	if (n <= 0)
+		return false;
+	text[n] = '\0';
+	if (at) { /* one byte earlier was asked for: up to its line's end is old */
+		s = memchr(text, '\n', (size_t)n);
+		if (!s)
+			return false;
+		s++;
+	}
+	end = memchr(s, '\n', (size_t)(text + n - s));
+	if (!end)
+		return false;
+	*end = '\0';
+	*start = at + (uint64_t)(s - text);
+	*next = at + (uint64_t)(end + 1 - text);
+	return read_row(r, s);
+}
+
+bool idx_look(struct idx_row *r, int segdir, const char *segment, uint64_t seq,
+	uint64_t *first)
+{
+	uint64_t from = sizeof(head) - 1, to, start, next;
+	char name[FILE_NAME_MAX];
+	struct stat st;
+	bool found = false;
+	int fd;
+
+	file_name(name, segment, ".idx");
+	fd = openat(segdir, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+	if (fd < 0)
+		return false;
+	to = fstat(fd, &st) == 0 ? (uint64_t)st.st_size : 0;
+	*first = row_at(fd, from - 1, r, &start, &next) ? r->seq : 0;
+	found = *first == seq && seq;
+	/* Lines from `from` on and before `to` are still in question. */
+	while (!found && seq && *first && from < to) {
+		uint64_t mid = from + (to - from) / 2;
+
+		if (!row_at(fd, mid - 1, r, &start, &next) || start >= to)
+			to = mid; /* the last line, or the one of the tags */
+		else if (r->seq == seq)
+			found = true;
+		else if (r->seq < seq)
+			from = next;
+		else
+			to = mid;
+	}
+	close(fd);
+	return found;
 }
 
 /* ---- making it anew ---- */
@@ -264,12 +341,32 @@ static enum status scan(struct rebuild *rb, struct entries *s, const char *segme
 	return rc == ST_END ? ST_OK : rc;
 }
 
+/*
+ * Only where an entry starts does a member: one that is a run of pieces is cut inside
+ * its last entry. Keeps those marks; the rows still have their offsets in the tar.
+ */
+static size_t members_of(
+	const struct idx *x, struct mark *m, size_t n, uint64_t tags_at)
+{
+	size_t i, row = 0, kept = 0;
+
+	for (i = 0; i < n; i++) {
+		while (row < x->n && x->rows[row].in < m[i].raw)
+			row++;
+		if (m[i].raw == 0 || m[i].raw == tags_at ||
+			(row < x->n && x->rows[row].in == m[i].raw))
+			m[kept++] = m[i];
+	}
+	return kept;
+}
+
 /* From offsets in the tar to offsets in members. */
 static void place(
-	struct idx *x, const struct mark *m, size_t n, uint64_t tags_at, uint64_t size)
+	struct idx *x, struct mark *m, size_t n, uint64_t tags_at, uint64_t size)
 {
 	size_t i, k = 0;
 
+	n = members_of(x, m, n, tags_at);
 	for (i = 0; i < x->n && n; i++) {
 		struct idx_row *r = &x->rows[i];
 
@@ -326,7 +423,7 @@ enum status idx_rebuild(struct idx *x, int fd, enum archive_codec c,
 	if (rc == ST_OK && c == ARCHIVE_NONE)
 		place_plain(x, tags_at, (uint64_t)st.st_size);
 	else if (rc == ST_OK && c != ARCHIVE_ZIP) {
-		const struct mark *m = unpacker_marks(u, &n);
+		struct mark *m = unpacker_marks(u, &n);
 
 		place(x, m, n, tags_at, (uint64_t)st.st_size);
 	}

@@ -35,6 +35,13 @@ enum status idx_write(
 /* ST_END when there is none; ST_DENIED, EX_DATAERR when it makes no sense. */
 enum status idx_load(struct idx *x, int segdir, const char *segment, struct err *err);
 
+/*
+ * One row, and the number of the first, without loading the others; nothing else
+ * of the index is looked at. *first is 0 when it cannot be told. seq 0: only that.
+ */
+bool idx_look(struct idx_row *r, int segdir, const char *segment, uint64_t seq,
+	uint64_t *first);
+
 /* Makes it from the segment itself (fd), by reading all of it. */
 enum status idx_rebuild(struct idx *x, int fd, enum archive_codec c,
 	const char *segment, struct err *err);

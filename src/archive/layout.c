@@ -41,6 +41,11 @@ const char *codec_open_suffix(enum archive_codec c)
 	return codecs[c].open_suffix;
 }
 
+bool codec_packs(enum archive_codec c)
+{
+	return c == ARCHIVE_GZ || c == ARCHIVE_ZST;
+}
+
 void segment_name(char out[NAME_MAX_SEGMENT], const struct policy *p, unsigned no)
 {
 	snprintf(out, NAME_MAX_SEGMENT, "%s-%06u", p->slug, no % (SEGMENT_NO_MAX + 1));

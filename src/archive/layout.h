@@ -37,6 +37,8 @@ void readme_text(struct buf *b, const struct policy *p);
 /* ".tar.gz" and so on: of sealed segments, and of open ones (zip: ".tar"). */
 const char *codec_suffix(enum archive_codec c);
 const char *codec_open_suffix(enum archive_codec c);
+/* Whether members are compressed; a zip is only when it is sealed. */
+bool codec_packs(enum archive_codec c);
 
 void segment_name(char out[NAME_MAX_SEGMENT], const struct policy *p, unsigned no);
 /* The file's name, of a fixed kind: "%s.idx" with the segment's name. */
@@ -71,12 +73,18 @@ bool message_path_seq(const char *path, uint64_t *seq);
 
 /* ---- manifest-sha256.txt of the directory ---- */
 
+/* What was just read and found good. */
+struct known_sum {
+	char name[FILE_NAME_MAX];
+	unsigned char sha[DIGEST];
+};
+
 /*
- * Rewrites it: lines already there stay as they are, files without a line are
- * read and get one.
+ * Rewrites it: lines already there stay as they are, files without a line are read and
+ * get one; but the one of sum, which may be NULL, is not read again.
  */
-enum status manifest_update(
-	int dir, int segdir, const struct policy *p, struct err *err);
+enum status manifest_update(int dir, int segdir, const struct policy *p,
+	const struct known_sum *sum, struct err *err);
 
 /* Each line; damage ends it with ST_DENIED, no file with ST_END. */
 enum status manifest_each(int dir,

@@ -101,8 +101,8 @@ static enum status keep(
 }
 
 /* A line for the file unless it has one among the first `known`, sorted ones. */
-static enum status cover(
-	struct lines *l, size_t known, int dir, const char *name, struct err *err)
+static enum status cover(struct lines *l, size_t known, int dir, const char *name,
+	const struct known_sum *sum, struct err *err)
 {
 	struct line key = { NULL, { 0 } };
 	unsigned char sha[DIGEST];
@@ -114,6 +114,10 @@ static enum status cover(
 		return ST_OK;
 	}
 	free(key.name);
+	if (sum && strcmp(sum->name, name) == 0) {
+		lines_add(l, name, sum->sha);
+		return ST_OK;
+	}
 	rc = hash_file(dir, name, sha, NULL, err);
 	if (rc == ST_OK)
 		lines_add(l, name, sha);
@@ -121,7 +125,7 @@ static enum status cover(
 }
 
 static enum status cover_segments(struct lines *l, size_t known, int dir, int segdir,
-	const struct policy *p, struct err *err)
+	const struct policy *p, const struct known_sum *sum, struct err *err)
 {
 	const char *const kinds[] = { codec_suffix(p->codec), ".idx" };
 	char name[NAME_MAX_SEGMENT], path[FILE_NAME_MAX], file[FILE_NAME_MAX];
@@ -136,7 +140,7 @@ static enum status cover_segments(struct lines *l, size_t known, int dir, int se
 			rc = file_there(segdir, file, err);
 			file_name(path, "segments/", file);
 			if (rc == ST_OK)
-				rc = cover(l, known, dir, path, err);
+				rc = cover(l, known, dir, path, sum, err);
 			else if (rc == ST_END) /* an index can be missing */
 				rc = ST_OK;
 		}
@@ -144,8 +148,8 @@ static enum status cover_segments(struct lines *l, size_t known, int dir, int se
 	return rc;
 }
 
-enum status manifest_update(
-	int dir, int segdir, const struct policy *p, struct err *err)
+enum status manifest_update(int dir, int segdir, const struct policy *p,
+	const struct known_sum *sum, struct err *err)
 {
 	struct buf b = BUF_INIT(MANIFEST_MAX);
 	struct lines l = { NULL, 0, 0 };
@@ -158,11 +162,11 @@ enum status manifest_update(
 	if (l.n)
 		qsort(l.p, l.n, sizeof(*l.p), by_name);
 	known = l.n;
-	rc = cover(&l, known, dir, "README.txt", err);
+	rc = cover(&l, known, dir, "README.txt", NULL, err);
 	if (rc == ST_OK)
-		rc = cover(&l, known, dir, "archive.json", err);
+		rc = cover(&l, known, dir, "archive.json", NULL, err);
 	if (rc == ST_OK)
-		rc = cover_segments(&l, known, dir, segdir, p, err);
+		rc = cover_segments(&l, known, dir, segdir, p, sum, err);
 	if (rc < 0)
 		goto out;
 	qsort(l.p, l.n, sizeof(*l.p), by_name);

@@ -5,56 +5,41 @@
 #include <popferry/mem.h>
 
 #include <inttypes.h>
+#include <libdeflate.h>
 #include <stdlib.h>
 #include <string.h>
 #include <zlib.h>
 #include <zstd.h>
 
 enum {
-	/* What the compressor is fed at a time. Its output could depend on it,
-	 * so this number is part of what makes segments the same. */
 	FEED = 128 * 1024,
 	CHUNK = 64 * 1024,
-	GZ_LEVEL = 6,
+	GZ_LEVEL = 6,      /* of libdeflate: the size of zlib's 6 */
 	GZ_WRAP = 15 + 16, /* window 2^15, gzip header */
-	GZ_OS_UNKNOWN = 255,
 	ZST_LEVEL = 3,
-	ZST_WINDOW = 22, /* written: the size of a member, so that memory stays small */
-	ZST_READ_MAX = 27,   /* read: what plain tools accept */
+	ZST_WINDOW = 22,   /* written: no less than a member of most archives */
+	ZST_READ_MAX = 27, /* read: what plain tools accept */
+	/* Members that are unpacked at once: in the file, and unpacked. */
+	WHOLE_IN = 2 * 1024 * 1024,
+	WHOLE_OUT = 2 * 1024 * 1024,
 	MARKS_MAX = 1 << 20, /* more members than a segment can have */
 };
 
 uint64_t member_bytes(enum archive_codec c)
 {
-	return (c == ARCHIVE_ZST ? 4u : 1u) * 1024u * 1024u;
+	return (c == ARCHIVE_ZST ? 2u : 1u) * 1024u * 1024u;
 }
 
 /* ---- packing ---- */
 
 struct packer {
-	enum archive_codec codec;
-	int fd;
-	uint64_t len;
-	z_stream z;
-	gz_header gz;
+	struct libdeflate_compressor *gz;
 	ZSTD_CCtx *zst;
-	size_t in_n;
-	char in[FEED], out[FEED];
+	char *out;
+	size_t out_n; /* room in out */
 };
 
-static void begin_gz(struct packer *p)
-{
-	int rc = deflateInit2(
-		&p->z, GZ_LEVEL, Z_DEFLATED, GZ_WRAP, 8, Z_DEFAULT_STRATEGY);
-
-	p->gz.os = GZ_OS_UNKNOWN;
-	if (rc == Z_OK)
-		rc = deflateSetHeader(&p->z, &p->gz);
-	if (rc != Z_OK)
-		xmemory_gone(); /* fixed arguments: only memory can be missing */
-}
-
-static void begin_zst(struct packer *p, uint64_t raw)
+static void open_zst(struct packer *p)
 {
 	size_t bad = 0;
 
@@ -64,128 +49,70 @@ static void begin_zst(struct packer *p, uint64_t raw)
 	bad |= ZSTD_CCtx_setParameter(p->zst, ZSTD_c_compressionLevel, ZST_LEVEL);
 	bad |= ZSTD_CCtx_setParameter(p->zst, ZSTD_c_windowLog, ZST_WINDOW);
 	bad |= ZSTD_CCtx_setParameter(p->zst, ZSTD_c_checksumFlag, 1);
-	/* The size makes the window no larger than the member, and stands in the
-	 * frame for readers. */
-	bad |= ZSTD_CCtx_setPledgedSrcSize(p->zst, raw);
 	if (ZSTD_isError(bad))
 		xmemory_gone();
 }
 
-void packer_begin(struct packer **out, enum archive_codec c, int fd, uint64_t raw)
+void packer_open(struct packer **out, enum archive_codec c)
 {
 	struct packer *p = xcalloc(1, sizeof(*p));
 
-	p->codec = c;
-	p->fd = fd;
-	if (c == ARCHIVE_GZ)
-		begin_gz(p);
-	else if (c == ARCHIVE_ZST)
-		begin_zst(p, raw);
+	if (c == ARCHIVE_ZST)
+		open_zst(p);
+	else
+		p->gz = libdeflate_alloc_compressor(GZ_LEVEL);
+	if (!p->gz && !p->zst)
+		xmemory_gone();
 	*out = p;
 }
 
-static enum status flush_out(struct packer *p, size_t n, struct err *err)
+enum status packer_run(struct packer *p, struct buf *b, struct err *err)
 {
-	p->len += n;
-	return fs_write(p->fd, p->out, n, err);
-}
+	size_t most = p->gz ? libdeflate_gzip_compress_bound(p->gz, b->max)
+			    : ZSTD_compressBound(b->max),
+	       n;
 
-static enum status feed_gz(struct packer *p, bool last, struct err *err)
-{
-	enum status rc = ST_OK;
-	int z;
-
-	p->z.next_in = (unsigned char *)p->in;
-	p->z.avail_in = (unsigned)p->in_n;
-	do {
-		p->z.next_out = (unsigned char *)p->out;
-		p->z.avail_out = sizeof(p->out);
-		z = deflate(&p->z, last ? Z_FINISH : Z_NO_FLUSH);
-		if (z == Z_STREAM_ERROR)
-			return err_set(err, ST_FATAL, EX_SOFTWARE, "zlib: deflate");
-		rc = flush_out(p, sizeof(p->out) - p->z.avail_out, err);
-	} while (rc == ST_OK && p->z.avail_out == 0);
-	return rc;
-}
-
-static enum status feed_zst(struct packer *p, bool last, struct err *err)
-{
-	ZSTD_inBuffer in = { p->in, p->in_n, 0 };
-	enum status rc = ST_OK;
-	size_t left;
-
-	do {
-		ZSTD_outBuffer out = { p->out, sizeof(p->out), 0 };
-
-		left = ZSTD_compressStream2(
-			p->zst, &out, &in, last ? ZSTD_e_end : ZSTD_e_continue);
-		if (ZSTD_isError(left))
-			return err_set(err, ST_FATAL, EX_SOFTWARE, "zstd: %s",
-				ZSTD_getErrorName(left));
-		rc = flush_out(p, out.pos, err);
-	} while (rc == ST_OK && (last ? left != 0 : in.pos < in.size));
-	return rc;
-}
-
-static enum status feed(struct packer *p, bool last, struct err *err)
-{
-	enum status rc;
-
-	if (p->codec == ARCHIVE_GZ) {
-		rc = feed_gz(p, last, err);
-	} else if (p->codec == ARCHIVE_ZST) {
-		rc = feed_zst(p, last, err);
-	} else {
-		p->len += p->in_n;
-		rc = fs_write(p->fd, p->in, p->in_n, err);
+	/* The ceiling is the same for all: once for ever. */
+	if (most > p->out_n) {
+		free(p->out);
+		p->out = xmalloc(most);
+		p->out_n = most;
 	}
-	p->in_n = 0;
-	return rc;
-}
-
-enum status packer_put(struct packer *p, const void *d, size_t n, struct err *err)
-{
-	const char *s = d;
-	enum status rc;
-
-	while (n) {
-		size_t k = sizeof(p->in) - p->in_n;
-
-		if (k > n)
-			k = n;
-		memcpy(p->in + p->in_n, s, k);
-		p->in_n += k;
-		s += k;
-		n -= k;
-		if (p->in_n == sizeof(p->in) && (rc = feed(p, false, err)) < 0)
-			return rc;
-	}
+	n = p->gz ? libdeflate_gzip_compress(p->gz, b->p, b->n, p->out, most)
+		  : ZSTD_compress2(p->zst, p->out, most, b->p, b->n);
+	if (p->zst && ZSTD_isError(n))
+		return err_set(
+			err, ST_FATAL, EX_SOFTWARE, "zstd: %s", ZSTD_getErrorName(n));
+	if (n == 0)
+		return err_set(err, ST_FATAL, EX_SOFTWARE, "libdeflate: no room");
+	buf_clear(b);
+	if (!buf_add(b, p->out, n))
+		return err_set(
+			err, ST_FATAL, EX_SOFTWARE, "a piece grew by being compressed");
 	return ST_OK;
 }
 
-enum status packer_end(struct packer **p, uint64_t *len, struct err *err)
-{
-	enum status rc = feed(*p, true, err);
-
-	*len = (*p)->len;
-	packer_drop(p);
-	return rc;
-}
-
-void packer_drop(struct packer **pp)
+void packer_close(struct packer **pp)
 {
 	struct packer *p = *pp;
 
 	if (!p)
 		return;
-	if (p->codec == ARCHIVE_GZ)
-		deflateEnd(&p->z);
+	libdeflate_free_compressor(p->gz);
 	ZSTD_freeCCtx(p->zst);
+	free(p->out);
 	free(p);
 	*pp = NULL;
 }
 
 /* ---- unpacking ---- */
+
+/* Members small enough to be unpacked at once, which is several times as fast. */
+struct whole_gz {
+	struct libdeflate_decompressor *d;
+	size_t pos, n;
+	char *in, out[];
+};
 
 struct unpacker {
 	enum archive_codec codec;
@@ -197,6 +124,7 @@ struct unpacker {
 	bool want_marks;
 	struct mark *marks;
 	size_t marks_n;
+	struct whole_gz *gz; /* while members are unpacked at once */
 	z_stream z;
 	ZSTD_DCtx *zst;
 	size_t in_pos, in_n;
@@ -204,6 +132,61 @@ struct unpacker {
 	size_t rest_n;
 	char in[CHUNK], out[FEED];
 };
+
+static void open_whole(struct unpacker *u, size_t len)
+{
+	struct whole_gz *g = xmalloc(sizeof(*g) + WHOLE_OUT);
+
+	g->d = libdeflate_alloc_decompressor();
+	if (!g->d)
+		xmemory_gone();
+	g->in = xmalloc(len + 1);
+	g->pos = g->n = 0;
+	u->gz = g;
+}
+
+static void close_whole(struct unpacker *u)
+{
+	struct whole_gz *g = u->gz;
+
+	if (!g)
+		return;
+	libdeflate_free_decompressor(g->d);
+	free(g->in);
+	free(g);
+	u->gz = NULL;
+}
+
+/*
+ * The next member. From the first that cannot be had in this way on, because it is
+ * damaged or large, all goes on byte by byte.
+ */
+static enum status step_whole(
+	struct unpacker *u, const char **p, size_t *n, struct err *err)
+{
+	struct whole_gz *g = u->gz;
+	size_t used = 0;
+	ssize_t got;
+
+	if (g->n == 0) {
+		got = fs_pread(u->fd, g->in, (size_t)(u->end - u->at), u->at);
+		if (got < 0)
+			return err_sys(err, ST_FATAL, "read at byte %" PRIu64, u->at);
+		g->n = (size_t)got;
+	}
+	*n = 0;
+	*p = g->out;
+	if (g->pos < g->n &&
+		libdeflate_gzip_decompress_ex(g->d, g->in + g->pos, g->n - g->pos,
+			g->out, WHOLE_OUT, &used, n) == LIBDEFLATE_SUCCESS) {
+		g->pos += used;
+		u->at += used;
+	} else {
+		*n = 0;
+		close_whole(u);
+	}
+	return ST_OK;
+}
 
 void unpacker_open(struct unpacker **out, enum archive_codec c, int fd, uint64_t off,
 	uint64_t len, bool marks)
@@ -216,6 +199,8 @@ void unpacker_open(struct unpacker **out, enum archive_codec c, int fd, uint64_t
 	u->end = off + len;
 	u->fresh = true;
 	u->want_marks = marks;
+	if (c == ARCHIVE_GZ && !marks && len <= WHOLE_IN)
+		open_whole(u, (size_t)len);
 	if (c == ARCHIVE_GZ && inflateInit2(&u->z, GZ_WRAP) != Z_OK)
 		xmemory_gone();
 	if (c == ARCHIVE_ZST) {
@@ -334,6 +319,9 @@ enum status unpacker_next(
 		u->rest_n = 0;
 		return ST_OK;
 	}
+	while (*n == 0 && u->gz && u->at < u->end)
+		if ((rc = step_whole(u, p, n, err)) < 0)
+			return rc;
 	while (*n == 0) {
 		rc = fill(u, err);
 		if (rc < 0)
@@ -376,7 +364,7 @@ enum status unpacker_skip(struct unpacker *u, uint64_t skip, struct err *err)
 	return ST_OK;
 }
 
-const struct mark *unpacker_marks(const struct unpacker *u, size_t *n)
+struct mark *unpacker_marks(const struct unpacker *u, size_t *n)
 {
 	*n = u->marks_n;
 	return u->marks;
@@ -390,6 +378,7 @@ void unpacker_close(struct unpacker **up)
 		return;
 	if (u->codec == ARCHIVE_GZ)
 		inflateEnd(&u->z);
+	close_whole(u);
 	ZSTD_freeDCtx(u->zst);
 	free(u->marks);
 	free(u);

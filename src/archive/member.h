@@ -8,20 +8,19 @@
 #define ARCHIVE_MEMBER_H
 
 #include <popferry/archive.h>
+#include <popferry/buf.h>
 
 /* Tar bytes at which a member is whole, for new archives. */
 uint64_t member_bytes(enum archive_codec c);
 
-/* ---- one member going out ---- */
+/* ---- going out: gzip members and zstd frames ---- */
 
 struct packer;
 
-/* raw is the exact number of bytes that will be put. */
-void packer_begin(struct packer **out, enum archive_codec c, int fd, uint64_t raw);
-enum status packer_put(struct packer *p, const void *d, size_t n, struct err *err);
-/* Frees *p, also on failure. *len is what the member takes in the file. */
-enum status packer_end(struct packer **p, uint64_t *len, struct err *err);
-void packer_drop(struct packer **p);
+void packer_open(struct packer **out, enum archive_codec c);
+/* What is in b becomes one member or frame; the same bytes always give the same. */
+enum status packer_run(struct packer *p, struct buf *b, struct err *err);
+void packer_close(struct packer **p);
 
 /* ---- members coming in ---- */
 
@@ -42,7 +41,7 @@ void unpacker_open(struct unpacker **out, enum archive_codec c, int fd, uint64_t
 enum status unpacker_next(
 	struct unpacker *u, const char **p, size_t *n, struct err *err);
 enum status unpacker_skip(struct unpacker *u, uint64_t n, struct err *err);
-const struct mark *unpacker_marks(const struct unpacker *u, size_t *n);
+struct mark *unpacker_marks(const struct unpacker *u, size_t *n);
 void unpacker_close(struct unpacker **u);
 
 #endif

@@ -123,7 +123,7 @@ static enum status open_all(
 	if (rc == ST_OK && w->last_no == 0)
 		rc = file_there(w->dir, "manifest-sha256.txt", err);
 	if (rc == ST_END)
-		rc = manifest_update(w->dir, w->segdir, &w->policy, err);
+		rc = manifest_update(w->dir, w->segdir, &w->policy, NULL, err);
 	return rc;
 }
 
@@ -135,6 +135,8 @@ enum status archive_open(
 	enum status rc;
 
 	w->dir = w->opendir = w->segdir = w->lock = -1;
+	w->threads = cfg->threads;
+	buf_init(&w->row, CSV_ROW_MAX);
 	find_new(&w->find);
 	if (cfg->source) {
 		text_clean_add(&source, cfg->source, strlen(cfg->source));
@@ -163,6 +165,8 @@ void archive_close(struct archive_writer **wp)
 	segment_free(w);
 	find_free(&w->find);
 	idx_free(&w->fresh);
+	buf_free(&w->row);
+	free(w->scratch);
 	free(w->source);
 	writer_close_fd(&w->segdir);
 	writer_close_fd(&w->opendir);

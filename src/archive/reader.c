@@ -7,6 +7,7 @@
 #include <popferry/clock.h>
 #include <popferry/fs.h>
 #include <popferry/mem.h>
+#include <popferry/text.h>
 
 #include <errno.h>
 #include <fcntl.h>
@@ -138,7 +139,7 @@ enum status archive_read(struct archive_reader **out, const char *path, struct e
 	struct archive_reader *r = xcalloc(1, sizeof(*r));
 	enum status rc;
 
-	r->segdir = r->log = r->part = r->rest = -1;
+	r->segdir = r->log = r->part = r->rest = r->cursor.fd = -1;
 	r->dir = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (r->dir < 0) {
 		rc = err_set(err, ST_DENIED, EX_NOINPUT, "archive %s: %s", path,
@@ -169,6 +170,7 @@ void archive_done(struct archive_reader **rp)
 
 	if (!r)
 		return;
+	cursor_close(&r->cursor);
 	forget_open(r);
 	close_fd(&r->segdir);
 	close_fd(&r->dir);
@@ -187,8 +189,18 @@ struct each {
 	const struct idx *x;
 	size_t row;
 	bool sealed;
+	bool stopped; /* by the receiver, not by damage */
+	bool damaged;
 	struct csv csv;
 };
+
+static enum status give(struct each *e, const struct archive_row *row, struct err *err)
+{
+	enum status rc = e->take(e->ctx, row, err);
+
+	e->stopped = rc != ST_OK;
+	return rc;
+}
 
 static enum status each_row(void *ctx, char *const f[CSV_COLUMNS], struct err *err)
 {
@@ -204,6 +216,9 @@ static enum status each_row(void *ctx, char *const f[CSV_COLUMNS], struct err *e
 		.date = f[CSV_INTERNAL_DATE],
 		.from = f[CSV_FROM],
 		.to = f[CSV_TO],
+		.cc = f[CSV_CC],
+		.date_utc = f[CSV_DATE_UTC],
+		.retrieved = f[CSV_RETRIEVED],
 		.subject = f[CSV_SUBJECT],
 		.message_id = f[CSV_MESSAGE_ID],
 		.flags = f[CSV_FLAGS],
@@ -217,7 +232,7 @@ static enum status each_row(void *ctx, char *const f[CSV_COLUMNS], struct err *e
 			"segment %s: its table has more rows than a segment can have",
 			e->segment);
 	row.occurrence = i < e->x->n ? e->x->rows[i].occurrence : 1;
-	return e->take(e->ctx, &row, err);
+	return give(e, &row, err);
 }
 
 static enum status each_line(
@@ -229,26 +244,47 @@ static enum status each_line(
 	return csv_feed(&e->csv, line, n, each_row, e, err);
 }
 
-static enum status each_sealed(struct archive_reader *r, const struct sealed *s,
+/* Of messages whose table cannot be read, what the index says. */
+static enum status each_bare(struct each *e, struct err *err)
+{
+	char sha[2 * DIGEST + 1];
+	enum status rc = ST_OK;
+
+	for (; rc == ST_OK && e->row < e->x->n; e->row++) {
+		const struct idx_row *x = &e->x->rows[e->row];
+		struct archive_row row = {
+			.seq = x->seq,
+			.size = x->size,
+			.occurrence = x->occurrence,
+			.segment = e->segment,
+			.sha256 = text_hex(sha, x->sha, DIGEST),
+			.sealed = e->sealed,
+		};
+		const char **const texts[] = { &row.path, &row.folder, &row.uidl,
+			&row.date, &row.from, &row.to, &row.cc, &row.date_utc,
+			&row.retrieved, &row.subject, &row.message_id, &row.flags,
+			&row.anomalies };
+		size_t i;
+
+		for (i = 0; i < N_ELEMENTS(texts); i++)
+			*texts[i] = "";
+		rc = give(e, &row, err);
+	}
+	return rc;
+}
+
+static enum status each_table(struct archive_reader *r, const struct sealed *s,
 	struct each *e, struct err *err)
 {
 	struct entries *entries = NULL;
 	struct unpacker *u = NULL;
-	struct idx x = { 0 };
 	const char *p;
 	size_t n;
 	int fd = -1;
-	enum status rc = idx_get(&x, r->segdir, r->policy.codec, s->name, err);
+	enum status rc = reader_open_sealed(&fd, r, s, err);
 
-	e->segment = s->name;
-	e->x = &x;
-	e->row = 0;
-	e->sealed = true;
-	e->csv.body = false;
 	if (rc == ST_OK)
-		rc = reader_open_sealed(&fd, r, s, err);
-	if (rc == ST_OK)
-		rc = segment_tag(&entries, &u, fd, r->policy.codec, s->name, &x,
+		rc = segment_tag(&entries, &u, fd, r->policy.codec, s->name, e->x,
 			tag_names[TAG_CSV], err);
 	while (rc == ST_OK && (rc = entries_data(entries, &p, &n, err)) == ST_OK && n)
 		rc = csv_feed(&e->csv, p, n, each_row, e, err);
@@ -257,6 +293,27 @@ static enum status each_sealed(struct archive_reader *r, const struct sealed *s,
 	entries_close(&entries);
 	unpacker_close(&u);
 	close_fd(&fd);
+	return rc;
+}
+
+static enum status each_sealed(struct archive_reader *r, const struct sealed *s,
+	struct each *e, struct err *err)
+{
+	struct err more = ERR_INIT;
+	struct idx x = { 0 };
+	enum status rc = idx_get(&x, r->segdir, r->policy.codec, s->name, err);
+
+	if (rc < 0)
+		return rc;
+	e->segment = s->name;
+	e->x = &x;
+	e->row = 0;
+	e->sealed = true;
+	csv_release(&e->csv);
+	csv_init(&e->csv);
+	rc = each_table(r, s, e, err);
+	if (rc == ST_DENIED && !e->stopped && each_bare(e, &more) != ST_OK)
+		rc = err_set(err, more.status, more.exit, "%s", more.text);
 	idx_free(&x);
 	return rc;
 }
@@ -282,11 +339,31 @@ static unsigned listed_last(const struct archive_reader *r)
 	return last;
 }
 
+static enum status each_open(struct archive_reader *r, struct each *e, struct err *err)
+{
+	e->segment = r->open_name;
+	e->x = &r->open.idx;
+	e->row = 0;
+	e->sealed = false;
+	e->csv.body = true; /* the log has no header line */
+	return open_state_rows(&r->open, r->log, each_line, e, err);
+}
+
+/* One segment's damage keeps nobody from the others; the first is told. */
+static enum status told(struct each *e, const struct err *why, struct err *err)
+{
+	if (!e->damaged)
+		err_set(err, ST_DENIED, EX_DATAERR, "%s", why->text);
+	e->damaged = true;
+	return ST_OK;
+}
+
 enum status archive_each(struct archive_reader *r,
 	enum status (*take)(void *ctx, const struct archive_row *row, struct err *err),
 	void *ctx, struct err *err)
 {
 	struct each e = { .take = take, .ctx = ctx };
+	struct err why = ERR_INIT;
 	enum status rc = ST_OK;
 	unsigned no = 0, gap = 0;
 	size_t i;
@@ -296,188 +373,20 @@ enum status archive_each(struct archive_reader *r,
 		if (r->sealed[i].no != no++ + 1 && !gap)
 			gap = no;
 		no = r->sealed[i].no;
-		rc = each_sealed(r, &r->sealed[i], &e, err);
+		rc = each_sealed(r, &r->sealed[i], &e, &why);
+		if (rc == ST_DENIED && !e.stopped)
+			rc = told(&e, &why, err);
 	}
-	if (rc == ST_OK && r->has_open) {
-		e.segment = r->open_name;
-		e.x = &r->open.idx;
-		e.row = 0;
-		e.sealed = false;
-		e.csv.body = true; /* the log has no header line */
-		rc = open_state_rows(&r->open, r->log, each_line, &e, err);
-	}
+	if (rc == ST_OK && r->has_open)
+		rc = each_open(r, &e, &why);
 	csv_release(&e.csv);
+	if (rc != ST_OK)
+		return rc < 0 ? err_set(err, rc, why.exit, "%s", why.text) : rc;
 	if (!gap && listed_last(r) > no)
 		gap = no + 1;
-	if (rc == ST_OK && gap)
-		rc = err_set(err, ST_DENIED, EX_DATAERR,
+	if (gap)
+		return err_set(err, ST_DENIED, EX_DATAERR,
 			"segment %s-%06u is missing: `popferry verify` tells what else",
 			r->policy.slug, gap);
-	return rc;
-}
-
-/* ---- get ---- */
-
-struct get {
-	int fd;
-	enum archive_codec codec;
-	const char *segment;
-	const struct idx_row *row;
-	mail_take *take;
-	void *ctx;
-	bool begun; /* bytes have been given away */
-};
-
-/* The entry is there and is the right one, or ST_DENIED. */
-static enum status get_find(struct get *g, struct entries *s, struct err *err)
-{
-	size_t n = strlen(g->segment);
-	struct entry e;
-	uint64_t seq;
-	enum status rc;
-
-	while ((rc = entries_next(s, &e, err)) == ST_OK) {
-		bool right = strncmp(e.path, g->segment, n) == 0 && e.path[n] == '/' &&
-			message_path_seq(e.path + n + 1, &seq) && seq == g->row->seq;
-
-		if (right && e.size == g->row->size)
-			return ST_OK;
-		if (right || g->codec != ARCHIVE_ZIP)
-			break;
-	}
-	if (rc < 0)
-		return rc;
-	return err_set(err, ST_DENIED, EX_DATAERR,
-		"message %" PRIu32 " is not where the index says", g->row->seq);
-}
-
-static enum status get_bytes(struct get *g, struct entries *s, struct err *err)
-{
-	unsigned char sha[DIGEST];
-	struct hash *h;
-	const char *p;
-	size_t n;
-	enum status rc;
-
-	hash_begin(&h);
-	while ((rc = entries_data(s, &p, &n, err)) == ST_OK && n) {
-		hash_put(h, p, n);
-		g->begun = true;
-		g->take(g->ctx, p, n);
-	}
-	hash_end(&h, sha);
-	if (rc == ST_OK && memcmp(sha, g->row->sha, DIGEST) != 0)
-		rc = err_set(err, ST_DENIED, EX_DATAERR,
-			"message %" PRIu32
-			" was changed: its SHA-256 is not the recorded one",
-			g->row->seq);
-	return rc;
-}
-
-static enum status get_one(struct get *g, struct err *err)
-{
-	const struct idx_row *row = g->row;
-	uint64_t off = row->off == REST ? 0 : row->off;
-	struct unpacker *u = NULL;
-	struct entries *s = NULL;
-	enum status rc;
-
-	unpacker_open(&u, g->codec, g->fd, off, row->len, false);
-	if (g->codec == ARCHIVE_ZIP) {
-		rc = entries_open_zip(&s, g->fd, err);
-	} else {
-		rc = unpacker_skip(u, row->in, err);
-		if (rc == ST_OK)
-			rc = entries_open(&s, u, err);
-	}
-	if (rc == ST_OK)
-		rc = get_find(g, s, err);
-	if (rc == ST_OK)
-		rc = get_bytes(g, s, err);
-	entries_close(&s);
-	unpacker_close(&u);
-	return rc;
-}
-
-static enum status get_sealed(struct archive_reader *r, const struct sealed *s,
-	struct get *g, uint64_t seq, struct err *err)
-{
-	struct err why = ERR_INIT;
-	enum status rc = reader_open_sealed(&g->fd, r, s, err);
-
-	if (rc < 0)
-		return rc;
-	g->segment = s->name;
-	g->codec = r->policy.codec;
-	g->row = &r->idx.rows[seq - s->first];
-	rc = get_one(g, &why);
-	/* An index that leads astray can be done without. */
-	if (rc == ST_DENIED && !g->begun) {
-		idx_free(&r->idx);
-		r->idx_of = r->sealed_n;
-		if (idx_rebuild(&r->idx, g->fd, g->codec, s->name, &why) == ST_OK &&
-			seq >= r->idx.rows[0].seq &&
-			seq - r->idx.rows[0].seq < r->idx.n) {
-			g->row = &r->idx.rows[seq - r->idx.rows[0].seq];
-			rc = get_one(g, &why);
-		}
-	}
-	close_fd(&g->fd);
-	if (rc < 0)
-		err_set(err, rc, why.exit, "segments/%s: %s", s->file, why.text);
-	return rc;
-}
-
-static enum status load_idx(struct archive_reader *r, size_t i, struct err *err)
-{
-	struct sealed *s = &r->sealed[i];
-	enum status rc;
-
-	if (r->idx_of == i)
-		return ST_OK;
-	idx_free(&r->idx);
-	r->idx_of = r->sealed_n;
-	rc = idx_get(&r->idx, r->segdir, r->policy.codec, s->name, err);
-	if (rc < 0)
-		return rc;
-	r->idx_of = i;
-	s->first = r->idx.rows[0].seq;
-	s->last = r->idx.rows[r->idx.n - 1].seq;
-	return ST_OK;
-}
-
-static enum status get_open(
-	struct archive_reader *r, struct get *g, uint64_t seq, struct err *err)
-{
-	enum archive_codec c = r->policy.codec;
-	enum status rc;
-
-	g->row = &r->open.idx.rows[seq - r->open.first];
-	g->segment = r->open_name;
-	g->fd = g->row->off == REST ? r->rest : r->part;
-	g->codec = g->row->off == REST || c == ARCHIVE_ZIP ? ARCHIVE_NONE : c;
-	rc = get_one(g, err);
-	return rc < 0 ? err_note(err, "open/%s", r->open_name) : rc;
-}
-
-enum status archive_get(struct archive_reader *r, uint64_t seq, mail_take *take,
-	void *ctx, struct err *err)
-{
-	struct get g = { .take = take, .ctx = ctx };
-	size_t i;
-
-	if (r->has_open && seq >= r->open.first && seq < r->open.next)
-		return get_open(r, &g, seq, err);
-	for (i = 0; i < r->sealed_n; i++) {
-		struct sealed *s = &r->sealed[i];
-		enum status rc = s->last && (seq < s->first || seq > s->last)
-			? ST_OK
-			: load_idx(r, i, err);
-
-		if (rc < 0)
-			return rc;
-		if (seq >= s->first && seq <= s->last)
-			return get_sealed(r, s, &g, seq, err);
-	}
-	return ST_END;
+	return e.damaged ? ST_DENIED : ST_OK;
 }

@@ -1,17 +1,29 @@
 /*
- * reader.h: the reader's inside, shared by reader.c and verify.c.
+ * reader.h: the reader's inside, shared by reader.c, get.c and verify.c.
  */
 #ifndef ARCHIVE_READER_H
 #define ARCHIVE_READER_H
 
 #include "commit.h"
+#include "tar.h"
 
 struct sealed {
 	unsigned no;
 	char name[NAME_MAX_SEGMENT];
 	char file[FILE_NAME_MAX]; /* in segments/ */
-	uint64_t first, last;     /* 0 until its index was loaded */
+	uint64_t first, last;     /* 0 until its index was looked at, loaded */
 };
+
+/* An opened member, so that the message after the last one read comes at once. */
+struct cursor {
+	int fd;
+	bool owned; /* fd is closed with it */
+	unsigned segment;
+	uint64_t off, seq; /* the member, the message read last */
+	struct unpacker *u;
+	struct entries *s; /* NULL: none */
+};
+void cursor_close(struct cursor *c);
 
 struct archive_reader {
 	int dir, segdir;
@@ -23,8 +35,10 @@ struct archive_reader {
 	struct open_state open;
 	char open_name[NAME_MAX_SEGMENT];
 	int log, part, rest;
-	struct idx idx; /* of the segment read last */
-	size_t idx_of;  /* its place in sealed; sealed_n: none */
+	struct idx idx;        /* of the segment read last */
+	size_t idx_of;         /* its place in sealed; sealed_n: none */
+	struct sealed *looked; /* a row of its index was looked up */
+	struct cursor cursor;
 };
 
 enum status reader_open_sealed(int *fd, const struct archive_reader *r,

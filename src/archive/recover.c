@@ -120,6 +120,7 @@ static enum status restore(
 	enum status rc;
 
 	g->next = o->next;
+	g->durable = g->told = g->in_part = g->whole_last = o->next - 1;
 	g->part_len = o->part_len;
 	g->members = o->members;
 	g->raw_at = o->rest_at;
@@ -235,5 +236,5 @@ enum status writer_recover(struct archive_writer *w, struct err *err)
 	if (no > w->last_no)
 		return recover_open(w, no, err);
 	segment_name(name, &w->policy, no);
-	return seal_finish(w, name, err);
+	return seal_finish(w, name, NULL, err);
 }

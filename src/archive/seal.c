@@ -1,6 +1,7 @@
 /* seal.c: the open segment becomes a finished one. See FORMAT. */
 #include "csv.h"
 #include "hash.h"
+#include "pool.h"
 #include "segment.h"
 #include "writer.h"
 
@@ -177,15 +178,15 @@ static enum status tag_manifest(struct tags *t, struct err *err)
 	return rc == ST_OK ? tarw_entry_end(tar, err) : rc;
 }
 
-static enum status tags_write(struct tags *t, uint64_t *len, struct err *err)
+static enum status tags_write(struct tags *t, struct err *err)
 {
 	struct open_segment *g = t->w->seg;
 	uint64_t raw = tar_room(t->info.n) + tar_room(t->csv_n) +
 		tar_room(t->manifest_n) + tar_room(t->tagmanifest.n) + TAR_END;
-	enum status rc;
+	enum status rc = part_begin(t->w, raw, err);
 
-	packer_begin(&g->pack, t->w->policy.codec, g->part, raw);
-	rc = tag_text(t, TAG_INFO, &t->info, err);
+	if (rc == ST_OK)
+		rc = tag_text(t, TAG_INFO, &t->info, err);
 	if (rc == ST_OK)
 		rc = tag_csv(t, err);
 	if (rc == ST_OK)
@@ -195,8 +196,8 @@ static enum status tags_write(struct tags *t, uint64_t *len, struct err *err)
 	if (rc == ST_OK)
 		rc = tarw_end(g->tar, err);
 	if (rc == ST_OK)
-		rc = packer_end(&g->pack, len, err);
-	return rc;
+		rc = part_end(t->w, err);
+	return rc == ST_OK ? part_settle(t->w, PART_ALL, err) : rc;
 }
 
 static enum status write_tags(
@@ -215,7 +216,8 @@ static enum status write_tags(
 	rc = measure(&t, err);
 	o->idx.tags_off = w->seg->part_len;
 	if (rc == ST_OK)
-		rc = tags_write(&t, &o->idx.tags_len, err);
+		rc = tags_write(&t, err);
+	o->idx.tags_len = w->seg->part_len - o->idx.tags_off;
 	csv_release(&t.csv);
 	buf_free(&t.line);
 	buf_free(&t.head);
@@ -236,7 +238,7 @@ static void first_finding(void *ctx, const char *what)
 
 /* Opened anew, so that what is compared is what the file gives to others. */
 static enum status check_file(struct archive_writer *w, const char *name,
-	enum archive_codec c, const struct idx *x, struct err *err)
+	enum archive_codec c, const struct idx *x, unsigned char *sha, struct err *err)
 {
 	char finding[ERR_TEXT] = "";
 	struct tally t = { .bad = first_finding, .ctx = finding };
@@ -246,7 +248,7 @@ static enum status check_file(struct archive_writer *w, const char *name,
 	rc = writer_open_file(&fd, w->opendir, name, O_RDONLY, err);
 	if (rc < 0)
 		return rc;
-	rc = segment_check(fd, c, w->seg->name, name, x, &t, err);
+	rc = segment_check(fd, c, w->seg->name, name, x, sha, &t, err);
 	if (rc == ST_OK && t.damaged)
 		rc = err_set(err, ST_DENIED, EX_DATAERR,
 			"the finished segment does not read back as it was written, it stays in "
@@ -295,8 +297,8 @@ static enum status tar_to_zip(int tar, int fd, uint64_t len, struct err *err)
 }
 
 /* Writes and checks the zip; its index has no offsets. */
-static enum status make_zip(
-	struct archive_writer *w, const char *name, struct idx *x, struct err *err)
+static enum status make_zip(struct archive_writer *w, const char *name, struct idx *x,
+	unsigned char *sha, struct err *err)
 {
 	size_t i;
 	int fd;
@@ -305,13 +307,13 @@ static enum status make_zip(
 
 	if (rc < 0)
 		return rc;
-	rc = tar_to_zip(w->seg->part, fd, w->seg->part_len + x->tags_len, err);
+	rc = tar_to_zip(w->seg->part, fd, w->seg->part_len, err);
 	close(fd);
 	fault_step("archive-zip");
 	for (i = 0; i < x->n; i++)
 		x->rows[i].off = x->rows[i].len = x->rows[i].in = 0;
 	x->tags_off = x->tags_len = 0;
-	return rc == ST_OK ? check_file(w, name, ARCHIVE_ZIP, x, err) : rc;
+	return rc == ST_OK ? check_file(w, name, ARCHIVE_ZIP, x, sha, err) : rc;
 }
 
 /* ---- sealing ---- */
@@ -337,20 +339,28 @@ static enum status note_sealing(struct archive_writer *w, struct err *err)
 static enum status last_member(
 	struct archive_writer *w, struct open_state *o, struct err *err)
 {
-	uint64_t at = w->seg->part_len;
-	enum status rc = segment_member(w, err);
+	struct open_segment *g = w->seg;
+	uint64_t at = g->part_len;
+	enum status rc = ST_OK;
 	size_t i;
 
+	if (g->raw.n) {
+		rc = part_begin(w, g->raw.n, err);
+		if (rc == ST_OK)
+			rc = part_member(w, g->raw.n, g->next - 1, err);
+		if (rc == ST_OK)
+			rc = part_settle(w, PART_ALL, err);
+	}
 	for (i = 0; i < o->idx.n; i++)
 		if (o->idx.rows[i].off == REST) {
 			o->idx.rows[i].off = at;
-			o->idx.rows[i].len = w->seg->part_len - at;
+			o->idx.rows[i].len = g->part_len - at;
 		}
 	return rc;
 }
 
 static enum status complete(struct archive_writer *w, struct open_state *o,
-	const char *part, struct err *err)
+	const char *part, unsigned char *sha, struct err *err)
 {
 	enum archive_codec c = w->policy.codec;
 	enum status rc = last_member(w, o, err);
@@ -360,9 +370,10 @@ static enum status complete(struct archive_writer *w, struct open_state *o,
 	if (rc == ST_OK && fsync(w->seg->part) < 0)
 		rc = err_sys(err, ST_FATAL, "sync %s", part);
 	fault_step("archive-seal-written");
+	pool_close(&w->pool); /* its memory is for the check */
 	if (rc == ST_OK)
-		rc = check_file(
-			w, part, c == ARCHIVE_ZIP ? ARCHIVE_NONE : c, &o->idx, err);
+		rc = check_file(w, part, c == ARCHIVE_ZIP ? ARCHIVE_NONE : c, &o->idx,
+			sha, err);
 	return rc;
 }
 
@@ -381,11 +392,12 @@ static enum status publish(struct archive_writer *w, const char *from, struct er
 	return rc == ST_OK ? fs_sync_dir(w->opendir, err) : rc;
 }
 
-enum status seal_finish(struct archive_writer *w, const char *segment, struct err *err)
+enum status seal_finish(struct archive_writer *w, const char *segment,
+	const struct known_sum *sum, struct err *err)
 {
 	char log[FILE_NAME_MAX];
 	const char *const keep[] = { log, NULL };
-	enum status rc = manifest_update(w->dir, w->segdir, &w->policy, err);
+	enum status rc = manifest_update(w->dir, w->segdir, &w->policy, sum, err);
 
 	fault_step("archive-seal-manifest");
 	file_name(log, segment, ".log");
@@ -406,17 +418,20 @@ enum status seal_segment(struct archive_writer *w, struct err *err)
 	char part[FILE_NAME_MAX], zip[FILE_NAME_MAX];
 	bool is_zip = w->policy.codec == ARCHIVE_ZIP;
 	struct open_state o = { 0 };
+	struct known_sum sum;
 	enum status rc = note_sealing(w, err);
 
 	fault_step("archive-seal-begun");
 	file_name(part, g->name, codec_open_suffix(w->policy.codec));
 	file_name(zip, g->name, ".zip.part");
+	snprintf(sum.name, sizeof(sum.name), "segments/%s%s", g->name,
+		codec_suffix(w->policy.codec));
 	if (rc == ST_OK)
 		rc = open_state_read(&o, g->log, &w->policy, err);
 	if (rc == ST_OK)
-		rc = complete(w, &o, part, err);
+		rc = complete(w, &o, part, is_zip ? NULL : sum.sha, err);
 	if (rc == ST_OK && is_zip)
-		rc = make_zip(w, zip, &o.idx, err);
+		rc = make_zip(w, zip, &o.idx, sum.sha, err);
 	fault_step("archive-seal-checked");
 	if (rc == ST_OK)
 		rc = idx_write(&o.idx, w->segdir, g->name, err);
@@ -424,7 +439,7 @@ enum status seal_segment(struct archive_writer *w, struct err *err)
 	if (rc == ST_OK)
 		rc = publish(w, is_zip ? zip : part, err);
 	if (rc == ST_OK)
-		rc = seal_finish(w, g->name, err);
+		rc = seal_finish(w, g->name, &sum, err);
 	if (rc == ST_OK) {
 		w->last_no = g->no;
 		w->last_seq = g->next - 1;

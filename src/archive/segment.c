@@ -2,6 +2,7 @@
 #include "segment.h"
 #include "csv.h"
 #include "hash.h"
+#include "pool.h"
 
 #include <popferry/mem.h>
 #include <popferry/text.h>
@@ -18,6 +19,8 @@ enum {
 	WHAT_MAX = 1024,
 	ZIP_TRIES = 100, /* damaged messages after which the rest is given up */
 	PADDING_MAX = 1024 * 1024, /* zeros behind the end of a tar */
+	PARTS = 16,                /* of a segment, to be looked at by threads */
+	FOUND_MAX = 16 * 1024 * 1024,
 };
 
 const char *const tag_names[TAGS] = { "bag-info.txt", "metadata/messages.csv",
@@ -451,35 +454,162 @@ static void check_end(struct check *ck)
 	buf_free(&ck->line);
 }
 
-enum status segment_check(int fd, enum archive_codec c, const char *segment,
-	const char *file, const struct idx *x, struct tally *t, struct err *err)
+/* ---- the groups, several at a time ---- */
+
+/* Rows [from, to): whole groups. */
+struct part {
+	struct check ck;
+	struct tally t;
+	struct buf found; /* what t found, each with a NUL behind it */
+	struct err err;
+	enum status rc;
+	size_t from, to;
+};
+
+struct parts {
+	struct part part[PARTS];
+	size_t n;
+	int fd;
+	enum archive_codec codec;
+	const char *file;
+	unsigned char *sha; /* not NULL: the file's digest is wanted */
+	struct err err;     /* of that */
+	enum status rc;
+};
+
+static void keep_finding(void *ctx, const char *what)
 {
+	buf_add(ctx, what, strlen(what) + 1);
+}
+
+static void check_part(struct parts *ps, struct part *p)
+{
+	const struct idx *x = p->ck.x;
+	size_t i, k;
+
+	p->ck.pos = p->from ? p->from + 1 : 0;
+	for (i = p->from; p->rc == ST_OK && i < p->to; i = k) {
+		const struct idx_row *r = &x->rows[i];
+
+		k = group_end(x, i);
+		p->rc = check_group(&p->ck, ps->fd, ps->codec, r->off, r->len, k + 1);
+	}
+}
+
+static void check_nth(void *ctx, size_t i)
+{
+	struct parts *ps = ctx;
+
+	if (i > 0)
+		check_part(ps, &ps->part[i - 1]);
+	else if (ps->sha)
+		ps->rc = hash_fd(ps->fd, ps->file, ps->sha, NULL, &ps->err);
+}
+
+/* Ranges of about as many bytes each; all share the paths, each row its own. */
+static void divide(struct parts *ps, const struct check *ck)
+{
+	const struct idx *x = ck->x;
+	size_t i, k;
+
+	for (i = 0; i < x->n; i = k) {
+		struct part *p = &ps->part[ps->n];
+		uint64_t first = x->rows[i].off;
+
+		p->ck = *ck;
+		p->ck.err = &p->err;
+		p->ck.t = &p->t;
+		p->err = (struct err)ERR_INIT;
+		p->t.bad = keep_finding;
+		p->t.ctx = &p->found;
+		buf_init(&p->found, FOUND_MAX);
+		p->from = i;
+		for (k = group_end(x, i); k < x->n &&
+			(ps->n + 1 == PARTS ||
+				x->rows[k].off - first < x->tags_off / PARTS);)
+			k = group_end(x, k);
+		p->to = k;
+		ps->n++;
+	}
+}
+
+/* What one part found is told as if it had been the only one. */
+static enum status join(struct part *p, struct tally *t, struct err *err)
+{
+	const char *what = buf_str(&p->found);
+
+	for (; what < buf_str(&p->found) + p->found.n; what += strlen(what) + 1)
+		if (t->bad)
+			t->bad(t->ctx, what);
+	t->damaged += p->t.damaged;
+	t->messages += p->t.messages;
+	t->bytes += p->t.bytes;
+	buf_free(&p->found);
+	return p->rc == ST_OK ? ST_OK
+			      : err_set(err, p->rc, p->err.exit, "%s", p->err.text);
+}
+
+static enum status check_groups(struct check *ck, int fd, enum archive_codec c,
+	unsigned char *sha, struct err *err)
+{
+	struct parts *ps = xcalloc(1, sizeof(*ps));
 	enum status rc = ST_OK;
+	size_t i;
+
+	ps->fd = fd;
+	ps->codec = c;
+	ps->file = ck->file;
+	ps->sha = sha;
+	divide(ps, ck);
+	pool_each(0, ps->n + 1, check_nth, ps);
+	for (i = 0; i < ps->n; i++) {
+		enum status one = join(&ps->part[i], ck->t, err);
+
+		rc = rc == ST_OK ? one : rc;
+	}
+	if (rc == ST_OK && ps->rc != ST_OK)
+		rc = err_set(err, ps->rc, ps->err.exit, "%s", ps->err.text);
+	free(ps);
+	return rc;
+}
+
+static void check_gaps(struct check *ck, uint64_t size)
+{
+	const struct idx *x = ck->x;
+	uint64_t at = 0;
+	size_t i;
+
+	for (i = 0; i < x->n; i = group_end(x, i)) {
+		check_gap(ck, at, x->rows[i].off);
+		at = x->rows[i].off + x->rows[i].len;
+	}
+	check_gap(ck, at, x->tags_off);
+	check_gap(ck, x->tags_off + x->tags_len, size);
+}
+
+enum status segment_check(int fd, enum archive_codec c, const char *segment,
+	const char *file, const struct idx *x, unsigned char *sha, struct tally *t,
+	struct err *err)
+{
+	enum status rc;
 	struct check ck;
 	struct stat st;
-	uint64_t at = 0;
-	size_t i, k;
 
 	if (fstat(fd, &st) < 0)
 		return err_sys(err, ST_FATAL, "%s", file);
 	check_begin(&ck, segment, file, x, t, err);
 	if (c == ARCHIVE_ZIP) {
 		rc = check_group(&ck, fd, c, 0, (uint64_t)st.st_size, x->n + 1 + TAGS);
-		goto out;
+		if (rc == ST_OK && sha)
+			rc = hash_fd(fd, file, sha, NULL, err);
+	} else {
+		rc = check_groups(&ck, fd, c, sha, err);
+		check_gaps(&ck, (uint64_t)st.st_size);
+		ck.pos = x->n + 1;
+		if (rc == ST_OK)
+			rc = check_group(
+				&ck, fd, c, x->tags_off, x->tags_len, x->n + 1 + TAGS);
 	}
-	for (i = 0; rc == ST_OK && i < x->n; i = k) {
-		const struct idx_row *r = &x->rows[i];
-
-		k = group_end(x, i);
-		check_gap(&ck, at, r->off);
-		at = r->off + r->len;
-		rc = check_group(&ck, fd, c, r->off, r->len, k + 1);
-	}
-	check_gap(&ck, at, x->tags_off);
-	check_gap(&ck, x->tags_off + x->tags_len, (uint64_t)st.st_size);
-	if (rc == ST_OK)
-		rc = check_group(&ck, fd, c, x->tags_off, x->tags_len, x->n + 1 + TAGS);
-out:
 	check_end(&ck);
 	return rc;
 }

@@ -32,10 +32,11 @@ void tally_bad(struct tally *t, const char *fmt, ...)
 /*
  * Reads all of a sealed segment by its index and compares each entry with
  * the index and the tables. Damage goes to t; a failure is an unreadable
- * file. file is its name in texts.
+ * file. file is its name in texts. sha: the file's digest, on request (or NULL).
  */
 enum status segment_check(int fd, enum archive_codec c, const char *segment,
-	const char *file, const struct idx *x, struct tally *t, struct err *err);
+	const char *file, const struct idx *x, unsigned char *sha, struct tally *t,
+	struct err *err);
 
 /* The same for the open segment; part or rest may be -1. */
 enum status open_check(int part, int rest, enum archive_codec c, const char *segment,

@@ -1,4 +1,9 @@
-/* tar.c: entries by libarchive, always the same bytes for the same input. */
+/*
+ * tar.c: entries, always the same bytes for the same input.
+ *
+ * By libarchive, but for writing a plain ustar header: that is one block of a fixed form,
+ * and there can be very many.
+ */
 #include "tar.h"
 
 #include <popferry/fs.h>
@@ -32,6 +37,10 @@ struct tarw {
 	struct archive_entry *e;
 	tar_take *take;
 	void *ctx;
+	bool zip;
+	bool plain;      /* this entry is without libarchive: */
+	uint64_t left;   /* bytes of it to come */
+	size_t padding;  /* and zeros behind them */
 	bool ended;      /* what libarchive still writes on closing is dropped */
 	struct err *err; /* of the call under way */
 	enum status rc;
@@ -101,6 +110,7 @@ enum status tarw_open_zip(struct tarw **out, int fd, struct err *err)
 	enum status rc;
 
 	t->err = err;
+	t->zip = true;
 	archive_write_set_format_zip(t->a);
 	rc = result(t,
 		archive_write_set_options(t->a, "zip:compression=deflate") ==
@@ -112,9 +122,89 @@ enum status tarw_open_zip(struct tarw **out, int fd, struct err *err)
 	return rc;
 }
 
+/* The header's fields, with the width of each. */
+enum {
+	AT_NAME = 0,
+	AT_MODE = 100,
+	AT_UID = 108,
+	AT_GID = 116,
+	AT_SIZE = 124,
+	AT_MTIME = 136,
+	AT_SUM = 148,
+	AT_TYPE = 156,
+	AT_MAGIC = 257,
+	AT_MAJOR = 329,
+	AT_MINOR = 337,
+	AT_PREFIX = 345,
+	NAME_WIDTH = 100,
+	PREFIX_WIDTH = 155,
+};
+#define USTAR_SIZE_MAX UINT64_C(077777777777)
+static const char zeros[TAR_END];
+
+/* Where a path that is too long for the name is cut: before this slash is the prefix.
+ * NULL: nowhere. */
+static const char *cut_at(const char *path, size_t n)
+{
+	const char *slash = strchr(path + n - NAME_WIDTH - 1, '/');
+
+	if (slash == path)
+		slash = strchr(slash + 1, '/');
+	return slash && slash[1] && slash - path <= PREFIX_WIDTH ? slash : NULL;
+}
+
+/* The block that libarchive would make; false where it would need a pax header. */
+static bool ustar(char block[TAR_BLOCK], const char *path, uint64_t size)
+{
+	size_t n = strlen(path), i;
+	const char *slash = n > NAME_WIDTH ? cut_at(path, n) : NULL,
+		   *name = slash ? slash + 1 : path;
+	unsigned sum = 0;
+
+	if (size > USTAR_SIZE_MAX || (n > NAME_WIDTH && !slash))
+		return false;
+	memset(block, 0, TAR_BLOCK);
+	memcpy(block + AT_NAME, name, strlen(name));
+	if (slash)
+		memcpy(block + AT_PREFIX, path, (size_t)(slash - path));
+	memcpy(block + AT_MODE, "000444 ", 7);
+	memcpy(block + AT_UID, "000000 ", 7);
+	memcpy(block + AT_GID, "000000 ", 7);
+	memcpy(block + AT_MTIME, "00000000000 ", 12);
+	memcpy(block + AT_MAGIC, "ustar\00000", 8);
+	memcpy(block + AT_MAJOR, "000000 ", 7);
+	memcpy(block + AT_MINOR, "000000 ", 7);
+	memset(block + AT_SUM, ' ', 8);
+	block[AT_TYPE] = '0';
+	for (i = 11; i-- > 0; size /= 8)
+		block[AT_SIZE + i] = (char)('0' + size % 8);
+	block[AT_SIZE + 11] = ' ';
+	for (i = 0; i < TAR_BLOCK; i++)
+		sum += (unsigned char)block[i];
+	for (i = 6; i-- > 0; sum /= 8)
+		block[AT_SUM + i] = (char)('0' + sum % 8);
+	block[AT_SUM + 6] = '\0';
+	return true;
+}
+
+/* Bytes that libarchive does not see. */
+static enum status give_plain(struct tarw *t, const void *p, size_t n)
+{
+	if (t->rc == ST_OK && n)
+		t->rc = t->take(t->ctx, p, n, t->err);
+	return t->rc;
+}
+
 enum status tarw_entry(struct tarw *t, const char *path, uint64_t size, struct err *err)
 {
+	char block[TAR_BLOCK];
+
 	t->err = err;
+	t->plain = !t->zip && ustar(block, path, size);
+	t->left = size;
+	t->padding = (size_t)(tar_padded(size) - size);
+	if (t->plain)
+		return give_plain(t, block, sizeof(block));
 	archive_entry_clear(t->e);
 	archive_entry_set_pathname(t->e, path);
 	archive_entry_set_filetype(t->e, AE_IFREG);
@@ -131,13 +221,24 @@ enum status tarw_data(struct tarw *t, const void *p, size_t n, struct err *err)
 	t->err = err;
 	if (n == 0)
 		return t->rc;
-	return result(t, archive_write_data(t->a, p, n) == (la_ssize_t)n);
+	if (!t->plain)
+		return result(t, archive_write_data(t->a, p, n) == (la_ssize_t)n);
+	if (n > t->left)
+		return t->rc = err_set(err, ST_FATAL, EX_SOFTWARE,
+			       "an entry has more bytes than it should");
+	t->left -= n;
+	return give_plain(t, p, n);
 }
 
 enum status tarw_entry_end(struct tarw *t, struct err *err)
 {
 	t->err = err;
-	return result(t, archive_write_finish_entry(t->a) == ARCHIVE_OK);
+	if (!t->plain)
+		return result(t, archive_write_finish_entry(t->a) == ARCHIVE_OK);
+	if (t->left)
+		return t->rc = err_set(err, ST_FATAL, EX_SOFTWARE,
+			       "an entry has fewer bytes than it should");
+	return give_plain(t, zeros, t->padding);
 }
 
 enum status tarw_end(struct tarw *t, struct err *err)
@@ -145,6 +246,8 @@ enum status tarw_end(struct tarw *t, struct err *err)
 	bool ok;
 
 	t->err = err;
+	if (!t->zip)
+		return give_plain(t, zeros, sizeof(zeros));
 	ok = archive_write_close(t->a) == ARCHIVE_OK;
 	t->ended = true;
 	return result(t, ok);

@@ -164,7 +164,7 @@ static enum status check_sealed(struct verify *v, const struct sealed *s,
 	} else if (rc == ST_OK) {
 		check_order(v, s->name, &x);
 		rc = segment_check(
-			fd, v->r->policy.codec, s->name, file, &x, &v->t, &why);
+			fd, v->r->policy.codec, s->name, file, &x, NULL, &v->t, &why);
 	}
 	if (rc < 0)
 		err_set(err, rc, why.exit, "%s", why.text);

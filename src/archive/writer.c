@@ -1,6 +1,7 @@
 /* writer.c: messages into the open segment, and commits. See FORMAT. */
 #include "writer.h"
 #include "csv.h"
+#include "pool.h"
 #include "segment.h"
 
 #include <popferry/fault.h>
@@ -16,9 +17,8 @@
 #include <zlib.h>
 
 enum {
-	HEADERS_MAX = 64 * 1024, /* tar headers past the end of a full member */
-	LOG_FLUSH = 1024 * 1024, /* records kept in memory */
-	LOG_MAX = LOG_FLUSH + 2 * CSV_ROW_MAX,
+	/* Tar headers past the end of a full member, and what a compressor adds. */
+	HEADERS_MAX = 128 * 1024,
 	SCRATCH = 128 * 1024,
 	PATH_MAX_BYTES = 512,
 };
@@ -39,19 +39,6 @@ void writer_close_fd(int *fd)
 
 /* ---- the open segment ---- */
 
-/* Where tar bytes go. */
-static enum status take_tar(void *ctx, const void *p, size_t n, struct err *err)
-{
-	struct open_segment *g = ctx;
-
-	if (g->pack)
-		return packer_put(g->pack, p, n, err);
-	if (!buf_add(&g->raw, p, n))
-		return err_set(err, ST_FATAL, EX_SOFTWARE,
-			"%s: an entry is larger than was planned", g->name);
-	return ST_OK;
-}
-
 void segment_new(struct archive_writer *w, unsigned no, uint64_t first)
 {
 	struct open_segment *g = xcalloc(1, sizeof(*g));
@@ -59,12 +46,16 @@ void segment_new(struct archive_writer *w, unsigned no, uint64_t first)
 	g->no = no;
 	segment_name(g->name, &w->policy, no);
 	g->first = g->next = first;
+	g->durable = g->told = g->in_part = g->whole_last = first - 1;
+	g->wholes_tail = &g->wholes;
 	g->log = g->part = g->rest = -1;
-	buf_init(&g->raw, (size_t)w->policy.member_bytes + HEADERS_MAX);
-	buf_init(&g->log_new, LOG_MAX);
-	tarw_open(&g->tar, take_tar, g);
+	buf_init(&g->raw, (size_t)member_most(&w->policy) + HEADERS_MAX);
+	buf_init(&g->log_now, LOG_MAX);
+	buf_init(&g->log_new, 2 * LOG_MAX);
+	tarw_open(&g->tar, part_take, w);
 	w->seg = g;
 	w->source_told = false;
+	pool_open(&w->pool, w->policy.codec, w->threads);
 }
 
 void segment_free(struct archive_writer *w)
@@ -73,12 +64,20 @@ void segment_free(struct archive_writer *w)
 
 	if (!g)
 		return;
+	pool_close(&w->pool); /* nothing of it may come to another segment */
 	tarw_close(&g->tar);
-	packer_drop(&g->pack);
+	while (g->wholes) {
+		struct whole *m = g->wholes;
+
+		g->wholes = m->next;
+		buf_free(&m->log);
+		free(m);
+	}
 	writer_close_fd(&g->log);
 	writer_close_fd(&g->part);
 	writer_close_fd(&g->rest);
 	buf_free(&g->raw);
+	buf_free(&g->log_now);
 	buf_free(&g->log_new);
 	free(g);
 	w->seg = NULL;
@@ -112,63 +111,21 @@ static enum status segment_start(struct archive_writer *w, struct err *err)
 	return rc;
 }
 
-/* From here on tar bytes of this member, raw_len in all, go to .part. */
-static enum status member_begin(
-	struct archive_writer *w, uint64_t raw_len, struct err *err)
-{
-	struct open_segment *g = w->seg;
-	char name[FILE_NAME_MAX];
-	enum status rc = ST_OK;
-
-	if (g->part < 0) {
-		file_name(name, g->name, codec_open_suffix(w->policy.codec));
-		rc = writer_open_file(
-			&g->part, w->opendir, name, O_RDWR | O_CREAT | O_EXCL, err);
-		g->names_new = true;
-	}
-	if (rc < 0)
-		return rc;
-	g->part_new = true;
-	packer_begin(&g->pack, w->policy.codec, g->part, raw_len);
-	return packer_put(g->pack, g->raw.p, g->raw.n, err);
-}
-
-static enum status member_end(struct open_segment *g, uint64_t raw_len, struct err *err)
-{
-	uint64_t len;
-	enum status rc = packer_end(&g->pack, &len, err);
-
-	if (rc < 0)
-		return rc;
-	commit_member(&g->log_new, g->part_len, len, g->raw_at, raw_len);
-	g->part_len += len;
-	g->raw_at += raw_len;
-	g->members++;
-	buf_clear(&g->raw);
-	g->rest_len = 0;
-	writer_close_fd(&g->rest);
-	return ST_OK;
-}
-
-enum status segment_member(struct archive_writer *w, struct err *err)
-{
-	uint64_t n = w->seg->raw.n;
-	enum status rc = n ? member_begin(w, n, err) : ST_OK;
-
-	return rc == ST_OK && n ? member_end(w->seg, n, err) : rc;
-}
-
 /* ---- put ---- */
 
-static enum status copy_body(struct tarw *tar, const struct message *m, struct err *err)
+static enum status copy_body(
+	struct archive_writer *w, const struct message *m, struct err *err)
 {
+	struct tarw *tar = w->seg->tar;
 	uint64_t off = 0;
-	char *scratch = xmalloc(SCRATCH);
 	const char *p;
 	size_t n;
 	enum status rc;
 
-	while ((rc = body_read(m->body, off, scratch, SCRATCH, &p, &n, err)) == ST_OK &&
+	if (!w->scratch)
+		w->scratch = xmalloc(SCRATCH);
+	while ((rc = body_read(m->body, off, w->scratch, SCRATCH, &p, &n, err)) ==
+			ST_OK &&
 		n) {
 		rc = tarw_data(tar, p, n, err);
 		if (rc < 0)
@@ -179,13 +136,12 @@ static enum status copy_body(struct tarw *tar, const struct message *m, struct e
 		rc = err_set(err, ST_FATAL, EX_SOFTWARE,
 			"a message of %" PRIu64 " bytes gave %" PRIu64, m->facts.size,
 			off);
-	free(scratch);
 	return rc;
 }
 
-/* The entry; a member that is full with it goes to .part. */
+/* The entry. *whole: the bytes of the member that is full with it, or 0. */
 static enum status put_entry(struct archive_writer *w, const struct message *m,
-	const char *path, struct err *err)
+	const char *path, uint64_t *whole, struct err *err)
 {
 	struct open_segment *g = w->seg;
 	char *full = xasprintf("%s/%s", g->name, path);
@@ -194,42 +150,46 @@ static enum status put_entry(struct archive_writer *w, const struct message *m,
 	bool last = raw_len >= w->policy.member_bytes;
 
 	if (rc == ST_OK && last)
-		rc = member_begin(w, raw_len, err);
+		rc = part_begin(w, raw_len, err);
 	if (rc == ST_OK)
-		rc = copy_body(g->tar, m, err);
+		rc = copy_body(w, m, err);
 	if (rc == ST_OK)
 		rc = tarw_entry_end(g->tar, err);
-	if (rc == ST_OK && last)
-		rc = member_end(g, raw_len, err);
 	free(full);
+	*whole = last ? raw_len : 0;
 	return rc;
 }
 
-static enum status write_log(struct open_segment *g, struct err *err)
-{
-	enum status rc = fs_write(g->log, g->log_new.p, g->log_new.n, err);
-
-	buf_clear(&g->log_new);
-	return rc;
-}
-
-static enum status put_row(struct archive_writer *w, const struct message *m,
-	const struct archive_entry *e, const char *path, uint64_t at, struct err *err)
+/* The records of the member under way go to the log: the next commit takes all that is
+ * in it. */
+static enum status tell(struct archive_writer *w, struct err *err)
 {
 	struct open_segment *g = w->seg;
-	struct buf row = BUF_INIT(CSV_ROW_MAX);
+	enum status rc = part_settle(w, PART_ALL, err);
+
+	if (rc == ST_OK && g->log_new.n >= LOG_FLUSH)
+		rc = write_log(g, err);
+	buf_add(&g->log_new, g->log_now.p, g->log_now.n);
+	buf_clear(&g->log_now);
+	g->told = g->next - 1;
+	return rc;
+}
+
+static void put_row(struct archive_writer *w, const struct message *m,
+	const struct archive_entry *e, const char *path, uint64_t at)
+{
+	struct open_segment *g = w->seg;
 	struct idx_row *r = idx_add(&w->fresh);
 
 	r->seq = (uint32_t)g->next;
 	memcpy(r->sha, m->facts.sha256, DIGEST);
 	idx_key(r->key, e->uidl, e->uidl_n, e->occurrence, r->sha);
-	csv_row(&row, g->next, path, m, e);
+	buf_clear(&w->row);
+	csv_row(&w->row, g->next, path, m, e);
 	if (!w->source_told && w->source)
-		commit_source(&g->log_new, w->source);
+		commit_source(&g->log_now, w->source);
 	w->source_told = true;
-	commit_message(&g->log_new, at, r->key, e->occurrence, &row);
-	buf_free(&row);
-	return g->log_new.n >= LOG_FLUSH ? write_log(g, err) : ST_OK;
+	commit_message(&g->log_now, at, r->key, e->occurrence, &w->row);
 }
 
 static bool segment_full(const struct archive_writer *w)
@@ -239,6 +199,21 @@ static bool segment_full(const struct archive_writer *w)
 	return g &&
 		(g->part_len >= w->segment_bytes ||
 			g->next - g->first >= w->segment_messages);
+}
+
+/*
+ * Where a segment ends must not depend on how far the compressor is: when what it has in
+ * hand could fill the segment, it is waited for.
+ */
+static enum status know_length(struct archive_writer *w, struct err *err)
+{
+	const struct open_segment *g = w->seg;
+	uint64_t most = 2 * pool_bytes(w->pool);
+
+	if (g->raw.n || most == 0 ||
+		g->part_len + g->piece_len + most < w->segment_bytes)
+		return ST_OK;
+	return part_settle(w, PART_ALL, err);
 }
 
 static enum status broken(struct err *err)
@@ -254,7 +229,7 @@ static enum status put(struct archive_writer *w, const struct message *m,
 	struct buf path = BUF_INIT(PATH_MAX_BYTES);
 	struct open_segment *g;
 	enum status rc = ST_OK;
-	uint64_t at;
+	uint64_t at, whole;
 
 	if (!w->seg)
 		rc = segment_start(w, err);
@@ -263,12 +238,14 @@ static enum status put(struct archive_writer *w, const struct message *m,
 	g = w->seg;
 	at = g->raw_at + g->raw.n;
 	message_path(&path, e->folder, g->next);
-	rc = put_entry(w, m, path.p, err);
-	if (rc == ST_OK)
-		rc = put_row(w, m, e, path.p, at, err);
+	rc = put_entry(w, m, path.p, &whole, err);
 	if (rc == ST_OK) {
+		put_row(w, m, e, path.p, at);
 		*seq = g->next++;
-		g->put++;
+		if (whole)
+			rc = part_member(w, whole, *seq, err);
+		else if (g->log_now.n >= LOG_FLUSH)
+			rc = tell(w, err);
 	}
 	buf_free(&path);
 	return rc;
@@ -287,7 +264,9 @@ enum status archive_put(struct archive_writer *w, const struct message *m,
 			" messages; begin a new one",
 			SEQ_MAX);
 	/* Borders must not depend on when somebody commits. */
-	if (segment_full(w))
+	if (w->seg)
+		rc = know_length(w, err);
+	if (rc == ST_OK && segment_full(w))
 		rc = archive_seal(w, err);
 	if (rc == ST_OK)
 		rc = put(w, m, e, seq, err);
@@ -341,28 +320,65 @@ static void drop_rest(struct archive_writer *w)
 	g->rest_no = now;
 }
 
-enum status segment_commit(struct archive_writer *w, struct err *err)
+/*
+ * What the next commit takes: all up to the last border behind this message, where its
+ * member is whole; else all that was put, with .rest. *rest is the length of that.
+ */
+static enum status gather(
+	struct archive_writer *w, uint64_t seq, size_t *rest, struct err *err)
+{
+	struct open_segment *g = w->seg;
+	enum status rc;
+
+	*rest = 0;
+	if (seq && seq < g->told)
+		seq = g->told;
+	if (seq && seq <= g->whole_last)
+		return part_settle(w, seq, err);
+	rc = tell(w, err);
+	*rest = g->raw.n;
+	return rc;
+}
+
+/* Those that are durable now can be found. */
+static void found_from_now(struct archive_writer *w)
+{
+	struct idx *x = &w->fresh;
+	size_t n = 0;
+
+	for (; n < x->n && x->rows[n].seq <= w->seg->durable; n++)
+		if (w->find_loaded)
+			find_add(w->find, &x->rows[n]);
+	find_settle(w->find);
+	x->n -= n;
+	if (n && x->n)
+		memmove(x->rows, x->rows + n, x->n * sizeof(*x->rows));
+}
+
+enum status segment_commit(struct archive_writer *w, uint64_t seq, struct err *err)
 {
 	struct open_segment *g = w->seg;
 	uint32_t crc;
-	enum status rc = ST_OK;
-	size_t i;
+	uint64_t last;
+	enum status rc;
+	size_t rest;
 
-	if (!g || g->put == 0)
+	if (!g || (seq ? seq : g->next - 1) <= g->durable)
 		return ST_OK;
-	if (g->part_new)
+	rc = gather(w, seq, &rest, err);
+	if (rc == ST_OK && g->part_new)
 		rc = writer_sync_file(g->part, ".part", err);
 	fault_step("archive-members");
-	if (rc == ST_OK)
+	if (rc == ST_OK && rest)
 		rc = write_rest(w, err);
 	if (rc == ST_OK && g->names_new)
 		rc = fs_sync_dir(w->opendir, err);
 	fault_step("archive-rest");
 	if (rc < 0)
 		return rc;
-	crc = (uint32_t)crc32(
-		0, (const unsigned char *)buf_str(&g->raw), (uInt)g->raw.n);
-	commit_done(&g->log_new, g->part_len, g->members, g->raw.n, crc, g->next);
+	last = rest ? g->next - 1 : g->in_part;
+	crc = (uint32_t)crc32(0, (const unsigned char *)buf_str(&g->raw), (uInt)rest);
+	commit_done(&g->log_new, g->part_len, g->members, rest, crc, last + 1);
 	rc = write_log(g, err);
 	fault_step("archive-log");
 	if (rc == ST_OK)
@@ -371,26 +387,28 @@ enum status segment_commit(struct archive_writer *w, struct err *err)
 		return rc;
 	fault_step("archive-commit");
 	g->part_new = g->names_new = false;
-	g->put = 0;
+	g->durable = last;
 	drop_rest(w);
-	for (i = 0; i < w->fresh.n && w->find_loaded; i++)
-		find_add(w->find, &w->fresh.rows[i]);
-	find_settle(w->find);
-	w->fresh.n = 0;
+	found_from_now(w);
 	return ST_OK;
 }
 
-enum status archive_commit(struct archive_writer *w, struct err *err)
+enum status archive_commit(struct archive_writer *w, uint64_t seq, struct err *err)
 {
 	enum status rc;
 
 	if (w->broken)
 		return broken(err);
-	rc = segment_commit(w, err);
+	rc = segment_commit(w, seq, err);
 	if (rc == ST_OK && segment_full(w))
-		rc = seal_segment(w, err);
+		return archive_seal(w, err);
 	w->broken = rc < 0;
 	return rc;
+}
+
+uint64_t archive_durable(const struct archive_writer *w)
+{
+	return w->seg ? w->seg->durable : w->last_seq;
 }
 
 enum status archive_seal(struct archive_writer *w, struct err *err)
@@ -399,7 +417,7 @@ enum status archive_seal(struct archive_writer *w, struct err *err)
 
 	if (w->broken)
 		return broken(err);
-	rc = segment_commit(w, err);
+	rc = segment_commit(w, 0, err);
 	if (rc == ST_OK && w->seg)
 		rc = seal_segment(w, err);
 	w->broken = rc < 0;

@@ -5,25 +5,47 @@
 #define ARCHIVE_WRITER_H
 
 #include "commit.h"
+#include "csv.h"
 #include "find.h"
 #include "tar.h"
+
+enum {
+	LOG_FLUSH = 1024 * 1024, /* records kept in memory, of each kind */
+	LOG_MAX = LOG_FLUSH + 2 * CSV_ROW_MAX,
+};
+
+/* A member that is whole, on its way to .part. */
+struct whole {
+	struct whole *next;
+	struct buf log; /* the records of its messages */
+	uint64_t last;  /* seq of its last message */
+	uint64_t raw_at, raw_len;
+};
 
 /* The segment that grows. */
 struct open_segment {
 	unsigned no;
 	char name[NAME_MAX_SEGMENT];
 	uint64_t first, next; /* seq of its first message, and of the next one */
-	int log, part, rest;  /* -1 until there is such a file */
+	/* Up to which message: is durable; has its record in log or log_new; has its
+	 * member in .part; is in a member that is whole. */
+	uint64_t durable, told, in_part, whole_last;
+	int log, part, rest; /* -1 until there is such a file */
 	struct tarw *tar;
-	uint64_t part_len;
-	unsigned members;    /* whole ones */
-	uint64_t raw_at;     /* tar bytes in whole members */
-	struct buf raw;      /* tar bytes of the member under way */
-	struct packer *pack; /* takes tar bytes instead of raw, to finish a member */
-	size_t rest_len;     /* how much of raw is in .rest */
-	unsigned rest_no;    /* the member .rest is of */
-	struct buf log_new;  /* records not yet written */
-	uint64_t put;        /* messages since the last commit */
+	/* in .part */
+	uint64_t part_len;  /* of members */
+	uint64_t piece_len; /* behind them, of one that has not all come yet */
+	unsigned members;
+	/* on the way there, in order */
+	struct whole *wholes, **wholes_tail;
+	/* the member under way */
+	uint64_t raw_at;          /* tar bytes before it */
+	struct buf raw;           /* its tar bytes */
+	size_t cut;               /* not 0: a piece goes to .part at so many */
+	size_t rest_len;          /* how much of raw is in .rest */
+	unsigned rest_no;         /* the member .rest is of */
+	struct buf log_now;       /* the records of its messages */
+	struct buf log_new;       /* records that go with the next write */
 	bool part_new, names_new; /* something to sync */
 	bool sealing;             /* the log says so */
 };
@@ -40,27 +62,50 @@ struct archive_writer {
 	struct open_segment *seg; /* NULL: none is open */
 	struct find *find;
 	bool find_loaded;
-	struct idx fresh; /* put since the last commit; for find */
+	struct pool *pool;
+	unsigned threads;
+	struct buf row;   /* for one line of messages.csv */
+	char *scratch;    /* for a body that is in a file */
+	struct idx fresh; /* put and not durable; for find */
 };
 
 /* writer.c */
 void segment_new(struct archive_writer *w, unsigned no, uint64_t first);
 void segment_free(struct archive_writer *w);
-/* Ends the member under way: raw goes to .part. */
-enum status segment_member(struct archive_writer *w, struct err *err);
-enum status segment_commit(struct archive_writer *w, struct err *err);
+/* Makes all messages up to seq durable, and perhaps more; 0: all that were put. */
+enum status segment_commit(struct archive_writer *w, uint64_t seq, struct err *err);
 void writer_close_fd(int *fd);
 enum status writer_sync_file(int fd, const char *what, struct err *err);
 enum status writer_open_file(
 	int *fd, int dir, const char *name, int flags, struct err *err);
+
+/* ---- part.c ---- */
+
+/* Most tar bytes of a member that is compressed in one piece. */
+uint64_t member_most(const struct policy *p);
+/* Where tar bytes go: to raw and, of a member too large for it, on to .part. */
+enum status part_take(void *ctx, const void *p, size_t n, struct err *err);
+/* What is in raw and what comes, raw_len bytes in all, goes to .part. */
+enum status part_begin(struct archive_writer *w, uint64_t raw_len, struct err *err);
+/* That was all of it. */
+enum status part_end(struct archive_writer *w, struct err *err);
+/* The same, for a member of messages up to this one. */
+enum status part_member(
+	struct archive_writer *w, uint64_t raw_len, uint64_t last, struct err *err);
+/* Waits until the member of message seq is in .part, and no member in part. */
+enum status part_settle(struct archive_writer *w, uint64_t seq, struct err *err);
+enum status write_log(struct open_segment *g, struct err *err);
+#define PART_ALL UINT64_MAX
 
 /* recover.c: brings open/ to the state of the last commit. */
 enum status writer_recover(struct archive_writer *w, struct err *err);
 
 /* seal.c: of a committed segment; afterwards none is open. */
 enum status seal_segment(struct archive_writer *w, struct err *err);
-/* What is left when the segment stands in segments/ already. */
-enum status seal_finish(struct archive_writer *w, const char *segment, struct err *err);
+/* What is left when the segment stands in segments/ already. sum: its digest, or NULL
+ * when it is not known. */
+enum status seal_finish(struct archive_writer *w, const char *segment,
+	const struct known_sum *sum, struct err *err);
 
 /* recover.c: removes what is ours in open/, save the names of keep (NULL ends). */
 enum status open_sweep(

@@ -22,6 +22,13 @@ struct cli {
 	enum progress_mode progress;
 	char **settings; /* "name", "value" pairs as given, for further jobs */
 	size_t n_settings;
+	char **options; /* the command's own, in the same way */
+	size_t n_options;
+};
+
+/* An option of one command that is no setting. A list ends with a NULL name. */
+struct option {
+	const char *name, *argument, *help; /* argument NULL: takes none */
 };
 
 /* Which settings are options of a command. */
@@ -32,6 +39,7 @@ struct command {
 	const char *text; /* for `popferry NAME --help` */
 	int (*run)(struct cli *c, struct err *err);
 	enum takes takes;
+	const struct option *options; /* may be NULL */
 };
 
 int cmd_copy(struct cli *c, struct err *err);
@@ -39,7 +47,11 @@ int cmd_run(struct cli *c, struct err *err);
 int cmd_probe(struct cli *c, struct err *err);
 int cmd_status(struct cli *c, struct err *err);
 int cmd_list(struct cli *c, struct err *err);
+int cmd_show(struct cli *c, struct err *err);
+int cmd_export(struct cli *c, struct err *err);
+int cmd_stats(struct cli *c, struct err *err);
 int cmd_verify(struct cli *c, struct err *err);
+extern const struct option show_options[], export_options[];
 
 /* What --log-format asks for, known before anything can be complained about. */
 enum log_format cli_format(int argc, char **argv);
@@ -49,6 +61,8 @@ enum status cli_parse(struct cli *c, const struct command *cmd, int argc, char *
 void cli_release(struct cli *c);
 /* The setting that --name is for this command; NULL when it takes none such. */
 const struct setting_help *cli_setting(const struct command *cmd, const char *name);
+/* The value of an option of the command's own ("" when it takes none), NULL: not given. */
+const char *cli_option(const struct cli *c, const char *name);
 /* Applies the settings given on the command line to another job. */
 enum status cli_apply(const struct cli *c, struct job *job, struct err *err);
 /* "popferry: text" on standard error, or an event when logging as JSON. */
@@ -60,6 +74,9 @@ int cli_worse(int a, int b);
 int cli_archive_failed(const struct cli *c, struct err *err);
 /* "archive:DIR" and "DIR" mean the same. */
 const char *cli_archive_path(const char *arg);
+/* EX_USAGE with "; try `popferry COMMAND --help`" behind the text. */
+int cli_bad_usage(
+	const struct cli *c, const char *command, const char *text, struct err *err);
 /* A header's text for people: decoded (RFC 2047), clean, clipped. Returns out. */
 const char *cli_show(char *out, size_t cap, const char *header);
 /* Opens the state directory of a JOB argument: a directory or a profile. */

@@ -1,7 +1,7 @@
 /* cmd_archive.c: what is in an archive. */
 #include <popferry/archive.h>
 #include <popferry/buf.h>
-#include <popferry/mem.h>
+#include <popferry/export.h>
 #include <popferry/text.h>
 
 #include "cli.h"
@@ -12,45 +12,19 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { COLUMN = 256, TEXT_MAX = 4096, JSON_MAX = 256 * 1024 };
+enum { COLUMN = 256, JSON_MAX = 1024 * 1024 };
 
 const char *cli_archive_path(const char *arg)
 {
 	return text_starts(arg, "archive:") ? arg + strlen("archive:") : arg;
 }
 
-static void add_text(struct buf *b, const char *name, const char *value)
-{
-	buf_addf(b, ",\"%s\":", name);
-	text_json(b, value, strlen(value));
-}
-
-static void add_header(struct buf *b, const char *name, const char *value)
-{
-	char clean[TEXT_MAX];
-
-	add_text(b, name, cli_show(clean, sizeof(clean), value));
-}
-
-static void row_json(const struct archive_row *r)
+static void print_json(const struct archive_row *r)
 {
 	struct buf b = BUF_INIT(JSON_MAX);
 
-	buf_addf(&b, "{\"seq\":%" PRIu64 ",\"size\":%" PRIu64 ",\"sealed\":%s", r->seq,
-		r->size, r->sealed ? "true" : "false");
-	add_text(&b, "segment", r->segment);
-	add_text(&b, "path", r->path);
-	add_text(&b, "folder", r->folder);
-	add_text(&b, "uidl", r->uidl);
-	add_text(&b, "sha256", r->sha256);
-	add_text(&b, "date", r->date);
-	add_header(&b, "from", r->from);
-	add_header(&b, "to", r->to);
-	add_header(&b, "subject", r->subject);
-	add_header(&b, "message_id", r->message_id);
-	add_text(&b, "flags", r->flags);
-	add_text(&b, "anomalies", r->anomalies);
-	printf("%s}\n", buf_str(&b));
+	row_json(&b, r);
+	printf("%s\n", buf_str(&b));
 	buf_free(&b);
 }
 
@@ -91,14 +65,21 @@ static void print_date(const char *date)
 		print_column(date, 16);
 }
 
+struct listing {
+	const struct cli *c;
+	struct choice *choice;
+};
+
 static enum status show_row(void *ctx, const struct archive_row *r, struct err *err)
 {
-	const struct cli *c = ctx;
+	const struct listing *l = ctx;
 	char subject[COLUMN];
 
 	(void)err;
-	if (c->format == LOG_JSON) {
-		row_json(r);
+	if (!choice_has(l->choice, r))
+		return ST_OK;
+	if (l->c->format == LOG_JSON) {
+		print_json(r);
 		return ST_OK;
 	}
 	printf("%7" PRIu64 "%c ", r->seq, r->sealed ? ' ' : '*');
@@ -120,17 +101,19 @@ int cli_archive_failed(const struct cli *c, struct err *err)
 
 int cmd_list(struct cli *c, struct err *err)
 {
+	struct listing l = { c, NULL };
 	struct archive_reader *r = NULL;
 	enum status rc;
 
 	signal(SIGPIPE, SIG_DFL); /* for `| head` */
-	if (c->n_args == 1)
-		rc = archive_read(&r, cli_archive_path(c->args[0]), err);
-	else
-		rc = err_set(err, ST_DENIED, EX_USAGE,
-			"list needs one ARCHIVE; try `popferry list --help`");
+	if (c->n_args == 0)
+		return cli_bad_usage(c, "list", "list needs an ARCHIVE", err);
+	rc = choice_make(&l.choice, c->args + 1, c->n_args - 1, err);
 	if (rc == ST_OK)
-		rc = archive_each(r, show_row, c, err);
+		rc = archive_read(&r, cli_archive_path(c->args[0]), err);
+	if (rc == ST_OK)
+		rc = archive_each(r, show_row, &l, err);
 	archive_done(&r);
+	choice_free(&l.choice);
 	return rc < 0 ? cli_archive_failed(c, err) : 0;
 }

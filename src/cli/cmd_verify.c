@@ -213,7 +213,7 @@ static void know(void *ctx, unsigned sink, const char *identity)
 	(void)sink;
 	if (k->rc != ST_OK)
 		return;
-	if (text_starts(identity, "archive:"))
+	if (text_starts(identity, "archive:") || text_same(identity, "null:"))
 		k->rc = job_set(k->job, "dest", identity, "the journal", k->err);
 	else
 		k->rc = err_set(k->err, ST_DENIED, EX_USAGE,

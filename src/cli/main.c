@@ -21,43 +21,69 @@ struct option_help {
 	const char *option, *text;
 };
 
+#define WORDS \
+	"\n" \
+	"WORDs choose messages; all must hold:\n" \
+	"  7 10-20 90-          numbers\n" \
+	"  folder:NAME          the folder and those in it\n" \
+	"  from:TEXT to: cc: subject:   the decoded field has it; * and ? stand for others\n" \
+	"  since:2024-01-31 before:     INTERNALDATE\n" \
+	"  larger:10k smaller:5M        bytes\n" \
+	"  id:MESSAGE-ID uidl:TEXT sha256:HEX flag:seen anomaly:no-date\n"
+
 static const struct command commands[] = {
 	{ "copy", "SOURCE DEST [DEST]",
 		"Copy what is not there yet; run again at any time",
 		"SOURCE  pop3s://user@host[:port]           TLS from the first byte\n"
 		"        pop3://user@host[:port]            STLS, required\n"
+		"        archive:DIR                        what was archived comes back\n"
 		"DEST    imaps://user@host[:port]/Folder    TLS from the first byte\n"
 		"        imap://user@host[:port]/Folder     STARTTLS, required\n"
 		"        archive:DIR                        a compressed archive\n"
 		"\n"
 		"Two DESTs, one IMAP account and one archive, are filled in one pass.\n"
-		"Everything stays on the POP3 server. Stop it whenever you like: the same\n"
+		"Everything stays where it was. Stop it whenever you like: the same\n"
 		"command again goes on, and later copies what has come since.\n",
-		cmd_copy, TAKES_JOB },
+		cmd_copy, TAKES_JOB, NULL },
 	{ "run", "PROFILE...", "The same, described by profile files",
 		"A PROFILE is a file (see popferry-profile(5)); options given here win over it.\n"
 		"Several are run one after the other, and the worst exit code is returned.\n",
-		cmd_run, TAKES_ALL },
+		cmd_run, TAKES_ALL, NULL },
 	{ "probe", "URL", "What a server offers, or what is wrong with it",
 		"Connects, shows TLS and what the server offers and, when it is given a\n"
 		"password, logs in and counts. The URL is one of copy's and may lack the user.\n"
 		"Nothing is changed on the server.\n",
-		cmd_probe, TAKES_SERVER },
+		cmd_probe, TAKES_SERVER, NULL },
 	{ "status", "JOB...", "Where a job stands, and why messages failed",
 		"A JOB is a state directory or a profile. Works beside a running job.\n",
-		cmd_status, TAKES_NOTHING },
+		cmd_status, TAKES_NOTHING, NULL },
 	{ "verify", "ARCHIVE|JOB [DEST]", "Read a destination back and check it",
 		"An ARCHIVE is read whole and every byte is checked. A JOB is a profile, or the\n"
 		"state directory of one: what its journal says is stored is read back from the\n"
 		"destinations and compared. A state directory does not tell how an IMAP account is\n"
 		"reached: name it as for copy.\n"
 		"Exit code 0: all is good; 65: something is not, and each finding is named.\n",
-		cmd_verify, TAKES_DEST },
-	{ "list", "ARCHIVE", "The messages in an archive",
+		cmd_verify, TAKES_DEST, NULL },
+	{ "list", "ARCHIVE [WORD...]", "The messages in an archive",
 		"One line a message: number, date, size, folder, sender, subject; a \"*\" after\n"
 		"the number says that it is not sealed yet. With --log-format json: one JSON\n"
-		"object a line.\n",
-		cmd_list, TAKES_NOTHING },
+		"object a line.\n" WORDS,
+		cmd_list, TAKES_NOTHING, NULL },
+	{ "show", "ARCHIVE WORD...", "A message of an archive, to be read",
+		"The header fields that matter and the text, decoded; nothing in it can reach\n"
+		"the terminal's controls. Its SHA-256 is compared before anything is shown.\n"
+		"--raw into a file or pipe gives it byte for byte.\n" WORDS,
+		cmd_show, TAKES_NOTHING, show_options },
+	{ "export", "ARCHIVE TARGET [WORD...]",
+		"Messages of an archive in other formats",
+		"TARGET must not be there yet; it gets its name when all in it is durable.\n"
+		"Beside it stands TARGET.sha256, for sha256sum -c. A damaged message is named\n"
+		"and left out (65).\n" WORDS,
+		cmd_export, TAKES_NOTHING, export_options },
+	{ "stats", "ARCHIVE [WORD...]", "An archive in numbers",
+		"Messages and bytes, by folder and year, duplicates, the largest senders. With\n"
+		"--log-format json: one JSON object.\n" WORDS,
+		cmd_stats, TAKES_NOTHING, NULL },
 };
 
 static const struct option_help general_options[] = {
@@ -118,14 +144,31 @@ static void print_settings(const struct command *cmd)
 	}
 }
 
+static void print_own(const struct command *cmd)
+{
+	const struct option *o;
+
+	if (cmd->options)
+		printf("\nOptions:\n");
+	for (o = cmd->options; o && o->name; o++) {
+		char left[128];
+
+		snprintf(left, sizeof(left), "--%s%s%s", o->name,
+			o->argument ? " " : "", o->argument ? o->argument : "");
+		print_option(left, o->help);
+	}
+}
+
 static void help(const struct command *cmd)
 {
 	size_t i;
 
 	if (cmd) {
 		printf("Usage: popferry %s %s%s\n%s.\n\n%s", cmd->name,
-			cmd->takes == TAKES_NOTHING ? "" : "[OPTION...] ",
+			cmd->takes == TAKES_NOTHING && !cmd->options ? ""
+								     : "[OPTION...] ",
 			cmd->arguments, cmd->summary, cmd->text);
+		print_own(cmd);
 		if (cmd->takes != TAKES_NOTHING)
 			print_settings(cmd);
 	} else {
@@ -133,7 +176,7 @@ static void help(const struct command *cmd)
 		       "compressed archive, or both. Nothing lost, nothing twice.\n\n"
 		       "Usage: popferry COMMAND [OPTION...] ARGUMENT...\n\n");
 		for (i = 0; i < N_ELEMENTS(commands); i++)
-			printf("  %-6s %-19s %s\n", commands[i].name,
+			printf("  %-6s %-24s %s\n", commands[i].name,
 				commands[i].arguments, commands[i].summary);
 	}
 	printf("\nGeneral options:\n");

@@ -98,6 +98,33 @@ static enum status set_setting(
 	return job_set(c->job, name, value, where, err);
 }
 
+static const struct option *own_option(const struct command *cmd, const char *name)
+{
+	const struct option *o;
+
+	for (o = cmd->options; o && o->name; o++)
+		if (strcmp(o->name, name) == 0)
+			return o;
+	return NULL;
+}
+
+static void set_option(struct cli *c, const char *name, const char *value)
+{
+	c->options = xreallocarray(c->options, c->n_options + 2, sizeof(char *));
+	c->options[c->n_options++] = xstrdup(name);
+	c->options[c->n_options++] = xstrdup(value);
+}
+
+const char *cli_option(const struct cli *c, const char *name)
+{
+	size_t i;
+
+	for (i = c->n_options; i > 0; i -= 2) /* the last one wins */
+		if (strcmp(c->options[i - 2], name) == 0)
+			return c->options[i - 1];
+	return NULL;
+}
+
 /* One long option; *used is set when it took the next word as its value. */
 static enum status long_option(struct cli *c, const struct command *cmd,
 	const char *word, const char *next, bool *used, struct err *err)
@@ -105,6 +132,7 @@ static enum status long_option(struct cli *c, const struct command *cmd,
 	const char *eq = strchr(word, '='), *value;
 	char *name = eq ? xmemdup0(word, (size_t)(eq - word)) : xstrdup(word);
 	const struct setting_help *s = cli_setting(cmd, name);
+	const struct option *o = own_option(cmd, name);
 	enum status rc = ST_OK;
 	size_t i;
 
@@ -113,14 +141,21 @@ static enum status long_option(struct cli *c, const struct command *cmd,
 			break;
 	value = eq ? eq + 1 : next;
 	*used = false;
-	if (!s && i == N_ELEMENTS(general)) {
+	if (!s && !o && i == N_ELEMENTS(general)) {
 		rc = err_set(err, ST_DENIED, EX_USAGE,
 			"--%s is no option of %s; try `popferry %s --help`", name,
 			cmd->name, cmd->name);
 	} else if (s && !s->argument) {
 		rc = set_setting(c, name, eq ? value : "yes", err);
+	} else if (o && !o->argument && !eq) {
+		set_option(c, name, "");
+	} else if (o && !o->argument) {
+		rc = err_set(err, ST_DENIED, EX_USAGE, "--%s takes no value", name);
 	} else if (!value) {
 		rc = err_set(err, ST_DENIED, EX_USAGE, "--%s needs a value", name);
+	} else if (o) {
+		*used = !eq;
+		set_option(c, name, value);
 	} else {
 		*used = !eq;
 		rc = s ? set_setting(c, name, value, err)
@@ -206,6 +241,9 @@ void cli_release(struct cli *c)
 	for (i = 0; i < c->n_settings; i++)
 		free(c->settings[i]);
 	free(c->settings);
+	for (i = 0; i < c->n_options; i++)
+		free(c->options[i]);
+	free(c->options);
 	free(c->args);
 	job_free(&c->job);
 }
@@ -233,6 +271,15 @@ void cli_complain(const struct cli *c, const struct err *err)
 	fprintf(stderr, "popferry: %s\n", err->text);
 	if (!told(err))
 		fprintf(stderr, "popferry: the server said: %s\n", err->reply);
+}
+
+int cli_bad_usage(
+	const struct cli *c, const char *command, const char *text, struct err *err)
+{
+	err_set(err, ST_DENIED, EX_USAGE, "%s; try `popferry %s --help`", text,
+		command);
+	cli_complain(c, err);
+	return err->exit;
 }
 
 /* Which of two exit codes a scheduler must see: what a person must fix first. */

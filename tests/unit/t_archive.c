@@ -38,9 +38,9 @@ static void fill(const char *path, enum archive_codec c, unsigned n, unsigned ev
 	for (i = 0; i < n; i++) {
 		assert_int_equal(put_one(w, spool, i), i + 1);
 		if (every && (i + 1) % every == 0)
-			ok(archive_commit(w, &err), &err);
+			ok(archive_commit(w, 0, &err), &err);
 	}
-	ok(seal ? archive_seal(w, &err) : archive_commit(w, &err), &err);
+	ok(seal ? archive_seal(w, &err) : archive_commit(w, 0, &err), &err);
 	archive_close(&w);
 }
 
@@ -153,6 +153,123 @@ static void test_same_bytes(void **state)
 	unsetenv("TZ");
 }
 
+/*
+ * Commits of some messages leave what was put after them for later, and none of it shows
+ * in the bytes: not where segments end either. MEMBER is so small that a message of some
+ * thousand bytes is a member of several pieces.
+ */
+static void fill_lagging(const char *path, enum archive_codec c, unsigned n,
+	unsigned lag, unsigned crowd)
+{
+	struct archive_config cfg = { .path = path,
+		.source = "pop3s://ann@pop.example.org",
+		.codec = c,
+		.segment_bytes = 60000,
+		.threads = crowd };
+	struct archive_writer *w = NULL;
+	struct err err = ERR_INIT;
+	unsigned i;
+
+	ok(archive_open(&w, &cfg, &err), &err);
+	for (i = 1; i <= n; i++) {
+		assert_int_equal(put_one(w, spool, i - 1), i);
+		if (i <= lag || i % 5)
+			continue;
+		ok(archive_commit(w, i - lag, &err), &err);
+		assert_in_range(archive_durable(w), i - lag, i);
+	}
+	ok(archive_seal(w, &err), &err);
+	assert_int_equal(archive_durable(w), n);
+	archive_close(&w);
+}
+
+static void test_threads(void **state)
+{
+	static const struct {
+		unsigned threads, lag;
+	} rows[] = { { 1, 1000 }, { 1, 0 }, { 4, 0 }, { 4, 3 }, { 4, 17 }, { 2, 30 },
+		{ 0, 1000 } };
+	enum { MANY = 120 };
+	size_t k, i;
+	unsigned s;
+
+	(void)state;
+	for (k = 0; k < N_ELEMENTS(codecs); k++) {
+		char want[9][65] = { "" }, got[65], name[64];
+
+		for (i = 0; i < N_ELEMENTS(rows); i++) {
+			char *dir = scratch();
+
+			make_archive(dir, codecs[k], MEMBER);
+			fill_lagging(
+				dir, codecs[k], MANY, rows[i].lag, rows[i].threads);
+			for (s = 0; s < N_ELEMENTS(want); s++) {
+				snprintf(name, sizeof(name), "segments/acme-%06u.%s",
+					s + 1, suffixes[k]);
+				file_sha(dir, name, got);
+				if (i)
+					assert_string_equal(got, want[s]);
+				memcpy(want[s], got, sizeof(got));
+			}
+			assert_true(*want[1] && !*want[8]);
+			check_messages(dir, MANY);
+			remove_all(dir);
+			free(dir);
+		}
+	}
+}
+
+/* What a commit of some leaves out is not there after a crash, and the rest is. */
+static void test_commit_of_some(void **state)
+{
+	size_t k;
+
+	(void)state;
+	for (k = 0; k < N_ELEMENTS(codecs); k++) {
+		struct archive_writer *w;
+		struct err err = ERR_INIT;
+		char *dir = scratch();
+		uint64_t durable;
+		unsigned i;
+
+		make_archive(dir, codecs[k], MEMBER);
+		threads = 4;
+		w = open_archive(dir, codecs[k], 0);
+		assert_int_equal(archive_durable(w), 0);
+		for (i = 0; i < 9; i++)
+			put_one(w, spool, i);
+		assert_int_equal(archive_durable(w), 0);
+		/* 7 ends a member, and 8 and 9 are in the next one. */
+		ok(archive_commit(w, 2, &err), &err);
+		durable = archive_durable(w);
+		assert_in_range(durable, 2, 8);
+		assert_int_equal(find_one(w, spool, 8), 0);
+		assert_int_equal(find_one(w, spool, 1), 2);
+		ok(archive_commit(w, durable, &err), &err); /* nothing to do */
+		assert_int_equal(archive_durable(w), durable);
+		check_messages(dir, (unsigned)durable);
+		archive_close(&w);
+		w = open_archive(dir, codecs[k], 0);
+		assert_int_equal(archive_durable(w), durable);
+		for (i = (unsigned)durable; i < 9; i++)
+			assert_int_equal(put_one(w, spool, i), i + 1);
+		ok(archive_commit(w, 9, &err), &err); /* in a member under way */
+		assert_int_equal(archive_durable(w), 9);
+		check_messages(dir, 9);
+		put_one(w, spool, 9);
+		archive_close(&w);
+		w = open_archive(dir, codecs[k], 0);
+		assert_int_equal(archive_durable(w), 9);
+		ok(archive_seal(w, &err), &err);
+		assert_int_equal(archive_durable(w), 9);
+		archive_close(&w);
+		threads = 0;
+		check_good(dir, 1, 9);
+		remove_all(dir);
+		free(dir);
+	}
+}
+
 /* Members of the real sizes, a message larger than one, bodies in files. */
 static void test_large(void **state)
 {
@@ -180,7 +297,7 @@ static void test_large(void **state)
 
 			ok(archive_put(w, m, &e, &seq, &err), &err);
 			if (i != 1)
-				ok(archive_commit(w, &err), &err);
+				ok(archive_commit(w, 0, &err), &err);
 			message_free(&m);
 		}
 		for (j = 0; j < 2; j++) { /* open, then sealed */
@@ -411,10 +528,10 @@ static void test_find(void **state)
 		put_as(w, m, "a", 1, 2);
 		assert_int_equal(look(w, m, "a", 1, 1), 0); /* not durable yet */
 		put_as(w, m, "a\0b", 3, 1);
-		ok(archive_commit(w, &err), &err);
+		ok(archive_commit(w, 0, &err), &err);
 		put_as(w, m, "\xff\xfe", 2, 1);
 		put_as(w, m, NULL, 0, 1);
-		ok(archive_commit(w, &err), &err);
+		ok(archive_commit(w, 0, &err), &err);
 		check_finds(w, m, other);
 		archive_close(&w);
 		w = open_archive(dir, codecs[k], 0); /* from the log */
@@ -434,7 +551,7 @@ static void test_find(void **state)
 		assert_int_equal(look(w, m, NULL, 0, 1), 5);
 		archive_claim(w, 6); /* before it is put */
 		put_as(w, other, "o", 1, 1);
-		ok(archive_commit(w, &err), &err);
+		ok(archive_commit(w, 0, &err), &err);
 		assert_int_equal(look(w, other, "o", 1, 1), 0);
 		archive_close(&w);
 		message_free(&m);
@@ -631,7 +748,7 @@ static void test_open_is_a_tar(void **state)
 			unsigned seen = 0;
 
 			put_one(w, spool, i);
-			ok(archive_commit(w, &err), &err);
+			ok(archive_commit(w, 0, &err), &err);
 			if (exists(opendir, parts[k])) {
 				const char *const argv[] = { "bsdtar", "-tf", parts[k],
 					NULL };
@@ -668,6 +785,8 @@ int main(void)
 		cmocka_unit_test(test_round_trip),
 		cmocka_unit_test(test_defaults),
 		cmocka_unit_test(test_same_bytes),
+		cmocka_unit_test(test_threads),
+		cmocka_unit_test(test_commit_of_some),
 		cmocka_unit_test(test_large),
 		cmocka_unit_test(test_rows),
 		cmocka_unit_test(test_folders),

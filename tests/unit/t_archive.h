@@ -194,6 +194,9 @@ UNUSED static struct archive_entry entry_of(unsigned i, char uidl[32])
 
 /* ---- archives ---- */
 
+/* How many threads compress in what open_archive() opens; 0: as many as usual. */
+UNUSED static unsigned threads;
+
 UNUSED static struct archive_writer *open_archive(
 	const char *path, enum archive_codec codec, unsigned per_segment)
 {
@@ -202,7 +205,8 @@ UNUSED static struct archive_writer *open_archive(
 		.source = "pop3s://ann@pop.example.org",
 		.codec = codec,
 		.codec_given = true,
-		.segment_messages = per_segment };
+		.segment_messages = per_segment,
+		.threads = threads };
 	struct archive_writer *w = NULL;
 	struct err err = ERR_INIT;
 

@@ -38,7 +38,7 @@ static void add(struct archive_writer *w, unsigned from, unsigned to)
 
 	for (i = from; i < to; i++)
 		put_one(w, spool, i);
-	ok(archive_commit(w, &err), &err);
+	ok(archive_commit(w, 0, &err), &err);
 }
 
 /* Copies the files of open/ over those of another archive's. */

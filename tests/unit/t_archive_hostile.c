@@ -132,7 +132,7 @@ static void test_huge_rest(void **state)
 	make_archive(dir, ARCHIVE_NONE, 4096);
 	w = open_archive(dir, ARCHIVE_NONE, 0);
 	put_one(w, sp, 0);
-	ok(archive_commit(w, &err), &err);
+	ok(archive_commit(w, 0, &err), &err);
 	archive_close(&w);
 	text = slurp(log, &n);
 	buf_add(&b, text, n);
@@ -208,7 +208,7 @@ static void test_pipes(void **state)
 		put_one(w, sp, 0);
 		ok(archive_seal(w, &err), &err);
 		put_one(w, sp, 1);
-		ok(archive_commit(w, &err), &err);
+		ok(archive_commit(w, 0, &err), &err);
 		archive_close(&w);
 		if (unlink(path) < 0 || mkfifo(path, 0600) < 0)
 			fail_msg("%s: %s", files[k].name, strerror(errno));
@@ -343,7 +343,8 @@ static void test_endless(void **state)
 			&b, &x, sha, rows[k].csv, rows[k].manifest, rows[k].zeros);
 		spit(path, b.p, b.n);
 		fd = open(path, O_RDONLY);
-		ok(segment_check(fd, ARCHIVE_NONE, "acme-000001", "x", &x, &t, &err),
+		ok(segment_check(
+			   fd, ARCHIVE_NONE, "acme-000001", "x", &x, NULL, &t, &err),
 			&err);
 		/* Its tagmanifest is a finding in any case. */
 		assert_int_equal(t.messages, 1);

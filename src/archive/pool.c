@@ -1,0 +1,282 @@
+/* pool.c: the only file of the archive that knows threads. */
+#include "pool.h"
+
+#include <popferry/mem.h>
+
+#include <pthread.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+enum {
+	THREADS_MAX = 4,
+	/* Under way; a piece that is larger goes alone. So memory has a bound. */
+	POOL_BYTES = 3584 * 1024,
+};
+
+struct piece {
+	struct piece *next;
+	struct buf b; /* first what was given, then what came of it */
+	size_t given;
+	bool last, done;
+	enum status rc;
+	struct err err;
+};
+
+struct pool {
+	enum archive_codec codec;
+	unsigned wanted, threads;
+	pthread_t thread[THREADS_MAX];
+	struct packer *own; /* of the caller, when no thread could be had */
+	bool started;
+	uint64_t bytes; /* of all pieces */
+
+	pthread_mutex_t lock;
+	pthread_cond_t work, done;
+	struct piece *head, **tail; /* in the order they were given */
+	struct piece *todo;         /* the first that nobody has begun */
+	bool quit;
+
+	struct piece *taken, *spare; /* the caller's: memory is used again */
+};
+
+static unsigned thread_count(unsigned wanted)
+{
+	long n = wanted ? (long)wanted : sysconf(_SC_NPROCESSORS_ONLN);
+
+	return n < 1 ? 1 : n > THREADS_MAX ? THREADS_MAX : (unsigned)n;
+}
+
+void pool_open(struct pool **out, enum archive_codec c, unsigned threads)
+{
+	struct pool *p = xcalloc(1, sizeof(*p));
+
+	p->codec = c;
+	p->wanted = thread_count(threads);
+	/* zstd does several times as much, and in larger pieces. */
+	if (!threads && c == ARCHIVE_ZST)
+		p->wanted = (p->wanted + 1) / 2;
+	p->tail = &p->head;
+	pthread_mutex_init(&p->lock, NULL);
+	pthread_cond_init(&p->work, NULL);
+	pthread_cond_init(&p->done, NULL);
+	*out = p;
+}
+
+/* ---- the threads ---- */
+
+static void pack(struct packer *packer, struct piece *c)
+{
+	c->rc = packer_run(packer, &c->b, &c->err);
+}
+
+/* The next piece to be done; NULL: there will be none. */
+static struct piece *get_work(struct pool *p)
+{
+	struct piece *c;
+
+	while (!p->todo && !p->quit)
+		pthread_cond_wait(&p->work, &p->lock);
+	c = p->quit ? NULL : p->todo;
+	if (c)
+		p->todo = c->next;
+	return c;
+}
+
+static void *pack_all(void *arg)
+{
+	struct pool *p = arg;
+	struct packer *packer;
+	struct piece *c;
+
+	packer_open(&packer, p->codec);
+	pthread_mutex_lock(&p->lock);
+	while ((c = get_work(p))) {
+		pthread_mutex_unlock(&p->lock);
+		pack(packer, c);
+		pthread_mutex_lock(&p->lock);
+		c->done = true;
+		if (c == p->head)
+			pthread_cond_signal(&p->done);
+	}
+	pthread_mutex_unlock(&p->lock);
+	packer_close(&packer);
+	return NULL;
+}
+
+static void start(struct pool *p)
+{
+	p->started = true;
+	while (p->threads < p->wanted &&
+		pthread_create(&p->thread[p->threads], NULL, pack_all, p) == 0)
+		p->threads++;
+	if (p->threads == 0)
+		packer_open(&p->own, p->codec);
+}
+
+/* ---- the caller ---- */
+
+bool pool_full(const struct pool *p, size_t n)
+{
+	return p->bytes && p->bytes + n > POOL_BYTES;
+}
+
+uint64_t pool_bytes(const struct pool *p)
+{
+	return p->bytes;
+}
+
+static void put_back(struct pool *p)
+{
+	if (!p->taken)
+		return;
+	p->taken->next = p->spare;
+	p->spare = p->taken;
+	p->taken = NULL;
+}
+
+/* An empty piece whose memory is that of one that was taken back. */
+static struct piece *piece_new(struct pool *p)
+{
+	struct piece *c;
+
+	put_back(p);
+	c = p->spare;
+	if (c)
+		p->spare = c->next;
+	else
+		c = xcalloc(1, sizeof(*c));
+	buf_clear(&c->b);
+	c->next = NULL;
+	c->done = false;
+	c->err = (struct err)ERR_INIT;
+	return c;
+}
+
+void pool_give(struct pool *p, struct buf *b, bool last)
+{
+	struct piece *c = piece_new(p);
+	struct buf mine = c->b;
+
+	mine.max = b->max;
+	c->b = *b;
+	*b = mine;
+	c->given = c->b.n;
+	c->last = last;
+	p->bytes += c->given;
+	if (!p->started)
+		start(p);
+	if (p->own) {
+		pack(p->own, c);
+		c->done = true;
+	}
+	pthread_mutex_lock(&p->lock);
+	*p->tail = c;
+	p->tail = &c->next;
+	if (!p->todo && !p->own)
+		p->todo = c;
+	pthread_cond_signal(&p->work);
+	pthread_mutex_unlock(&p->lock);
+}
+
+enum status pool_take(
+	struct pool *p, bool wait, const struct buf **b, bool *last, struct err *err)
+{
+	struct piece *c;
+
+	put_back(p);
+	pthread_mutex_lock(&p->lock);
+	while (p->head && !p->head->done && wait)
+		pthread_cond_wait(&p->done, &p->lock);
+	c = p->head && p->head->done ? p->head : NULL;
+	if (c) {
+		p->head = c->next;
+		if (!p->head)
+			p->tail = &p->head;
+	}
+	pthread_mutex_unlock(&p->lock);
+	if (!c)
+		return ST_END;
+	p->taken = c;
+	p->bytes -= c->given;
+	*b = &c->b;
+	*last = c->last;
+	if (c->rc < 0)
+		return err_set(err, c->rc, c->err.exit, "%s", c->err.text);
+	return ST_OK;
+}
+
+static void free_pieces(struct piece *c)
+{
+	while (c) {
+		struct piece *next = c->next;
+
+		buf_free(&c->b);
+		free(c);
+		c = next;
+	}
+}
+
+void pool_close(struct pool **pp)
+{
+	struct pool *p = *pp;
+
+	if (!p)
+		return;
+	pthread_mutex_lock(&p->lock);
+	p->quit = true;
+	pthread_cond_broadcast(&p->work);
+	pthread_mutex_unlock(&p->lock);
+	while (p->threads)
+		pthread_join(p->thread[--p->threads], NULL);
+	packer_close(&p->own);
+	put_back(p);
+	free_pieces(p->head);
+	free_pieces(p->spare);
+	pthread_mutex_destroy(&p->lock);
+	pthread_cond_destroy(&p->work);
+	pthread_cond_destroy(&p->done);
+	free(p);
+	*pp = NULL;
+}
+
+/* ---- work of any other kind ---- */
+
+struct each {
+	pthread_mutex_t lock;
+	size_t next, n;
+	void (*work)(void *ctx, size_t i);
+	void *ctx;
+};
+
+static void *each_all(void *arg)
+{
+	struct each *e = arg;
+
+	for (;;) {
+		size_t i;
+
+		pthread_mutex_lock(&e->lock);
+		i = e->next;
+		e->next += i < e->n;
+		pthread_mutex_unlock(&e->lock);
+		if (i == e->n)
+			return NULL;
+		e->work(e->ctx, i);
+	}
+}
+
+void pool_each(unsigned threads, size_t n, void (*work)(void *ctx, size_t i), void *ctx)
+{
+	struct each e = { .n = n, .work = work, .ctx = ctx };
+	pthread_t thread[THREADS_MAX];
+	unsigned most = thread_count(threads), k = 0;
+
+	pthread_mutex_init(&e.lock, NULL);
+	while (k + 1 < most && k + 1 < n &&
+		pthread_create(&thread[k], NULL, each_all, &e) == 0)
+		k++;
+	each_all(&e);
+	while (k)
+		pthread_join(thread[--k], NULL);
+	pthread_mutex_destroy(&e.lock);
+}

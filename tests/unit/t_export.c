@@ -1,0 +1,497 @@
+/* t_export.c: choosing messages of an archive, and exporting them. */
+#include "t_archive.h"
+
+#include <popferry/export.h>
+
+#include <dirent.h>
+
+enum { MESSAGES = 25, MEMBER = 4096 };
+static const enum archive_codec codecs[] = { ARCHIVE_GZ, ARCHIVE_ZST, ARCHIVE_ZIP,
+	ARCHIVE_NONE };
+
+static struct spool *spool;
+static int spool_dir;
+
+static int setup(void **state)
+{
+	(void)state;
+	spool_dir = open("/tmp", O_RDONLY | O_DIRECTORY);
+	spool_open(&spool, spool_dir, 1 << 24);
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	(void)state;
+	spool_close(&spool);
+	close(spool_dir);
+	return 0;
+}
+
+/* An archive in dir/a of two segments. */
+static char *make(const char *dir, enum archive_codec c, unsigned n)
+{
+	char *path = xasprintf("%s/a", dir);
+	struct archive_writer *w;
+	struct err err = ERR_INIT;
+	unsigned i;
+
+	make_archive(path, c, MEMBER);
+	w = open_archive(path, c, 15);
+	for (i = 0; i < n; i++)
+		put_one(w, spool, i);
+	ok(archive_seal(w, &err), &err);
+	archive_close(&w);
+	return path;
+}
+
+/* ---- which ---- */
+
+static const struct {
+	const char *words[4], *want; /* NULL: refused */
+} choices[] = {
+	{ { NULL }, "1 2 3 4 5 6 7 8 9" },
+	{ { "3" }, "3" },
+	{ { "2-4", "9" }, "2 3 4 9" },
+	{ { "8-" }, "8 9" },
+	{ { "0" }, NULL },
+	{ { "4-2" }, NULL },
+	{ { "nothing:x" }, NULL },
+	{ { "from:" }, NULL },
+	{ { "larger:-1" }, NULL },
+	{ { "larger:1x" }, NULL },
+	{ { "sha256:12" }, NULL },
+	{ { "since:soon" }, NULL },
+	{ { "since:2024-13-01" }, NULL },
+	{ { "folder:Sent" }, "2 6" },
+	{ { "folder:lists" }, "3 7" },
+	{ { "folder:INBOX", "2-7" }, "5" },
+	{ { "from:A7@EXAMPLE" }, "8" },
+	{ { "subject:line ?" }, "1 4 5 6 7 8 9" },
+	{ { "subject:caf\xc3\xa9" }, "1 4 5 6 7 8 9" },
+	{ { "uidl:u\"4" }, "5" },
+	{ { "id:7@example.org" }, "8" },
+	{ { "<7@example.org>" }, "8" },
+	{ { "larger:4k" }, "7 8" },
+	{ { "smaller:2" }, "2 3" },
+	{ { "since:2024-01-05T09:00:06Z" }, "7 8 9" },
+	{ { "since:2024-01-05" }, "1 2 3 4 5 6 7 8 9" },
+	{ { "before:2024-01-05" }, "" },
+	{ { "flag:seen", "1-4" }, "2 4" },
+	{ { "anomaly:no-msgid", "1-3" }, "2 3" },
+};
+
+struct chosen {
+	struct choice *c;
+	struct buf b;
+};
+
+static enum status note(void *ctx, const struct archive_row *row, struct err *err)
+{
+	struct chosen *k = ctx;
+
+	(void)err;
+	if (choice_has(k->c, row))
+		buf_addf(&k->b, "%s%" PRIu64, k->b.n ? " " : "", row->seq);
+	return ST_OK;
+}
+
+static void test_choices(void **state)
+{
+	char *dir = scratch(), *path = make(dir, ARCHIVE_GZ, 9);
+	struct archive_reader *r = NULL;
+	struct err err = ERR_INIT;
+	size_t i, n;
+
+	(void)state;
+	ok(archive_read(&r, path, &err), &err);
+	for (i = 0; i < N_ELEMENTS(choices); i++) {
+		struct chosen k = { NULL, BUF_INIT(1024) };
+		char *words[4];
+
+		for (n = 0; choices[i].words[n]; n++)
+			words[n] = xstrdup(choices[i].words[n]);
+		if (!choices[i].want) {
+			assert_int_equal(choice_make(&k.c, words, n, &err), ST_DENIED);
+			assert_int_equal(err.exit, EX_USAGE);
+			assert_null(k.c);
+		} else {
+			ok(choice_make(&k.c, words, n, &err), &err);
+			ok(archive_each(r, note, &k, &err), &err);
+			if (strcmp(buf_str(&k.b), choices[i].want) != 0)
+				fail_msg("%s: %s", words[0], buf_str(&k.b));
+		}
+		while (n)
+			free(words[--n]);
+		choice_free(&k.c);
+		buf_free(&k.b);
+	}
+	archive_done(&r);
+	remove_all(dir);
+	free(path);
+	free(dir);
+}
+
+/* ---- out ---- */
+
+struct told {
+	unsigned bad, calls, stop_at;
+};
+
+static void count_bad(void *ctx, const char *what)
+{
+	struct told *t = ctx;
+
+	assert_non_null(what);
+	t->bad++;
+}
+
+static bool count_calls(void *ctx, const struct export_done *d)
+{
+	struct told *t = ctx;
+
+	assert_true(d->messages <= d->all);
+	return ++t->calls != t->stop_at;
+}
+
+static enum status export(const char *archive, const char *target, const char *format,
+	struct told *t, struct export_done *done, struct err *err) {
+	struct export_job job = { .format = format,
+		.target = target,
+		.agent = "test",
+		.go_on = count_calls,
+		.bad = count_bad,
+		.ctx = t };
+	struct archive_reader *r = NULL;
+	struct choice * c;
+	enum status rc;
+
+	ok(archive_read(&r, archive, err), err);
+	ok(choice_make(&c, NULL, 0, err), err);
+	job.choice = c;
+	rc = export_run(r, &job, done, err);
+	choice_free(&c);
+	archive_done(&r);
+	return rc;
+}
+
+/* Only what has these names is in the folder. */
+static unsigned entries(const char *dir)
+{
+	unsigned n = 0;
+	DIR *d = opendir(dir);
+	struct dirent *e;
+
+	assert_non_null(d);
+	while ((e = readdir(d)))
+		n += strcmp(e->d_name, ".") != 0 && strcmp(e->d_name, "..") != 0;
+	closedir(d);
+	return n;
+}
+
+static void check_sums(const char *dir, const char *target)
+{
+	char *sums = xasprintf("%s.sha256", target), *out = xasprintf("%s/out", dir);
+	const char *argv[] = { "sha256sum", "-c", "--strict", "--quiet", sums, NULL };
+	size_t n;
+
+	if (tool(dir, out, argv) != 0)
+		fail_msg("sha256sum: %s", slurp(out, &n));
+	unlink(out);
+	free(sums);
+	free(out);
+}
+
+static void check_eml(const char *dir)
+{
+	static const char *const folders[] = { "INBOX", "Sent", "", "" };
+	unsigned i;
+
+	for (i = 0; i < MESSAGES; i++) {
+		char *path, *got, *want;
+		size_t n, want_n;
+
+		if (!folders[i % 4][0])
+			continue; /* names that changed are FORMAT's affair */
+		path = xasprintf("%s/eml/%s/%09u.eml", dir, folders[i % 4], i + 1);
+		got = slurp(path, &n);
+		want = bytes_of(i, &want_n);
+		assert_int_equal(n, want_n);
+		assert_memory_equal(got, want, n);
+		free(path);
+		free(got);
+		free(want);
+	}
+}
+
+/* Undoes mboxrd, and compares with LF line ends. */
+static void check_mbox(const char *dir)
+{
+	char *path = xasprintf("%s/mboxrd", dir), *text, *s;
+	size_t n, i = 0;
+
+	text = slurp(path, &n);
+	for (s = text; s < text + n; i++) {
+		struct buf got = BUF_INIT(1 << 20), want = BUF_INIT(1 << 20);
+		size_t k, j;
+		char *bytes = bytes_of((unsigned)i, &k);
+
+		assert_true(strncmp(s, "From ", 5) == 0);
+		s = (char *)memchr(s, '\n', (size_t)(text + n - s)) + 1;
+		while (s < text + n && strncmp(s, "From ", 5) != 0) {
+			char *end = (char *)memchr(s, '\n', (size_t)(text + n - s)) + 1;
+			size_t q = strspn(s, ">");
+
+			s += q && strncmp(s + q, "From ", 5) == 0;
+			buf_add(&got, s, (size_t)(end - s));
+			s = end;
+		}
+		for (j = 0; j < k; j++)
+			if (bytes[j] != '\r' || j + 1 == k || bytes[j + 1] != '\n')
+				buf_addc(&want, bytes[j]);
+		if (want.n && want.p[want.n - 1] != '\n')
+			buf_addc(&want, '\n');
+		buf_addc(&want, '\n');
+		assert_int_equal(got.n, want.n);
+		assert_memory_equal(got.p, want.p, want.n);
+		buf_free(&got);
+		buf_free(&want);
+		free(bytes);
+	}
+	assert_int_equal(i, MESSAGES);
+	free(text);
+	free(path);
+}
+
+static void test_formats(void **state)
+{
+	const struct export_format *f;
+	size_t k;
+
+	(void)state;
+	for (k = 0; k < N_ELEMENTS(codecs); k++) {
+		char *dir = scratch(), *path = make(dir, codecs[k], MESSAGES);
+		unsigned n = 1;
+
+		for (f = export_formats(); f->name; f++) {
+			char *target = xasprintf("%s/%s", dir, f->name);
+			struct export_done done;
+			struct err err = ERR_INIT;
+			struct told t = { 0 };
+
+			ok(export(path, target, f->name, &t, &done, &err), &err);
+			assert_int_equal(done.messages, MESSAGES);
+			assert_int_equal(done.all, MESSAGES);
+			assert_int_equal(done.bytes, done.all_bytes);
+			assert_int_equal(done.bad, 0);
+			n += 2;
+			assert_int_equal(entries(dir), n);
+			check_sums(dir, f->name);
+			/* There already. */
+			assert_int_equal(export(path, target, f->name, &t, &done, &err),
+				ST_DENIED);
+			assert_int_equal(err.exit, EX_CANTCREAT);
+			assert_int_equal(entries(dir), n);
+			free(target);
+		}
+		check_eml(dir);
+		check_mbox(dir);
+		remove_all(dir);
+		free(path);
+		free(dir);
+	}
+}
+
+static void test_stop(void **state)
+{
+	const struct export_format *f;
+	char *dir = scratch(), *path = make(dir, ARCHIVE_ZST, MESSAGES);
+
+	(void)state;
+	for (f = export_formats(); f->name; f++) {
+		char *target = xasprintf("%s/%s", dir, f->name);
+		struct told t = { .stop_at = 9 };
+		struct export_done done;
+		struct err err = ERR_INIT;
+
+		assert_int_equal(
+			export(path, target, f->name, &t, &done, &err), ST_RETRY);
+		assert_int_equal(err.exit, EX_TEMPFAIL);
+		assert_int_equal(entries(dir), 1); /* the archive */
+		free(target);
+	}
+	remove_all(dir);
+	free(path);
+	free(dir);
+}
+
+static void test_nothing_chosen(void **state)
+{
+	char *dir = scratch(), *path = make(dir, ARCHIVE_GZ, 3),
+	     *target = xasprintf("%s/t", dir), *word = xstrdup("99");
+	struct export_job job = { .format = "eml", .target = target, .agent = "test" };
+	struct archive_reader *r = NULL;
+	struct err err = ERR_INIT;
+	struct export_done done;
+	struct choice *c;
+
+	(void)state;
+	ok(archive_read(&r, path, &err), &err);
+	ok(choice_make(&c, &word, 1, &err), &err);
+	assert_int_equal(choice_only(c), 99);
+	job.choice = c;
+	assert_int_equal(export_run(r, &job, &done, &err), ST_END);
+	job.format = "pst";
+	assert_int_equal(export_run(r, &job, &done, &err), ST_DENIED);
+	assert_int_equal(err.exit, EX_USAGE);
+	assert_int_equal(entries(dir), 1);
+	choice_free(&c);
+	archive_done(&r);
+	remove_all(dir);
+	free(word);
+	free(target);
+	free(path);
+	free(dir);
+}
+
+/* A damaged message is named and left out; all others are there. */
+static void test_damage(void **state)
+{
+	static const char *const suffixes[] = { "tar.gz", "tar.zst", "zip", "tar" };
+	size_t k;
+
+	(void)state;
+	for (k = 0; k < N_ELEMENTS(codecs); k++) {
+		char *dir = scratch(), *path = make(dir, codecs[k], MESSAGES),
+		     *seg = xasprintf("%s/segments/acme-000001.%s", path, suffixes[k]),
+		     *target = xasprintf("%s/eml", dir), *text;
+		struct export_done done;
+		struct err err = ERR_INIT;
+		struct told t = { 0 };
+		size_t n;
+
+		text = slurp(seg, &n);
+		text[n / 3] ^= 4;
+		spit(seg, text, n);
+		assert_int_equal(
+			export(path, target, "eml", &t, &done, &err), ST_DENIED);
+		assert_int_equal(err.exit, EX_DATAERR);
+		assert_true(done.bad > 0 && done.bad == t.bad);
+		assert_int_equal(done.messages + done.bad, MESSAGES);
+		assert_true(done.messages >= 15);
+		check_sums(dir, "eml");
+		free(text);
+		free(target);
+		free(seg);
+		remove_all(dir);
+		free(path);
+		free(dir);
+	}
+}
+
+static enum status count_rows(void *ctx, const struct archive_row *row, struct err *err)
+{
+	unsigned *n = ctx;
+
+	(void)err;
+	assert_true(row->path && row->folder && row->cc && row->date_utc && row->date);
+	assert_int_equal(row->seq, *n + 1);
+	++*n;
+	return ST_OK;
+}
+
+/* A segment whose table is gone still has its messages, and so have the others. */
+static void test_no_table(void **state)
+{
+	char *dir = scratch(), *path = make(dir, ARCHIVE_GZ, MESSAGES),
+	     *seg = xasprintf("%s/segments/acme-000001.tar.gz", path),
+	     *idx = xasprintf("%s/segments/acme-000001.idx", path),
+	     *target = xasprintf("%s/eml", dir), *text, *lines, *tags;
+	struct archive_reader *r = NULL;
+	struct export_done done;
+	struct err err = ERR_INIT;
+	struct told t = { 0 };
+	unsigned rows = 0;
+	size_t n;
+
+	(void)state;
+	lines = slurp(idx, &n);
+	tags = strstr(lines, "tags\t-\t");
+	assert_non_null(tags);
+	text = slurp(seg, &n);
+	text[strtoul(tags + 7, NULL, 10) + 100] ^= 1;
+	spit(seg, text, n);
+	ok(archive_read(&r, path, &err), &err);
+	assert_int_equal(archive_each(r, count_rows, &rows, &err), ST_DENIED);
+	assert_int_equal(err.exit, EX_DATAERR);
+	assert_int_equal(rows, MESSAGES);
+	archive_done(&r);
+	assert_int_equal(export(path, target, "eml", &t, &done, &err), ST_DENIED);
+	assert_int_equal(err.exit, EX_DATAERR);
+	assert_int_equal(done.messages, MESSAGES);
+	assert_int_equal(t.bad, 0);
+	assert_true(exists(dir, "eml/unknown/000000001.eml"));
+	assert_true(exists(dir, "eml/INBOX/000000017.eml"));
+	check_sums(dir, "eml");
+	remove_all(dir);
+	free(text);
+	free(lines);
+	free(target);
+	free(idx);
+	free(seg);
+	free(path);
+	free(dir);
+}
+
+/* Numbers in any order, with the index looked into, loaded and followed. */
+static void test_any_order(void **state)
+{
+	static const unsigned step[] = { 1, 2, 7, 13, MESSAGES - 1 };
+	size_t k, s;
+	unsigned i;
+
+	(void)state;
+	for (k = 0; k < N_ELEMENTS(codecs); k++) {
+		char *dir = scratch(), *path = make(dir, codecs[k], MESSAGES);
+
+		for (s = 0; s < N_ELEMENTS(step); s++) {
+			struct archive_reader *r = NULL;
+			struct err err = ERR_INIT;
+
+			ok(archive_read(&r, path, &err), &err);
+			for (i = 0; i < 2 * MESSAGES; i++) {
+				unsigned no = i * step[s] % MESSAGES;
+				struct same same = { .right = true };
+				char *want = bytes_of(no, &same.n);
+
+				same.want = want;
+				ok(archive_get(r, no + 1, same_take, &same, &err),
+					&err);
+				assert_true(same.right && same.at == same.n);
+				free(want);
+			}
+			assert_int_equal(archive_get(r, MESSAGES + 1, same_take,
+						 &(struct same){ 0 }, &err),
+				ST_END);
+			archive_done(&r);
+		}
+		remove_all(dir);
+		free(path);
+		free(dir);
+	}
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_choices),
+		cmocka_unit_test(test_formats),
+		cmocka_unit_test(test_stop),
+		cmocka_unit_test(test_nothing_chosen),
+		cmocka_unit_test(test_damage),
+		cmocka_unit_test(test_no_table),
+		cmocka_unit_test(test_any_order),
+	};
+
+	return cmocka_run_group_tests(tests, setup, teardown);
+}
