@@ -376,11 +376,16 @@ static enum status record(struct engine *e, struct parcel *p, struct err *err)
 	return ST_OK;
 }
 
-/* What can be journalled is, even when a sink has failed for good. */
+/*
+ * What can be journalled is, even when a sink has failed for good. While more is under
+ * way no sync is waited for: the next batch brings it, and should the power fail before,
+ * these are in doubt, and found.
+ */
 static enum status record_all(
 	struct engine *e, struct parcel **v, size_t n, struct err *err)
 {
-	enum status rc = journal_begin(e->journal, err);
+	enum status rc = n < e->n_live ? journal_begin_lazy(e->journal, err)
+				       : journal_begin(e->journal, err);
 	size_t i;
 
 	for (i = 0; rc == ST_OK && i < n; i++)

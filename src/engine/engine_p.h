@@ -47,10 +47,10 @@ enum {
 #define BATCH_LEAST (256ULL * 1024)
 /* Under way: for a destination at hand, and more for one far away: what a line of a
  * gigabit holds. */
-#define FLIGHT_NEAR (4ULL * 1024 * 1024)
+#define FLIGHT_NEAR (2ULL * 1024 * 1024)
 #define FLIGHT_FAR (14ULL * 1024 * 1024)
 #define FLIGHT_MS (128ULL * 1024)
-#define QUEUE_BYTES (3ULL * 1024 * 1024)
+#define QUEUE_BYTES (2ULL * 1024 * 1024)
 #define SPOOL_BYTES (16UL * 1024 * 1024)
 
 /* ---- tasks: the run's account of every listed message (tasks.c) ---- */

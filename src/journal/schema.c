@@ -248,7 +248,7 @@ static enum status set_up(struct journal *j, struct err *err)
 	/* Each time it syncs twice and writes again what every batch changes. */
 	if (rc == ST_OK)
 		rc = ask(j, "PRAGMA wal_autocheckpoint = 4000", NULL, NULL, err);
-	return rc == ST_OK ? tell(j, "PRAGMA cache_size = -4096", err) : rc;
+	return rc == ST_OK ? tell(j, "PRAGMA cache_size = -2048", err) : rc;
 }
 
 /*

@@ -177,8 +177,10 @@ enum status body_seal(struct body *b, struct err *err)
 {
 	enum status rc;
 
-	if (b->fd < 0)
+	if (b->fd < 0) {
+		shrink(b, b->fill);
 		return ST_OK;
+	}
 	rc = flush(b, err);
 	if (rc == ST_OK)
 		shrink(b, 0);
