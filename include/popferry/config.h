@@ -164,7 +164,8 @@ enum status job_load(struct job *j, const char *profile, struct err *err);
 
 /*
  * Asks that everything fits together, applies server facts and defaults,
- * and fills name and state. Call it once, after all job_set() and job_load().
+ * and fills name and state; "{name}" in state, report and trace becomes the name.
+ * Call it once, after all job_set() and job_load().
  */
 enum status job_check(struct job *j, struct err *err);
 
@@ -197,6 +198,9 @@ void endpoint_release(struct endpoint *e);
  */
 enum status secret_get(
 	const struct secret *s, const char *what, char **out, struct err *err);
+
+/* Absolute and without links, also of what is not there yet: to compare. Free it. */
+char *path_canon(const char *path);
 
 /* "2024-03-01", RFC 3339, or an age like "30d" "6w" "1y" before now: UTC seconds. */
 bool parse_day(const char *s, int64_t now, int64_t *out);

@@ -28,7 +28,9 @@ struct pool {
 	pthread_t thread[THREADS_MAX];
 	struct packer *own; /* of the caller, when no thread could be had */
 	bool started;
-	uint64_t bytes; /* of all pieces */
+	/* Under way. */
+	unsigned pieces;
+	uint64_t bytes;
 
 	pthread_mutex_t lock;
 	pthread_cond_t work, done;
@@ -60,6 +62,15 @@ void pool_open(struct pool **out, enum archive_codec c, unsigned threads)
 	pthread_cond_init(&p->work, NULL);
 	pthread_cond_init(&p->done, NULL);
 	*out = p;
+}
+
+void pool_room(struct buf *b)
+{
+	if (b->p)
+		return;
+	b->cap = b->max + 1;
+	b->p = xmalloc(b->cap);
+	b->p[0] = '\0';
 }
 
 /* ---- the threads ---- */
@@ -117,7 +128,8 @@ static void start(struct pool *p)
 
 bool pool_full(const struct pool *p, size_t n)
 {
-	return p->bytes && p->bytes + n > POOL_BYTES;
+	/* The next one waits in the caller's hands as well as it would here. */
+	return p->pieces && (p->pieces >= p->wanted || p->bytes + n > POOL_BYTES);
 }
 
 uint64_t pool_bytes(const struct pool *p)
@@ -158,10 +170,12 @@ void pool_give(struct pool *p, struct buf *b, bool last)
 	struct buf mine = c->b;
 
 	mine.max = b->max;
+	pool_room(&mine);
 	c->b = *b;
 	*b = mine;
 	c->given = c->b.n;
 	c->last = last;
+	p->pieces++;
 	p->bytes += c->given;
 	if (!p->started)
 		start(p);
@@ -197,6 +211,7 @@ enum status pool_take(
 	if (!c)
 		return ST_END;
 	p->taken = c;
+	p->pieces--;
 	p->bytes -= c->given;
 	*b = &c->b;
 	*last = c->last;

@@ -50,6 +50,7 @@ void segment_new(struct archive_writer *w, unsigned no, uint64_t first)
 	g->wholes_tail = &g->wholes;
 	g->log = g->part = g->rest = -1;
 	buf_init(&g->raw, (size_t)member_most(&w->policy) + HEADERS_MAX);
+	pool_room(&g->raw);
 	buf_init(&g->log_now, LOG_MAX);
 	buf_init(&g->log_new, 2 * LOG_MAX);
 	tarw_open(&g->tar, part_take, w);

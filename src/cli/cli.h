@@ -51,7 +51,7 @@ int cmd_show(struct cli *c, struct err *err);
 int cmd_export(struct cli *c, struct err *err);
 int cmd_stats(struct cli *c, struct err *err);
 int cmd_verify(struct cli *c, struct err *err);
-extern const struct option show_options[], export_options[];
+extern const struct option run_options[], show_options[], export_options[];
 
 /* What --log-format asks for, known before anything can be complained about. */
 enum log_format cli_format(int argc, char **argv);
@@ -86,10 +86,42 @@ enum status cli_job_dir(const char *arg, int *dirfd, char **path, struct err *er
 struct progress_line;
 void progress_begin(struct progress_line **out, const struct cli *c, const char *job,
 	struct engine *e);
+/* The same with a text of one's own; compose() is called by another thread. */
+void progress_begin_with(struct progress_line **out, const struct cli *c,
+	void (*compose)(void *ctx, char *out, size_t cap), void *ctx);
 void progress_end(struct progress_line **p);
+/* Around what is written to the terminal meanwhile, by anything but the log. */
+void progress_aside(bool before);
 
 /* SIGINT, SIGTERM and SIGHUP stop this engine; a second one ends the process. */
 void stop_on_signals(struct engine *e);
-void stop_no_more(void); /* before that engine is freed */
+void stop_wakes(int fd);  /* or write to this eventfd, when there are many */
+bool stop_asked(void);    /* has one come? */
+void stop_no_more(void);  /* before that engine is freed, or fd closed */
+
+/* ---- a job from start to report (cmd_copy.c) ---- */
+
+/* One alone, with a progress line; what came of it is told. The exit code. */
+int ferry_one(const struct cli *c, const struct job *job);
+/* What is better known before hours of work; warns of plain text. */
+enum status ferry_ready(const struct job *job, struct err *err);
+/* Writes the report, if one is wanted. Its failure becomes o->exit when that was 0. */
+enum status ferry_report(const struct job *job, struct outcome *o, struct err *err);
+void ferry_log(const struct job *job, const struct outcome *o);
+/* Is its result told on standard output? */
+bool ferry_tells(const struct cli *c, const struct job *job);
+enum { LEDGER_TEXT = 320 };
+const char *ferry_ledger(char *out, size_t cap, const struct ledger *l);
+
+/* ---- many jobs (crew.c) ---- */
+
+struct errand {
+	const char *name; /* the job's, or the profile's when that is no good */
+	struct job *job;  /* NULL then */
+	struct err err;   /* and why */
+};
+
+/* Runs them, at_once at a time. Takes the jobs over. The exit code of all. */
+int crew_run(const struct cli *c, struct errand *v, size_t n, unsigned at_once);
 
 #endif

@@ -1,55 +1,15 @@
-/* cmd_copy.c: copy and run: a job from start to report. */
-#include <popferry/clock.h>
+/* cmd_copy.c: a job from start to report, and the command copy. */
 #include <popferry/mem.h>
 #include <popferry/text.h>
 
 #include "cli.h"
 
 #include <inttypes.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
-
-/* ---- signals ---- */
-
-enum { GRACE_SECONDS = 9 }; /* the promise is ten */
-
-static struct engine *volatile running;
-static volatile sig_atomic_t asked;
-
-static void on_signal(int sig)
-{
-	struct engine *e = running;
-
-	/* The second one means it; and the alarm is for a wait that has no end. */
-	if (sig == SIGALRM || asked++)
-		_exit(EX_TEMPFAIL);
-	if (!e)
-		_exit(EX_TEMPFAIL);
-	engine_stop(e);
-	alarm(GRACE_SECONDS);
-}
-
-void stop_on_signals(struct engine *e)
-{
-	static const int signals[] = { SIGINT, SIGTERM, SIGHUP, SIGALRM };
-	struct sigaction sa = { .sa_handler = on_signal };
-	size_t i;
-
-	running = e;
-	sigemptyset(&sa.sa_mask);
-	for (i = 0; i < N_ELEMENTS(signals); i++)
-		sigaction(signals[i], &sa, NULL);
-}
-
-void stop_no_more(void)
-{
-	running = NULL;
-	alarm(0);
-}
 
 /* ---- what is told at the end ---- */
 
@@ -67,11 +27,19 @@ static void tell_plan(const struct job *job, const struct outcome *o)
 			job->name, o->plan.deletable);
 }
 
+/* What went to null: is nowhere. */
+static bool is_kept(const struct job *job)
+{
+	return strcmp(job->dest[0].scheme, "null") != 0;
+}
+
 static void tell_pace(const struct job *job, const struct outcome *o)
 {
 	uint64_t n = o->ledger.stored + o->ledger.duplicate;
 	double seconds = (double)o->elapsed_ms / 1000;
-	const char *end = o->exit == 0 ? "; all are safe" : "";
+	const char *end = o->exit != 0 ? ""
+		: is_kept(job)         ? "; all are safe"
+				       : "; nothing is kept";
 	char bytes[16];
 
 	if (n)
@@ -82,19 +50,44 @@ static void tell_pace(const struct job *job, const struct outcome *o)
 		printf("%s: nothing new%s\n", job->name, end);
 }
 
+/* With --check. */
+static void tell_checked(const struct job *job, const struct outcome *o)
+{
+	size_t i;
+
+	for (i = 0; i < o->n_checked; i++) {
+		const struct checked *k = &o->checked[i];
+
+		printf("%s: read back from %s: %" PRIu64 " verified, %" PRIu64
+		       " changed, %" PRIu64 " missing, %" PRIu64 " not to be told\n",
+			job->name, k->url, k->verified, k->changed, k->missing,
+			k->unknown);
+	}
+}
+
+const char *ferry_ledger(char *out, size_t cap, const struct ledger *l)
+{
+	char left[40] = "";
+
+	if (l->left)
+		snprintf(left, sizeof(left), " + %" PRIu64 " left", l->left);
+	snprintf(out, cap,
+		"%" PRIu64 " listed = %" PRIu64 " known + %" PRIu64
+		" stored + %" PRIu64 " duplicate + %" PRIu64 " filtered + %" PRIu64
+		" failed + %" PRIu64 " vanished%s",
+		l->listed, l->known, l->stored, l->duplicate, l->filtered, l->failed,
+		l->vanished, left);
+	return out;
+}
+
 static void tell(const struct job *job, const struct outcome *o)
 {
 	const struct ledger *l = &o->ledger;
+	char text[LEDGER_TEXT];
 
-	printf("%s: %" PRIu64 " listed = %" PRIu64 " known + %" PRIu64
-	       " stored + %" PRIu64 " duplicate + %" PRIu64 " filtered + %" PRIu64
-	       " failed + %" PRIu64 " vanished",
-		job->name, l->listed, l->known, l->stored, l->duplicate, l->filtered,
-		l->failed, l->vanished);
-	if (l->left)
-		printf(" + %" PRIu64 " left", l->left);
-	printf("\n");
+	printf("%s: %s\n", job->name, ferry_ledger(text, sizeof(text), l));
 	tell_pace(job, o);
+	tell_checked(job, o);
 	if (l->deleted || l->delete_left)
 		printf("%s: %" PRIu64 " deleted at the source, %" PRIu64
 		       " of those that may go are left there\n",
@@ -106,11 +99,16 @@ static void tell(const struct job *job, const struct outcome *o)
 }
 
 /* With --report - standard output is the report's. */
+bool ferry_tells(const struct cli *c, const struct job *job)
+{
+	return c->verbosity >= 0 && c->format != LOG_JSON &&
+		!(job->report && strcmp(job->report, "-") == 0);
+}
+
 static void summarise(
 	const struct cli *c, const struct job *job, const struct outcome *o)
 {
-	if (c->verbosity < 0 || c->format == LOG_JSON ||
-		(job->report && strcmp(job->report, "-") == 0))
+	if (!ferry_tells(c, job))
 		return;
 	if (job->dry_run && o->exit == 0)
 		tell_plan(job, o);
@@ -119,10 +117,10 @@ static void summarise(
 	fflush(stdout);
 }
 
-static void warn_plain(const struct endpoint *end, const struct log *log)
+static void warn_plain(const struct endpoint *end, const char *name)
 {
 	if (end->host && end->tls == TLS_NONE)
-		log_warn(log, "no-tls", LOG_S("url", end->url),
+		log_warn(NULL, "no-tls", LOG_S("job", name), LOG_S("url", end->url),
 			LOG_S("meaning",
 				"password and mail cross the network in the clear"));
 }
@@ -149,43 +147,63 @@ static enum status check_report(const char *path, struct err *err)
 	return rc;
 }
 
-static int move(const struct cli *c, struct job *job)
+enum status ferry_ready(const struct job *job, struct err *err)
+{
+	enum status rc = check_report(job->report, err);
+	size_t i;
+
+	if (rc != ST_OK)
+		return rc;
+	warn_plain(&job->source, job->name);
+	for (i = 0; i < job->n_dest; i++)
+		warn_plain(&job->dest[i], job->name);
+	return ST_OK;
+}
+
+enum status ferry_report(const struct job *job, struct outcome *o, struct err *err)
+{
+	if (!job->report || report_write(job, o, job->report, err) == ST_OK)
+		return ST_OK;
+	err_note(err, "the report could not be written");
+	if (o->exit == 0)
+		o->exit = err->exit;
+	return err->status;
+}
+
+void ferry_log(const struct job *job, const struct outcome *o)
+{
+	log_info(NULL, "finished", LOG_S("job", job->name),
+		LOG_U("exit", (uint64_t)o->exit), LOG_U("listed", o->ledger.listed),
+		LOG_U("known", o->ledger.known), LOG_U("stored", o->ledger.stored),
+		LOG_U("duplicate", o->ledger.duplicate),
+		LOG_U("filtered", o->ledger.filtered), LOG_U("failed", o->ledger.failed),
+		LOG_U("vanished", o->ledger.vanished), LOG_U("left", o->ledger.left),
+		LOG_U("bytes", o->ledger.bytes), LOG_U("deleted", o->ledger.deleted),
+		LOG_U("ms", (uint64_t)o->elapsed_ms));
+}
+
+int ferry_one(const struct cli *c, const struct job *job)
 {
 	struct progress_line *line = NULL;
 	struct engine *e = NULL;
 	struct outcome o;
 	struct err err = ERR_INIT;
-	size_t i;
 
-	if (check_report(job->report, &err) != ST_OK) {
+	if (ferry_ready(job, &err) != ST_OK) {
 		cli_complain(c, &err);
 		return err.exit;
 	}
-	warn_plain(&job->source, NULL);
-	for (i = 0; i < job->n_dest; i++)
-		warn_plain(&job->dest[i], NULL);
 	engine_new(&e, job, NULL);
 	stop_on_signals(e);
 	progress_begin(&line, c, job->name, e);
 	engine_run(e, &o);
 	progress_end(&line);
 	stop_no_more();
-	if (job->report && report_write(job, &o, job->report, &err) != ST_OK) {
-		err_note(&err, "the report could not be written");
+	if (ferry_report(job, &o, &err) != ST_OK)
 		cli_complain(c, &err);
-		if (o.exit == 0)
-			o.exit = err.exit;
-	}
 	if (o.exit != 0 && o.err.text[0])
 		cli_complain(c, &o.err);
-	log_info(NULL, "finished", LOG_S("job", job->name),
-		LOG_U("exit", (uint64_t)o.exit), LOG_U("listed", o.ledger.listed),
-		LOG_U("known", o.ledger.known), LOG_U("stored", o.ledger.stored),
-		LOG_U("duplicate", o.ledger.duplicate),
-		LOG_U("filtered", o.ledger.filtered), LOG_U("failed", o.ledger.failed),
-		LOG_U("vanished", o.ledger.vanished), LOG_U("left", o.ledger.left),
-		LOG_U("bytes", o.ledger.bytes), LOG_U("deleted", o.ledger.deleted),
-		LOG_U("ms", (uint64_t)o.elapsed_ms));
+	ferry_log(job, &o);
 	summarise(c, job, &o);
 	outcome_release(&o);
 	engine_free(&e);
@@ -208,49 +226,8 @@ int cmd_copy(struct cli *c, struct err *err)
 	if (rc == ST_OK)
 		rc = job_check(c->job, err);
 	if (rc == ST_OK)
-		return move(c, c->job);
+		return ferry_one(c, c->job);
 out:
 	cli_complain(c, err);
 	return err->exit;
-}
-
-static int run_profile(struct cli *c, const char *profile, struct err *err)
-{
-	struct job *job = NULL;
-	enum status rc;
-	int code;
-
-	job_new(&job);
-	rc = job_load(job, profile, err);
-	if (rc == ST_OK)
-		rc = cli_apply(c, job, err);
-	if (rc == ST_OK) {
-		rc = job_check(job, err);
-		if (rc != ST_OK) /* it names no place in a file */
-			err_note(err, "%s", profile);
-	}
-	if (rc == ST_OK) {
-		code = move(c, job);
-	} else {
-		cli_complain(c, err);
-		code = err->exit;
-	}
-	job_free(&job);
-	return code;
-}
-
-int cmd_run(struct cli *c, struct err *err)
-{
-	int code = 0;
-	size_t i;
-
-	if (c->n_args == 0) {
-		err_set(err, ST_DENIED, EX_USAGE,
-			"run needs at least one PROFILE; try `popferry run --help`");
-		cli_complain(c, err);
-		return err->exit;
-	}
-	for (i = 0; i < c->n_args && !asked; i++)
-		code = cli_worse(code, run_profile(c, c->args[i], err));
-	return asked ? cli_worse(code, EX_TEMPFAIL) : code;
 }

@@ -17,7 +17,9 @@
 enum { DRAW_MS = 200, PLAIN_MS = 10000, WIDTH_MAX = 200 };
 
 struct progress_line {
-	struct engine *engine;
+	void (*compose)(void *ctx, char *out, size_t cap);
+	void *ctx;
+	struct engine *engine; /* of one job, with its name */
 	const char *job;
 	pthread_t thread;
 	pthread_mutex_t lock;
@@ -41,7 +43,7 @@ static void clear_line(void)
 }
 
 /* Held while the log writes its line, so that the two do not mix. */
-static void around_log(bool before)
+void progress_aside(bool before)
 {
 	if (before) {
 		pthread_mutex_lock(&screen);
@@ -77,7 +79,7 @@ static void add_eta(char *out, size_t cap, uint64_t left, double rate)
 		snprintf(out, cap, ", %" PRIu64 " s left", s);
 }
 
-static void compose(
+static void describe(
 	const struct progress_line *l, const struct progress *p, char *out, size_t cap)
 {
 	double seconds = (double)(clock_ms() - l->began) / 1000;
@@ -108,6 +110,15 @@ static void compose(
 		p->fetched);
 }
 
+static void compose_one(void *ctx, char *out, size_t cap)
+{
+	const struct progress_line *l = ctx;
+	struct progress p;
+
+	engine_progress(l->engine, &p);
+	describe(l, &p, out, cap);
+}
+
 /* Only what changed is written, so that nothing flickers. */
 static void draw_line(struct progress_line *l, const char *text)
 {
@@ -123,7 +134,8 @@ static void draw_line(struct progress_line *l, const char *text)
 static void print_line(struct progress_line *l, const char *text)
 {
 	char out[WIDTH_MAX + 96];
-	int n = snprintf(out, sizeof(out), "popferry: %.70s: %s\n", l->job, text);
+	int n = snprintf(out, sizeof(out), "popferry: %.70s%s%s\n",
+		l->job ? l->job : "", l->job ? ": " : "", text);
 
 	if (write(STDERR_FILENO, out, (size_t)n) < 0)
 		l->next_plain = INT64_MAX; /* nobody reads it */
@@ -132,14 +144,12 @@ static void print_line(struct progress_line *l, const char *text)
 static void draw(struct progress_line *l)
 {
 	char text[WIDTH_MAX];
-	struct progress p;
 
 	if (clock_ms() < l->next_plain)
 		return;
 	if (!l->terminal)
 		l->next_plain = clock_ms() + PLAIN_MS;
-	engine_progress(l->engine, &p);
-	compose(l, &p, text, sizeof(text));
+	l->compose(l->ctx, text, sizeof(text));
 	pthread_mutex_lock(&screen);
 	if (l->terminal)
 		draw_line(l, text);
@@ -188,18 +198,18 @@ static void progress_free(struct progress_line **lp)
 	*lp = NULL;
 }
 
-void progress_begin(struct progress_line **out, const struct cli *c, const char *job,
-	struct engine *e)
+static struct progress_line *line_new(const struct cli *c)
 {
-	struct progress_line *l;
+	if (c->progress == PROGRESS_NEVER || c->verbosity < 0 || c->format == LOG_JSON)
+		return NULL;
+	return xcalloc(1, sizeof(struct progress_line));
+}
+
+static void begin(
+	struct progress_line **out, struct progress_line *l, const struct cli *c)
+{
 	pthread_condattr_t attr;
 
-	*out = NULL;
-	if (c->progress == PROGRESS_NEVER || c->verbosity < 0 || c->format == LOG_JSON)
-		return;
-	l = xcalloc(1, sizeof(*l));
-	l->engine = e;
-	l->job = job;
 	l->terminal = c->progress == PROGRESS_ALWAYS || can_erase();
 	l->began = clock_ms();
 	l->next_plain = l->terminal ? 0 : l->began + PLAIN_MS;
@@ -209,11 +219,39 @@ void progress_begin(struct progress_line **out, const struct cli *c, const char 
 	pthread_cond_init(&l->changed, &attr);
 	pthread_condattr_destroy(&attr);
 	if (l->terminal)
-		log_hook(around_log);
+		log_hook(progress_aside);
 	*out = l;
 	/* A machine that has no thread to spare goes on without the line. */
 	if (pthread_create(&l->thread, NULL, keep_drawing, l) != 0)
 		progress_free(out);
+}
+
+void progress_begin(struct progress_line **out, const struct cli *c, const char *job,
+	struct engine *e)
+{
+	struct progress_line *l = line_new(c);
+
+	*out = NULL;
+	if (!l)
+		return;
+	l->engine = e;
+	l->job = job;
+	l->compose = compose_one;
+	l->ctx = l;
+	begin(out, l, c);
+}
+
+void progress_begin_with(struct progress_line **out, const struct cli *c,
+	void (*compose)(void *ctx, char *out, size_t cap), void *ctx)
+{
+	struct progress_line *l = line_new(c);
+
+	*out = NULL;
+	if (!l)
+		return;
+	l->compose = compose;
+	l->ctx = ctx;
+	begin(out, l, c);
 }
 
 void progress_end(struct progress_line **lp)

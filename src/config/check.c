@@ -226,6 +226,27 @@ static uint64_t job_hash(const struct job *j)
 	return h ^ h >> 32;
 }
 
+/* "{name}" in a path: so that one setting does for many jobs. */
+static void fill_name(char **path, const char *name)
+{
+	static const char word[] = "{name}";
+	char *at, *next;
+
+	while (*path && (at = strstr(*path, word))) {
+		next = xasprintf("%.*s%s%s", (int)(at - *path), *path, name,
+			at + sizeof(word) - 1);
+		free(*path);
+		*path = next;
+	}
+}
+
+static void fill_names(struct job *j)
+{
+	fill_name(&j->state, j->name);
+	fill_name(&j->report, j->name);
+	fill_name(&j->trace, j->name);
+}
+
 static enum status default_state(struct job *j, struct err *err)
 {
 	const char *state = getenv("XDG_STATE_HOME"), *home = getenv("HOME");
@@ -333,6 +354,8 @@ enum status job_check(struct job *j, struct err *err)
 	/* The URL's own name, before a profile takes the domain off the user. */
 	if (rc >= 0 && !j->name)
 		default_name(j);
+	if (rc >= 0)
+		fill_names(j);
 	/* What was archived was wanted, and one message may be in two folders. */
 	if (rc >= 0 && j->source.path && !j->dedup_given)
 		j->dedup = DEDUP_NONE;

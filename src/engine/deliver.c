@@ -420,18 +420,22 @@ static bool needs_care(const struct engine *e, size_t k, size_t n)
 static bool await(struct engine *e, size_t k, size_t n)
 {
 	struct slot *s = &e->slots[k];
-	size_t i = n;
+	bool any = false;
+	size_t i;
 
 	if (s->put != ST_OK || s->shaken)
 		return false;
-	while (i && !e->live[i - 1]->run->need[k])
-		i--;
-	if (!i)
-		return true;
-	s->put = s->ops->await(s->sink, &e->live[i - 1]->run->delivery[k], &s->why);
+	for (i = 0; s->put == ST_OK && i < n; i++) {
+		const struct errand *r = e->live[i]->run;
+
+		any |= r->need[k];
+		if (r->need[k] && r->delivery[k].outcome == DELIVERY_PENDING)
+			s->put = s->ops->await(s->sink, &r->delivery[k], &s->why);
+	}
 	if (s->put != ST_OK || needs_care(e, k, n))
 		return false;
-	at_ease(e, s);
+	if (any)
+		at_ease(e, s);
 	return true;
 }
 
