@@ -20,6 +20,7 @@ _popferry_words() {
 	--format) echo eml zip mboxrd maildir csv jsonl dat nara ;;
 	--rescue) echo none repair wrap archive ;;
 	--delete) echo never verified verified: ;;
+	--type) echo ec rsa ;;
 	--source-tls | --dest-tls) echo implicit starttls none ;;
 	--log-format) echo text json ;;
 	--progress) echo auto always never ;;

@@ -38,6 +38,20 @@ struct archive_config {
 	uint64_t segment_bytes;    /* 0: 256 MiB of compressed bytes */
 	unsigned segment_messages; /* 0: 50 000 */
 	unsigned threads;          /* that compress; 0: one a processor, at most 4 */
+	const struct archive_fixed *fixed; /* NULL: random bytes and the clock */
+};
+
+/* Instead of those, so that two archives can have the same bytes. */
+struct archive_fixed {
+	unsigned char seed[32]; /* of the salts */
+	int64_t now;            /* UTC seconds */
+};
+
+/* What a run tells of itself, for the seals it makes. UINT64_MAX: it cannot tell. */
+struct archive_account {
+	uint64_t listed, octets; /* what the source says it has */
+	uint64_t known;          /* of these the archive had before */
+	uint64_t stored, failed; /* until now */
 };
 
 /* What is known of a message besides its bytes and facts. */
@@ -91,9 +105,20 @@ enum status archive_find(struct archive_writer *w, const struct archive_entry *e
 /* This number belongs to a known message: find() will not give it again. */
 void archive_claim(struct archive_writer *w, uint64_t seq);
 
+/* Goes into the seals that follow, until it is called again. */
+void archive_account(struct archive_writer *w, const struct archive_account *a);
+
 /* Commits and closes the open segment, if it holds anything: tag files, end
  * of archive, re-read and checked, renamed into segments/. */
 enum status archive_seal(struct archive_writer *w, struct err *err);
+
+/*
+ * Adds an event to the custody log: "export", of object, with what is to be said of it (a
+ * JSON object; NULL: nothing). ST_END: the archive has no log, or not one that can be
+ * written here (a copy on a disc).
+ */
+enum status archive_note(const char *path, const char *event, const char *object,
+	const char *detail, struct err *err);
 
 /* Releases the lock. What was not committed is lost, as by a crash. */
 void archive_close(struct archive_writer **w);
@@ -188,13 +213,25 @@ enum status archive_stream_get(struct archive_stream *s, uint64_t seq, mail_take
 struct archive_check {
 	uint64_t segments, messages, bytes; /* found good */
 	uint64_t damaged;                   /* things found bad */
+	uint64_t seals, unsealed; /* segments with one; without one: of version 0.1.0 */
+	uint64_t events;          /* in the custody log */
+};
+
+/* How much is looked at; nothing said: everything. */
+struct archive_how {
+	bool quick;      /* files and seals: no message is unpacked */
+	uint64_t sample; /* with quick: but so many are, from all over the archive */
 };
 /*
  * Reads everything and compares: each file with manifest-sha256.txt, each message with
- * its SHA-256 and size, each segment's rows with its entries, numbers without gap.
+ * its SHA-256 and size, each segment's rows with its entries, numbers without gap; each
+ * segment with its seal, the seals and the custody log with each other.
  * Each finding goes to bad() as one sentence that names the file, message or byte
- * range. ST_OK when all is good, ST_DENIED with EX_DATAERR when not.
+ * range. ST_OK when all is good, ST_DENIED with EX_DATAERR when not. how may be NULL.
  */
+enum status archive_verify_as(struct archive_reader *r, const struct archive_how *how,
+	struct archive_check *out, void (*bad)(void *ctx, const char *what), void *ctx,
+	struct err *err);
 enum status archive_verify(struct archive_reader *r, struct archive_check *out,
 	void (*bad)(void *ctx, const char *what), void *ctx, struct err *err);
 

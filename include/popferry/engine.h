@@ -70,14 +70,15 @@ void engine_new(struct engine **out, const struct job *job, const struct log *lo
 void engine_free(struct engine **e);
 
 /*
- * How patient it is, in milliseconds; 0: as usual. For tests, which have no
- * time. Before engine_run() only.
+ * How patient it is, in milliseconds, and in what steps it goes; 0: as usual. For
+ * tests, which have no time and little mail. Before engine_run() only.
  */
 struct pace {
 	int backoff_ms;  /* before the second try; then twice as long each time */
 	int settle_ms;   /* what a server gets to show what it took (quirk Q111) */
 	int grace_ms;    /* from a stop to cutting the destinations off */
 	int deadline_ms; /* a silent server is given up; before the job's timeout */
+	int batch_count; /* messages in a batch; as many batches as may be are under way */
 };
 void engine_pace(struct engine *e, const struct pace *pace);
 

@@ -60,7 +60,8 @@ struct delivery {
 	bool unsaid; /* stored, but the server did not give the receipt it always should */
 	bool absent;               /* pending, but surely not there: throttled, full */
 	enum delivery_cause cause; /* of DELIVERY_REFUSED */
-	struct err *err; /* what it said of the message: malloc'ed, the engine's; or NULL */
+	struct err *
+		err; /* what it said of the message: malloc'ed, the engine's; or NULL */
 	/*
 	 * What goes up is this form of the message (deliver.c sets it), or is there in
 	 * it (find() does); wire is the digest of a form.

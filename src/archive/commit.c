@@ -63,9 +63,13 @@ static void add_text(struct buf *b, char kind, const char *fmt, ...)
 	add_record(b, kind, text, (size_t)n);
 }
 
-void commit_begin(struct buf *b, const struct policy *p, unsigned no, uint64_t first)
+void commit_begin(struct buf *b, const struct policy *p, unsigned no, uint64_t first,
+	const unsigned char seed[SEED])
 {
-	add_text(b, 'B', "%d %s %u %" PRIu64, ARCHIVE_FORMAT, p->id, no, first);
+	char hex[2 * SEED + 1];
+
+	add_text(b, 'B', "%d %s %u %" PRIu64 " %s", ARCHIVE_FORMAT, p->id, no, first,
+		text_hex(hex, seed, SEED));
 }
 
 void commit_source(struct buf *b, const char *source)
@@ -97,9 +101,9 @@ void commit_done(struct buf *b, uint64_t part_len, unsigned members, uint64_t re
 		members, rest_len, rest_crc, next);
 }
 
-void commit_sealing(struct buf *b)
+void commit_sealing(struct buf *b, const struct buf *told)
 {
-	add_record(b, 'Z', "", 0);
+	add_record(b, 'Z', told->p, told->n);
 }
 
 /* ---- reading records ---- */
@@ -253,12 +257,12 @@ static enum status was_read(const struct scan *s, struct err *err)
 
 static bool take_begin(struct state_reader *sr, const struct record *r)
 {
-	char id[64];
-	int format;
+	char id[64], seed[2 * SEED + 1];
+	int format, n;
 
-	if (sr->begun ||
-		sscanf(r->p, "%d %63s %u %" SCNu64, &format, id, &sr->o->no,
-			&sr->o->first) != 4)
+	n = sscanf(r->p, "%d %63s %u %" SCNu64 " %64s", &format, id, &sr->o->no,
+		&sr->o->first, seed);
+	if (sr->begun || n < 4 || (n == 5 && !text_unhex(sr->o->seed, SEED, seed)))
 		return false;
 	sr->begun = true;
 	return format == ARCHIVE_FORMAT && strcmp(id, sr->p->id) == 0 &&
@@ -348,6 +352,7 @@ static bool take_seal(struct open_state *o, const struct record *r)
 	if (o->log_len == 0)
 		return false;
 	o->sealing = true;
+	o->told = xmemdup0(r->p, r->n);
 	o->log_len = r->next;
 	return true;
 }
@@ -440,6 +445,7 @@ void open_state_free(struct open_state *o)
 	while (o->sources_n)
 		free(o->sources[--o->sources_n]);
 	idx_free(&o->idx);
+	free(o->told);
 	memset(o, 0, sizeof(*o));
 }
 

@@ -6,6 +6,7 @@
 
 #include "idx.h"
 #include "layout.h"
+#include "tree.h"
 
 #include <popferry/buf.h>
 
@@ -22,6 +23,8 @@ struct open_state {
 	uint32_t rest_crc;
 	uint64_t log_len; /* bytes of the log that count */
 	bool sealing;
+	char *told; /* what Z says, for the seal */
+	unsigned char seed[SEED];
 	struct idx idx; /* rows of .rest have off REST and in within .rest */
 	char *sources[SOURCES_MAX];
 	size_t sources_n;
@@ -45,7 +48,8 @@ enum status open_state_rows(const struct open_state *o, int fd,
 
 /* ---- records going out, to be written and synced by the caller ---- */
 
-void commit_begin(struct buf *b, const struct policy *p, unsigned no, uint64_t first);
+void commit_begin(struct buf *b, const struct policy *p, unsigned no, uint64_t first,
+	const unsigned char seed[SEED]);
 void commit_source(struct buf *b, const char *source);
 void commit_message(struct buf *b, uint64_t at, const unsigned char key[KEY],
 	uint32_t occurrence, const struct buf *row);
@@ -53,6 +57,7 @@ void commit_member(
 	struct buf *b, uint64_t off, uint64_t len, uint64_t raw_at, uint64_t raw_len);
 void commit_done(struct buf *b, uint64_t part_len, unsigned members, uint64_t rest_len,
 	uint32_t rest_crc, uint64_t next);
-void commit_sealing(struct buf *b);
+/* told: statement_told() */
+void commit_sealing(struct buf *b, const struct buf *told);
 
 #endif

@@ -24,6 +24,7 @@ struct policy {
 	char slug[SLUG_MAX + 1];
 	enum archive_codec codec;
 	uint64_t member_bytes, segment_bytes, segment_messages;
+	bool tree; /* all its segments have seals */
 };
 
 /* ST_END when there is none; ST_DENIED, EX_DATAERR when damaged or newer. */
@@ -33,6 +34,10 @@ enum status policy_make(
 	struct policy *p, int dir, const struct archive_config *cfg, struct err *err);
 /* The README.txt of such an archive. */
 void readme_text(struct buf *b, const struct policy *p);
+/* VERIFY.sh; the same in all archives of one version of popferry. */
+enum { SCRIPT_MAX = 64 * 1024 };
+void script_text(struct buf *b);
+enum status script_write(int dir, struct err *err);
 
 /* ".tar.gz" and so on: of sealed segments, and of open ones (zip: ".tar"). */
 const char *codec_suffix(enum archive_codec c);

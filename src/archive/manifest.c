@@ -124,10 +124,25 @@ static enum status cover(struct lines *l, size_t known, int dir, const char *nam
 	return rc;
 }
 
+/* The same if there is such a file. */
+static enum status cover_some(struct lines *l, size_t known, int dir, const char *name,
+	const struct known_sum *sum, struct err *err)
+{
+	enum status rc = file_there(dir, name, err);
+
+	if (rc == ST_END)
+		return ST_OK;
+	return rc == ST_OK ? cover(l, known, dir, name, sum, err) : rc;
+}
+
 static enum status cover_segments(struct lines *l, size_t known, int dir, int segdir,
 	const struct policy *p, const struct known_sum *sum, struct err *err)
 {
-	const char *const kinds[] = { codec_suffix(p->codec), ".idx" };
+	const struct {
+		const char *folder, *suffix;
+	} kinds[] = { { "segments/", codec_suffix(p->codec) }, { "segments/", ".idx" },
+		{ "seals/", ".seal.json" }, { "seals/", ".seal.p7s" },
+		{ "seals/", ".seal.tsr" } };
 	char name[NAME_MAX_SEGMENT], path[FILE_NAME_MAX], file[FILE_NAME_MAX];
 	unsigned *list = NULL;
 	size_t n, i, k;
@@ -136,13 +151,9 @@ static enum status cover_segments(struct lines *l, size_t known, int dir, int se
 	for (i = 0; rc == ST_OK && i < n; i++)
 		for (k = 0; rc == ST_OK && k < N_ELEMENTS(kinds); k++) {
 			segment_name(name, p, list[i]);
-			file_name(file, name, kinds[k]);
-			rc = file_there(segdir, file, err);
-			file_name(path, "segments/", file);
-			if (rc == ST_OK)
-				rc = cover(l, known, dir, path, sum, err);
-			else if (rc == ST_END) /* an index can be missing */
-				rc = ST_OK;
+			file_name(file, name, kinds[k].suffix);
+			file_name(path, kinds[k].folder, file);
+			rc = cover_some(l, known, dir, path, sum, err);
 		}
 	free(list);
 	return rc;
@@ -165,6 +176,8 @@ enum status manifest_update(int dir, int segdir, const struct policy *p,
 	rc = cover(&l, known, dir, "README.txt", NULL, err);
 	if (rc == ST_OK)
 		rc = cover(&l, known, dir, "archive.json", NULL, err);
+	if (rc == ST_OK)
+		rc = cover_some(&l, known, dir, "VERIFY.sh", NULL, err);
 	if (rc == ST_OK)
 		rc = cover_segments(&l, known, dir, segdir, p, sum, err);
 	if (rc < 0)

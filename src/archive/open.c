@@ -31,7 +31,9 @@ static enum status only_ours(bool *yes, int dir, const char *name,
 static bool ours_top(const char *name)
 {
 	return strcmp(name, "open") == 0 || strcmp(name, "segments") == 0 ||
+		strcmp(name, "seals") == 0 || strcmp(name, "log") == 0 ||
 		strcmp(name, "README.txt") == 0 || text_starts(name, ".README.txt.") ||
+		strcmp(name, "VERIFY.sh") == 0 || text_starts(name, ".VERIFY.sh.") ||
 		text_starts(name, ".archive.json.");
 }
 
@@ -40,7 +42,8 @@ static bool ours_open(const char *name)
 	return strcmp(name, "lock") == 0;
 }
 
-static bool ours_segments(const char *name)
+/* Of segments/, seals/ and log/. */
+static bool ours_none(const char *name)
 {
 	(void)name;
 	return false;
@@ -49,18 +52,20 @@ static bool ours_segments(const char *name)
 /* A directory without archive.json may hold only what making one begins with. */
 static enum status check_foreign(int dir, const char *path, struct err *err)
 {
-	bool top, open, segments;
+	bool top, open, segments, seals, log;
 
 	if (only_ours(&top, dir, ".", ours_top, err) < 0 ||
 		only_ours(&open, dir, "open", ours_open, err) < 0 ||
-		only_ours(&segments, dir, "segments", ours_segments, err) < 0)
+		only_ours(&segments, dir, "segments", ours_none, err) < 0 ||
+		only_ours(&seals, dir, "seals", ours_none, err) < 0 ||
+		only_ours(&log, dir, "log", ours_none, err) < 0)
 		return err->status;
 	if (!top)
 		return err_set(err, ST_DENIED, EX_DATAERR,
 			"%s is no archive (it has no archive.json, but other files): name an "
 			"empty or a new directory",
 			path);
-	if (!open || !segments)
+	if (!open || !segments || !seals || !log)
 		return err_set(err, ST_DENIED, EX_DATAERR,
 			"archive.json is gone, but there are messages: put it back from a copy "
 			"of the archive");
@@ -107,6 +112,10 @@ static enum status open_all(
 	if (rc == ST_OK)
 		rc = open_sub(&w->segdir, w->dir, "segments", err);
 	if (rc == ST_OK)
+		rc = open_sub(&w->sealdir, w->dir, "seals", err);
+	if (rc == ST_OK)
+		rc = open_sub(&w->logdir, w->dir, "log", err);
+	if (rc == ST_OK)
 		rc = fs_lock(&w->lock, w->opendir, "lock", err);
 	if (rc == ST_OK)
 		rc = load_or_make(w, cfg, err);
@@ -119,6 +128,10 @@ static enum status open_all(
 	if (w->segment_messages > SEGMENT_MESSAGES_MAX)
 		w->segment_messages = SEGMENT_MESSAGES_MAX;
 	rc = writer_recover(w, err);
+	if (rc == ST_OK)
+		rc = file_there(w->dir, "VERIFY.sh", err);
+	if (rc == ST_END) /* of 0.1.0; one that is listed and gone is refused above */
+		rc = script_write(w->dir, err);
 	/* A sealed segment without it is a finding for verify. */
 	if (rc == ST_OK && w->last_no == 0)
 		rc = file_there(w->dir, "manifest-sha256.txt", err);
@@ -134,8 +147,10 @@ enum status archive_open(
 	struct buf source = BUF_INIT(SOURCE_MAX);
 	enum status rc;
 
-	w->dir = w->opendir = w->segdir = w->lock = -1;
+	w->dir = w->opendir = w->segdir = w->sealdir = w->logdir = w->lock = -1;
 	w->threads = cfg->threads;
+	w->fixed = cfg->fixed;
+	memset(&w->account, 0xff, sizeof(w->account)); /* nothing was told */
 	buf_init(&w->row, CSV_ROW_MAX);
 	find_new(&w->find);
 	if (cfg->source) {
@@ -168,6 +183,8 @@ void archive_close(struct archive_writer **wp)
 	buf_free(&w->row);
 	free(w->scratch);
 	free(w->source);
+	writer_close_fd(&w->logdir);
+	writer_close_fd(&w->sealdir);
 	writer_close_fd(&w->segdir);
 	writer_close_fd(&w->opendir);
 	writer_close_fd(&w->dir);

@@ -1,4 +1,5 @@
 /* policy.c: archive.json and README.txt. */
+#include "json.h"
 #include "layout.h"
 #include "member.h"
 
@@ -7,104 +8,15 @@
 #include <popferry/mem.h>
 #include <popferry/text.h>
 
-#include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
 
-enum { POLICY_MAX = 64 * 1024, TOKEN_MAX = 256, README_MAX = 8 * 1024 };
+enum { POLICY_MAX = 64 * 1024, README_MAX = 16 * 1024 };
 #define SEGMENT_BYTES (UINT64_C(256) * 1024 * 1024)
 enum { SEGMENT_MESSAGES = 50000 };
-
-/* ---- reading the little JSON that archive.json is ---- */
-
-/*
- * Behind the value that starts at s: a string, a word or number, or an object
- * or list (passed over). NULL when it is none.
- */
-static const char *value_end(const char *s)
-{
-	int depth = 0;
-
-	do {
-		s += strspn(s, " \t\r\n,:");
-		if (*s == '"') {
-			for (s++; *s && *s != '"'; s++)
-				if (*s == '\\' && s[1])
-					s++;
-			if (*s++ != '"')
-				return NULL;
-		} else if (*s == '{' || *s == '[') {
-			depth++;
-			s++;
-		} else if (*s == '}' || *s == ']') {
-			depth--;
-			s++;
-		} else {
-			size_t n = strcspn(s, " \t\r\n,:{}[]\"");
-
-			if (n == 0)
-				return NULL;
-			s += n;
-		}
-	} while (depth > 0);
-	return depth == 0 ? s : NULL;
-}
-
-/* Copies a string's or number's text; false when too long or escaped. */
-static bool copy_token(char out[TOKEN_MAX], const char *s, const char *end)
-{
-	if (*s == '"') {
-		s++;
-		end--;
-	}
-	if ((size_t)(end - s) >= TOKEN_MAX || memchr(s, '\\', (size_t)(end - s)))
-		return false;
-	memcpy(out, s, (size_t)(end - s));
-	out[end - s] = '\0';
-	return true;
-}
-
-/* The value of a key of the outer object; false when there is none. */
-static bool json_get(char out[TOKEN_MAX], const char *s, const char *key)
-{
-	char name[TOKEN_MAX];
-
-	s += strspn(s, " \t\r\n");
-	if (*s++ != '{')
-		return false;
-	for (;;) {
-		const char *value, *end;
-
-		s += strspn(s, " \t\r\n,");
-		end = *s == '"' ? value_end(s) : NULL;
-		if (!end || !copy_token(name, s, end))
-			return false;
-		value = end + strspn(end, " \t\r\n");
-		if (*value++ != ':')
-			return false;
-		value += strspn(value, " \t\r\n");
-		end = value_end(value);
-		if (!end)
-			return false;
-		if (strcmp(name, key) == 0)
-			return copy_token(out, value, end);
-		s = end;
-	}
-}
-
-static bool json_number(uint64_t *out, const char *s, const char *key)
-{
-	char t[TOKEN_MAX], *end;
-
-	if (!json_get(t, s, key) || t[0] < '0' || t[0] > '9')
-		return false;
-	errno = 0;
-	*out = strtoull(t, &end, 10);
-	return *end == '\0' && errno == 0;
-}
 
 /* ---- archive.json ---- */
 
@@ -129,7 +41,7 @@ static bool codec_of(enum archive_codec *out, const char *name)
 
 static bool parse(struct policy *p, const char *s)
 {
-	char slug[TOKEN_MAX], id[TOKEN_MAX], codec[TOKEN_MAX];
+	char slug[TOKEN_MAX], id[TOKEN_MAX], codec[TOKEN_MAX], tree[TOKEN_MAX];
 
 	if (!json_get(slug, s, "slug") || !slug_ok(slug) || !json_get(id, s, "id") ||
 		!text_starts(id, "urn:uuid:") || strlen(id) >= sizeof(p->id) ||
@@ -137,6 +49,9 @@ static bool parse(struct policy *p, const char *s)
 		return false;
 	memcpy(p->slug, slug, strlen(slug) + 1);
 	memcpy(p->id, id, strlen(id) + 1);
+	p->tree = json_get(tree, s, "tree");
+	if (p->tree && strcmp(tree, "rfc6962-sha256") != 0)
+		return false;
 	return json_number(&p->member_bytes, s, "member_bytes") &&
 		json_number(&p->segment_bytes, s, "segment_bytes") &&
 		json_number(&p->segment_messages, s, "segment_messages") &&
@@ -211,6 +126,17 @@ static enum status make_id(char out[64], struct err *err)
 	return ST_OK;
 }
 
+enum status script_write(int dir, struct err *err)
+{
+	struct buf b = BUF_INIT(SCRIPT_MAX);
+	enum status rc;
+
+	script_text(&b);
+	rc = fs_replace(dir, "VERIFY.sh", b.p, b.n, 0555, err);
+	buf_free(&b);
+	return rc;
+}
+
 enum status policy_make(
 	struct policy *p, int dir, const struct archive_config *cfg, struct err *err)
 {
@@ -228,6 +154,7 @@ enum status policy_make(
 	else
 		slug_from(p->slug, cfg->path);
 	p->codec = cfg->codec;
+	p->tree = true;
 	p->member_bytes = member_bytes(cfg->codec);
 	p->segment_bytes = cfg->segment_bytes ? cfg->segment_bytes : SEGMENT_BYTES;
 	p->segment_messages = cfg->segment_messages ? cfg->segment_messages
@@ -240,9 +167,11 @@ enum status policy_make(
 	readme_text(&b, p);
 	rc = fs_replace(dir, "README.txt", b.p, b.n, 0444, err);
 	buf_clear(&b);
+	if (rc == ST_OK)
+		rc = script_write(dir, err);
 	buf_addf(&b,
 		"{\"format\":%d,\"id\":\"%s\",\"slug\":\"%s\",\"created\":\"%s\","
-		"\"hash\":\"sha256\",\"codec\":\"%s\",\"member_bytes\":%" PRIu64
+		"\"hash\":\"sha256\",\"tree\":\"rfc6962-sha256\",\"codec\":\"%s\",\"member_bytes\":%" PRIu64
 		",\"segment_bytes\":%" PRIu64 ",\"segment_messages\":%" PRIu64 "}\n",
 		ARCHIVE_FORMAT, p->id, p->slug, clock_rfc3339(now, clock_utc()),
 		archive_codec_name(p->codec), p->member_bytes, p->segment_bytes,
@@ -281,12 +210,28 @@ void readme_text(struct buf *b, const struct policy *p)
 	buf_addf(b, "Extract a segment:   %s segments/%s%s\n", how[p->codec].extract,
 		name, ext);
 	buf_addf(b,
+		"Check everything:    sh VERIFY.sh\n"
 		"Check the files:     sha256sum -c manifest-sha256.txt\n"
 		"Check the messages:  extract, then\n"
 		"                     cd %s && sha256sum -c manifest-sha256.txt\n\n"
 		"An extracted segment is a BagIt bag (RFC 8493). Files in segments/ are\n"
 		"complete and never change. open/ holds messages of a run that is under way or\n"
 		"was interrupted; the next run completes them. Its .part and .rest files are\n"
-		"tars too. Do not change anything by hand.\n",
+		"tars too. Do not change anything by hand.\n\n",
 		name);
+	buf_adds(b,
+		"How an auditor checks it. VERIFY.sh compares each file with\n"
+		"manifest-sha256.txt, each message with messages.csv, and each segment with its\n"
+		"seal in seals/. It says what is wrong, and ends with 0 if nothing is, else 65.\n"
+		"It needs sha256sum, tar and awk; whoever does not trust the copy in here takes\n"
+		"that of another archive: all are alike.\n\n"
+		"A seal tells how many messages there were, the SHA-256 of the segment, of the\n"
+		"seal before it, and the root of a Merkle tree (RFC 6962) over all messages until\n"
+		"then. The leaf of a message is the SHA-256 of a zero byte and the text\n"
+		"\"v1 SEQ SHA256 SIZE SALT\", a node that of a byte 01 and the two below it; the\n"
+		"salts stand in metadata/merkle.tsv of the segment. So whoever has kept the last\n"
+		"seal, or its SHA-256, on paper or signed, can prove that not one message was\n"
+		"added, changed or taken away since. log/custody.jsonl says what was done with the\n"
+		"archive; each line has the SHA-256 of the line before it, each seal that of the\n"
+		"last line when it was made.\n");
 }

@@ -1,4 +1,5 @@
 /* recover.c: open/ is brought back to the last commit. See FORMAT. */
+#include "statement.h"
 #include "writer.h"
 
 #include <popferry/fault.h>
@@ -171,6 +172,7 @@ static enum status recover_open(struct archive_writer *w, unsigned no, struct er
 			file);
 	} else {
 		segment_new(w, no, o.first);
+		memcpy(w->seg->seed, o.seed, SEED);
 		rc = restore(w, &o, err);
 		if (rc == ST_OK && o.sealing)
 			rc = seal_segment(w, err);
@@ -214,6 +216,25 @@ static enum status sealed_end(struct archive_writer *w, struct err *err)
 	return rc;
 }
 
+/* What a seal will be chained to must be in order before messages are taken. */
+static enum status check_chain(struct archive_writer *w, struct err *err)
+{
+	struct custody_head head;
+	struct statement last;
+	enum status rc = custody_last(w->dir, &head, err);
+
+	if (rc == ST_OK && w->last_no)
+		rc = statement_load(&last, w->dir, &w->policy, w->last_no, err);
+	if (rc == ST_END)
+		rc = w->policy.tree
+			? err_set(err, ST_DENIED, EX_DATAERR,
+				  "the seal of segment %u is missing: put seals/ back from a copy of "
+				  "the archive",
+				  w->last_no)
+			: ST_OK;
+	return rc;
+}
+
 enum status writer_recover(struct archive_writer *w, struct err *err)
 {
 	static const char *const nothing[] = { NULL };
@@ -224,9 +245,13 @@ enum status writer_recover(struct archive_writer *w, struct err *err)
 	if (rc >= 0)
 		rc = sealed_end(w, err);
 	if (rc == ST_OK)
+		rc = check_chain(w, err);
+	if (rc == ST_OK)
 		rc = sweep_new(w->dir, err);
 	if (rc == ST_OK)
 		rc = sweep_new(w->segdir, err);
+	if (rc == ST_OK)
+		rc = sweep_new(w->sealdir, err);
 	if (rc == ST_OK)
 		rc = open_log_find(&no, w->opendir, &w->policy, err);
 	if (rc < 0)

@@ -1,8 +1,8 @@
 /* seal.c: the open segment becomes a finished one. See FORMAT. */
-#include "csv.h"
 #include "hash.h"
 #include "pool.h"
 #include "segment.h"
+#include "statement.h"
 #include "writer.h"
 
 #include <popferry/fault.h>
@@ -18,213 +18,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { INFO_MAX = 128 * 1024, LINE_MAX_BYTES = 2 * DIGEST + 512 };
-
-/* ---- the tag section ---- */
-
-/*
- * The rows are read from the log once to measure and digest what is made of
- * them, and again for each table that is written: they can be large.
- */
-struct tags {
-	struct archive_writer *w;
-	const struct open_state *o;
-	struct csv csv;
-	struct buf line; /* of the manifest */
-	struct buf head; /* of messages.csv */
-	struct buf info, tagmanifest;
-	struct hash *csv_hash, *manifest_hash; /* while measuring */
-	uint64_t csv_n, manifest_n, bytes;
-	char newest[24];
-	struct tag_sums sums;
-};
-
-static void manifest_line(struct buf *b, char *const f[CSV_COLUMNS])
-{
-	buf_clear(b);
-	buf_addf(b, "%s  %s\n", f[CSV_SHA256], f[CSV_PATH]);
-}
-
-static enum status measure_fields(
-	void *ctx, char *const f[CSV_COLUMNS], struct err *err)
-{
-	struct tags *t = ctx;
-
-	(void)err;
-	manifest_line(&t->line, f);
-	hash_put(t->manifest_hash, t->line.p, t->line.n);
-	t->manifest_n += t->line.n;
-	t->bytes += strtoull(f[CSV_SIZE], NULL, 10);
-	/* RFC 3339 in UTC sorts as text. */
-	if (strlen(f[CSV_RETRIEVED]) < sizeof(t->newest) &&
-		strcmp(f[CSV_RETRIEVED], t->newest) > 0)
-		snprintf(t->newest, sizeof(t->newest), "%s", f[CSV_RETRIEVED]);
-	return ST_OK;
-}
-
-static enum status measure_row(
-	void *ctx, size_t row, const char *line, size_t n, struct err *err)
-{
-	struct tags *t = ctx;
-
-	(void)row;
-	hash_put(t->csv_hash, line, n);
-	t->csv_n += n;
-	return csv_feed(&t->csv, line, n, measure_fields, t, err);
-}
-
-static enum status write_manifest_line(
-	void *ctx, char *const f[CSV_COLUMNS], struct err *err)
-{
-	struct tags *t = ctx;
-
-	manifest_line(&t->line, f);
-	return tarw_data(t->w->seg->tar, t->line.p, t->line.n, err);
-}
-
-static enum status write_manifest_row(
-	void *ctx, size_t row, const char *line, size_t n, struct err *err)
-{
-	struct tags *t = ctx;
-
-	(void)row;
-	return csv_feed(&t->csv, line, n, write_manifest_line, t, err);
-}
-
-static enum status write_csv_row(
-	void *ctx, size_t row, const char *line, size_t n, struct err *err)
-{
-	struct tags *t = ctx;
-
-	(void)row;
-	return tarw_data(t->w->seg->tar, line, n, err);
-}
-
-static void make_info(struct tags *t)
-{
-	const struct open_segment *g = t->w->seg;
-	size_t i;
-
-	buf_addf(&t->info,
-		"Bag-Software-Agent: popferry (archive format %d)\n"
-		"Bagging-Date: %.10s\n"
-		"Bag-Group-Identifier: %s\n"
-		"External-Identifier: %s#%s\n"
-		"Payload-Oxum: %" PRIu64 ".%zu\n"
-		"Segment-Number: %u\n"
-		"First-Message: %" PRIu64 "\n"
-		"Last-Message: %" PRIu64 "\n",
-		ARCHIVE_FORMAT, t->newest, t->w->policy.id, t->w->policy.id, g->name,
-		t->bytes, t->o->idx.n, g->no, g->first, g->next - 1);
-	for (i = 0; i < t->o->sources_n; i++)
-		buf_addf(&t->info, "Source-URL: %s\n", t->o->sources[i]);
-}
-
-static enum status measure(struct tags *t, struct err *err)
-{
-	enum status rc;
-
-	hash_begin(&t->csv_hash);
-	hash_begin(&t->manifest_hash);
-	hash_put(t->csv_hash, t->head.p, t->head.n);
-	t->csv_n = t->head.n;
-	rc = open_state_rows(t->o, t->w->seg->log, measure_row, t, err);
-	hash_end(&t->csv_hash, t->sums.of[TAG_CSV]);
-	hash_end(&t->manifest_hash, t->sums.of[TAG_MANIFEST]);
-	make_info(t);
-	hash_of(t->info.p, t->info.n, t->sums.of[TAG_INFO]);
-	tagmanifest_text(&t->tagmanifest, &t->sums);
-	return rc;
-}
-
-static enum status tag_begin(struct tags *t, enum tag tag, uint64_t n, struct err *err)
-{
-	char path[FILE_NAME_MAX];
-
-	snprintf(path, sizeof(path), "%s/%s", t->w->seg->name, tag_names[tag]);
-	return tarw_entry(t->w->seg->tar, path, n, err);
-}
-
-static enum status tag_text(
-	struct tags *t, enum tag tag, const struct buf *b, struct err *err)
-{
-	struct tarw *tar = t->w->seg->tar;
-	enum status rc = tag_begin(t, tag, b->n, err);
-
-	if (rc == ST_OK)
-		rc = tarw_data(tar, b->p, b->n, err);
-	return rc == ST_OK ? tarw_entry_end(tar, err) : rc;
-}
-
-static enum status tag_csv(struct tags *t, struct err *err)
-{
-	struct tarw *tar = t->w->seg->tar;
-	enum status rc = tag_begin(t, TAG_CSV, t->csv_n, err);
-
-	if (rc == ST_OK)
-		rc = tarw_data(tar, t->head.p, t->head.n, err);
-	if (rc == ST_OK)
-		rc = open_state_rows(t->o, t->w->seg->log, write_csv_row, t, err);
-	return rc == ST_OK ? tarw_entry_end(tar, err) : rc;
-}
-
-static enum status tag_manifest(struct tags *t, struct err *err)
-{
-	struct tarw *tar = t->w->seg->tar;
-	enum status rc = tag_begin(t, TAG_MANIFEST, t->manifest_n, err);
-
-	if (rc == ST_OK)
-		rc = open_state_rows(t->o, t->w->seg->log, write_manifest_row, t, err);
-	return rc == ST_OK ? tarw_entry_end(tar, err) : rc;
-}
-
-static enum status tags_write(struct tags *t, struct err *err)
-{
-	struct open_segment *g = t->w->seg;
-	uint64_t raw = tar_room(t->info.n) + tar_room(t->csv_n) +
-		tar_room(t->manifest_n) + tar_room(t->tagmanifest.n) + TAR_END;
-	enum status rc = part_begin(t->w, raw, err);
-
-	if (rc == ST_OK)
-		rc = tag_text(t, TAG_INFO, &t->info, err);
-	if (rc == ST_OK)
-		rc = tag_csv(t, err);
-	if (rc == ST_OK)
-		rc = tag_manifest(t, err);
-	if (rc == ST_OK)
-		rc = tag_text(t, TAG_TAGMANIFEST, &t->tagmanifest, err);
-	if (rc == ST_OK)
-		rc = tarw_end(g->tar, err);
-	if (rc == ST_OK)
-		rc = part_end(t->w, err);
-	return rc == ST_OK ? part_settle(t->w, PART_ALL, err) : rc;
-}
-
-static enum status write_tags(
-	struct archive_writer *w, struct open_state *o, struct err *err)
-{
-	struct tags t = { .w = w, .o = o };
-	enum status rc;
-
-	csv_init(&t.csv);
-	t.csv.body = true; /* the log has no header line */
-	buf_init(&t.line, LINE_MAX_BYTES);
-	buf_init(&t.head, CSV_ROW_MAX);
-	buf_init(&t.info, INFO_MAX);
-	buf_init(&t.tagmanifest, LINE_MAX_BYTES * TAGS);
-	csv_header(&t.head);
-	rc = measure(&t, err);
-	o->idx.tags_off = w->seg->part_len;
-	if (rc == ST_OK)
-		rc = tags_write(&t, err);
-	o->idx.tags_len = w->seg->part_len - o->idx.tags_off;
-	csv_release(&t.csv);
-	buf_free(&t.line);
-	buf_free(&t.head);
-	buf_free(&t.info);
-	buf_free(&t.tagmanifest);
-	return rc;
-}
+enum { TOLD_MAX = 128 * 1024 };
 
 /* ---- the check ---- */
 
@@ -238,7 +32,8 @@ static void first_finding(void *ctx, const char *what)
 
 /* Opened anew, so that what is compared is what the file gives to others. */
 static enum status check_file(struct archive_writer *w, const char *name,
-	enum archive_codec c, const struct idx *x, unsigned char *sha, struct err *err)
+	enum archive_codec c, const struct idx *x, struct segment_facts *facts,
+	struct err *err)
 {
 	char finding[ERR_TEXT] = "";
 	struct tally t = { .bad = first_finding, .ctx = finding };
@@ -248,7 +43,7 @@ static enum status check_file(struct archive_writer *w, const char *name,
 	rc = writer_open_file(&fd, w->opendir, name, O_RDONLY, err);
 	if (rc < 0)
 		return rc;
-	rc = segment_check(fd, c, w->seg->name, name, x, sha, &t, err);
+	rc = segment_check(fd, c, w->seg->name, name, x, facts, &t, err);
 	if (rc == ST_OK && t.damaged)
 		rc = err_set(err, ST_DENIED, EX_DATAERR,
 			"the finished segment does not read back as it was written, it stays in "
@@ -298,7 +93,7 @@ static enum status tar_to_zip(int tar, int fd, uint64_t len, struct err *err)
 
 /* Writes and checks the zip; its index has no offsets. */
 static enum status make_zip(struct archive_writer *w, const char *name, struct idx *x,
-	unsigned char *sha, struct err *err)
+	struct segment_facts *facts, struct err *err)
 {
 	size_t i;
 	int fd;
@@ -313,20 +108,82 @@ static enum status make_zip(struct archive_writer *w, const char *name, struct i
 	for (i = 0; i < x->n; i++)
 		x->rows[i].off = x->rows[i].len = x->rows[i].in = 0;
 	x->tags_off = x->tags_len = 0;
-	return rc == ST_OK ? check_file(w, name, ARCHIVE_ZIP, x, sha, err) : rc;
+	return rc == ST_OK ? check_file(w, name, ARCHIVE_ZIP, x, facts, err) : rc;
 }
 
 /* ---- sealing ---- */
 
-static enum status note_sealing(struct archive_writer *w, struct err *err)
+static uint64_t octets_of(const struct idx *x)
+{
+	uint64_t bytes = 0;
+	size_t i;
+
+	for (i = 0; i < x->n; i++)
+		bytes += x->rows[i].size;
+	return bytes;
+}
+
+/* Who brought what from where. */
+static enum status note_retrieved(
+	struct archive_writer *w, const struct open_state *o, struct err *err)
+{
+	const struct open_segment *g = w->seg;
+	struct custody_event e = { .event = "retrieve",
+		.object = g->name,
+		.now = writer_now(w),
+		.once = true };
+	struct buf b = BUF_INIT(TOLD_MAX);
+	enum status rc;
+	size_t i;
+
+	buf_addf(&b,
+		"{\"first\":%" PRIu64 ",\"last\":%" PRIu64 ",\"octets\":%" PRIu64
+		",\"sources\":[",
+		g->first, g->next - 1, octets_of(&o->idx));
+	for (i = 0; i < o->sources_n; i++) {
+		buf_adds(&b, i ? "," : "");
+		text_json(&b, o->sources[i], strlen(o->sources[i]));
+	}
+	buf_adds(&b, "]}");
+	e.detail = buf_str(&b);
+	rc = custody_add(w->dir, &e, err);
+	buf_free(&b);
+	return rc;
+}
+
+/* What the seal will say that cannot be known later. */
+static enum status tell(struct archive_writer *w, struct open_state *o, struct err *err)
+{
+	struct buf b = BUF_INIT(TOLD_MAX);
+	struct custody_head head;
+	enum status rc;
+
+	/* 0.1.0 told nothing. */
+	if (w->seg->sealing && o->told && *o->told)
+		return ST_OK;
+	rc = note_retrieved(w, o, err);
+	if (rc == ST_OK)
+		rc = custody_last(w->dir, &head, err);
+	if (rc == ST_OK)
+		statement_told(&b, &head, &w->account, writer_now(w));
+	free(o->told);
+	o->told = buf_take(&b);
+	return rc;
+}
+
+static enum status note_sealing(
+	struct archive_writer *w, const struct open_state *o, struct err *err)
 {
 	struct open_segment *g = w->seg;
+	struct buf told = BUF_INIT(TOLD_MAX);
 	enum status rc;
 
 	if (g->sealing)
 		return ST_OK;
+	buf_adds(&told, o->told);
 	buf_clear(&g->log_new);
-	commit_sealing(&g->log_new);
+	commit_sealing(&g->log_new, &told);
+	buf_free(&told);
 	rc = fs_write(g->log, g->log_new.p, g->log_new.n, err);
 	buf_clear(&g->log_new);
 	if (rc == ST_OK)
@@ -360,20 +217,74 @@ static enum status last_member(
 }
 
 static enum status complete(struct archive_writer *w, struct open_state *o,
-	const char *part, unsigned char *sha, struct err *err)
+	const char *part, struct segment_facts *facts, struct err *err)
 {
 	enum archive_codec c = w->policy.codec;
 	enum status rc = last_member(w, o, err);
 
 	if (rc == ST_OK)
-		rc = write_tags(w, o, err);
+		rc = tags_add(w, o, err);
 	if (rc == ST_OK && fsync(w->seg->part) < 0)
 		rc = err_sys(err, ST_FATAL, "sync %s", part);
 	fault_step("archive-seal-written");
 	pool_close(&w->pool); /* its memory is for the check */
 	if (rc == ST_OK)
 		rc = check_file(w, part, c == ARCHIVE_ZIP ? ARCHIVE_NONE : c, &o->idx,
-			sha, err);
+			facts, err);
+	return rc;
+}
+
+/* ---- the seal ---- */
+
+/* What the one before says; prev is 0 when there is none. */
+static enum status follow(
+	struct statement *s, const struct archive_writer *w, struct err *err)
+{
+	struct statement before;
+	enum status rc;
+
+	if (w->last_no == 0)
+		return ST_OK;
+	rc = statement_load(&before, w->dir, &w->policy, w->last_no, err);
+	if (rc == ST_END)
+		return ST_OK; /* of 0.1.0: recovery has looked */
+	if (rc != ST_OK)
+		return rc;
+	s->prev = before.no;
+	memcpy(s->prev_sha, before.self, DIGEST);
+	s->tree = before.tree;
+	return ST_OK;
+}
+
+static enum status seal_write(struct archive_writer *w, const struct open_state *o,
+	const char *file, struct statement *s, struct err *err)
+{
+	const struct open_segment *g = w->seg;
+	char idx[FILE_NAME_MAX], name[FILE_NAME_MAX];
+	struct buf b = BUF_INIT(TOLD_MAX);
+	struct stat st;
+	enum status rc;
+
+	s->no = g->no;
+	s->first = g->first;
+	s->last = g->next - 1;
+	s->count = o->idx.n;
+	s->octets = octets_of(&o->idx);
+	memcpy(s->archive, w->policy.id, sizeof(s->archive));
+	file_name(s->file, g->name, codec_suffix(w->policy.codec));
+	if (fstatat(w->opendir, file, &st, 0) < 0)
+		return err_sys(err, ST_FATAL, "open/%s", file);
+	s->bytes = (uint64_t)st.st_size;
+	file_name(idx, g->name, ".idx");
+	rc = hash_file(w->segdir, idx, s->idx_sha, NULL, err);
+	if (rc == ST_OK)
+		rc = hash_file(w->dir, "archive.json", s->json_sha, NULL, err);
+	if (rc == ST_OK) {
+		statement_text(&b, s, o->told);
+		file_name(name, g->name, ".seal.json");
+		rc = fs_replace(w->sealdir, name, b.p, b.n, 0444, err);
+	}
+	buf_free(&b);
 	return rc;
 }
 
@@ -392,6 +303,28 @@ static enum status publish(struct archive_writer *w, const char *from, struct er
 	return rc == ST_OK ? fs_sync_dir(w->opendir, err) : rc;
 }
 
+static enum status note_sealed(
+	struct archive_writer *w, const char *segment, struct err *err)
+{
+	char name[FILE_NAME_MAX], detail[2 * DIGEST + 32], hex[2 * DIGEST + 1];
+	struct custody_event e = { .event = "seal",
+		.object = segment,
+		.detail = detail,
+		.now = writer_now(w),
+		.once = true };
+	unsigned char sha[DIGEST];
+	enum status rc;
+
+	file_name(name, segment, ".seal.json");
+	rc = file_there(w->sealdir, name, err);
+	if (rc != ST_OK) /* of 0.1.0, which was killed at this point: it has none */
+		return rc == ST_END ? ST_OK : rc;
+	rc = hash_file(w->sealdir, name, sha, NULL, err);
+	snprintf(detail, sizeof(detail), "{\"sha256\":\"%s\"}",
+		text_hex(hex, sha, DIGEST));
+	return rc == ST_OK ? custody_add(w->dir, &e, err) : rc;
+}
+
 enum status seal_finish(struct archive_writer *w, const char *segment,
 	const struct known_sum *sum, struct err *err)
 {
@@ -401,6 +334,8 @@ enum status seal_finish(struct archive_writer *w, const char *segment,
 
 	fault_step("archive-seal-manifest");
 	file_name(log, segment, ".log");
+	if (rc == ST_OK)
+		rc = note_sealed(w, segment, err);
 	if (rc == ST_OK)
 		rc = open_sweep(w, keep, err);
 	fault_step("archive-seal-swept");
@@ -418,24 +353,41 @@ enum status seal_segment(struct archive_writer *w, struct err *err)
 	char part[FILE_NAME_MAX], zip[FILE_NAME_MAX];
 	bool is_zip = w->policy.codec == ARCHIVE_ZIP;
 	struct open_state o = { 0 };
+	struct statement s = { 0 };
+	struct segment_facts facts = { 0 };
 	struct known_sum sum;
-	enum status rc = note_sealing(w, err);
+	enum status rc = open_state_read(&o, g->log, &w->policy, err);
 
+	if (rc == ST_OK)
+		rc = tell(w, &o, err);
+	if (rc == ST_OK)
+		rc = note_sealing(w, &o, err);
 	fault_step("archive-seal-begun");
 	file_name(part, g->name, codec_open_suffix(w->policy.codec));
 	file_name(zip, g->name, ".zip.part");
 	snprintf(sum.name, sizeof(sum.name), "segments/%s%s", g->name,
 		codec_suffix(w->policy.codec));
 	if (rc == ST_OK)
-		rc = open_state_read(&o, g->log, &w->policy, err);
+		rc = follow(&s, w, err);
+	facts.sha = is_zip ? NULL : sum.sha;
+	facts.tree = s.tree;
 	if (rc == ST_OK)
-		rc = complete(w, &o, part, is_zip ? NULL : sum.sha, err);
-	if (rc == ST_OK && is_zip)
-		rc = make_zip(w, zip, &o.idx, sum.sha, err);
+		rc = complete(w, &o, part, &facts, err);
+	if (rc == ST_OK && is_zip) {
+		facts = (struct segment_facts){ .sha = sum.sha, .tree = s.tree };
+		rc = make_zip(w, zip, &o.idx, &facts, err);
+	}
 	fault_step("archive-seal-checked");
 	if (rc == ST_OK)
 		rc = idx_write(&o.idx, w->segdir, g->name, err);
 	fault_step("archive-seal-idx");
+	if (rc == ST_OK) {
+		s.tree = facts.tree;
+		memcpy(s.sha, sum.sha, DIGEST);
+		memcpy(s.tags_sha, facts.tags_sha, DIGEST);
+		rc = seal_write(w, &o, is_zip ? zip : part, &s, err);
+	}
+	fault_step("archive-seal-stated");
 	if (rc == ST_OK)
 		rc = publish(w, is_zip ? zip : part, err);
 	if (rc == ST_OK)

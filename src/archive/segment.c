@@ -21,10 +21,11 @@ enum {
 	PADDING_MAX = 1024 * 1024, /* zeros behind the end of a tar */
 	PARTS = 16,                /* of a segment, to be looked at by threads */
 	FOUND_MAX = 16 * 1024 * 1024,
+	LEAF_TAIL = 2 * SALT + 1 + 2 * DIGEST + 1, /* of a line: salt, leaf, LF */
 };
 
 const char *const tag_names[TAGS] = { "bag-info.txt", "metadata/messages.csv",
-	"manifest-sha256.txt", "tagmanifest-sha256.txt" };
+	"metadata/merkle.tsv", "manifest-sha256.txt", "tagmanifest-sha256.txt" };
 const char bagit_text[] = "BagIt-Version: 1.0\nTag-File-Character-Encoding: UTF-8\n";
 
 void tagmanifest_text(struct buf *b, const struct tag_sums *sums)
@@ -36,8 +37,9 @@ void tagmanifest_text(struct buf *b, const struct tag_sums *sums)
 	hash_of(bagit_text, strlen(bagit_text), bagit);
 	buf_addf(b, "%s  bagit.txt\n", text_hex(hex, bagit, DIGEST));
 	for (i = 0; i < TAG_TAGMANIFEST; i++)
-		buf_addf(b, "%s  %s\n", text_hex(hex, sums->of[i], DIGEST),
-			tag_names[i]);
+		if (i != TAG_TREE || sums->tree)
+			buf_addf(b, "%s  %s\n", text_hex(hex, sums->of[i], DIGEST),
+				tag_names[i]);
 }
 
 void tally_bad(struct tally *t, const char *fmt, ...)
@@ -61,6 +63,7 @@ struct check {
 	const char *segment, *file;
 	const struct idx *x;
 	struct tally *t;
+	struct segment_facts *facts;
 	struct err *err;
 	size_t pos;
 	uint64_t from, to; /* bytes of the file that are looked at */
@@ -68,6 +71,7 @@ struct check {
 	struct tag_sums sums;
 	size_t row; /* of the table that is compared */
 	struct buf line;
+	bool tree_begun, tree_bad;
 };
 
 static uint64_t path_hash(const char *path)
@@ -209,29 +213,96 @@ static enum status check_csv(
 	return rc;
 }
 
-static enum status take_manifest(struct check *ck, const char *p, size_t n)
+/* Each line goes to take(), with its LF. */
+static enum status by_line(struct check *ck, const char *p, size_t n, const char *table,
+	enum status (*take)(struct check *ck, char *line, size_t n))
 {
-	static const char table[] = "manifest-sha256.txt";
+	enum status rc = ST_OK;
 	size_t i;
 
-	for (i = 0; i < n; i++) {
-		char *s;
-
-		if (p[i] != '\n') {
-			if (!buf_addc(&ck->line, p[i]))
-				return wrong(
-					ck, "manifest-sha256.txt has an endless line");
+	for (i = 0; rc == ST_OK && i < n; i++) {
+		if (!buf_addc(&ck->line, p[i]))
+			return err_set(ck->err, ST_DENIED, EX_DATAERR,
+				"%s has an endless line", table);
+		if (p[i] != '\n')
 			continue;
-		}
-		s = ck->line.p;
-		if (ck->line.n < 2 * DIGEST + 3 || memcmp(s + 2 * DIGEST, "  ", 2) != 0)
-			return wrong(ck, "manifest-sha256.txt has a line that is none");
 		if (ck->row > ck->x->n)
-			return wrong(ck, "manifest-sha256.txt does not end");
-		s[2 * DIGEST] = '\0';
-		check_row(ck, table, s + 2 * DIGEST + 2, s, NULL);
+			return err_set(ck->err, ST_DENIED, EX_DATAERR,
+				"%s does not end", table);
+		rc = take(ck, ck->line.p, ck->line.n);
 		buf_clear(&ck->line);
 	}
+	return rc;
+}
+
+static enum status manifest_line(struct check *ck, char *s, size_t n)
+{
+	if (n < 2 * DIGEST + 4 || memcmp(s + 2 * DIGEST, "  ", 2) != 0)
+		return wrong(ck, "manifest-sha256.txt has a line that is none");
+	s[2 * DIGEST] = s[n - 1] = '\0';
+	check_row(ck, tag_names[TAG_MANIFEST], s + 2 * DIGEST + 2, s, NULL);
+	return ST_OK;
+}
+
+static enum status take_manifest(struct check *ck, const char *p, size_t n)
+{
+	return by_line(ck, p, n, tag_names[TAG_MANIFEST], manifest_line);
+}
+
+/* The salt is what only this table knows; all else follows from the index. */
+static enum status leaf_line(struct check *ck, char *s, size_t n)
+{
+	struct buf want = BUF_INIT(TREE_LINE_MAX);
+	unsigned char salt[SALT], leaf[DIGEST] = { 0 };
+	const struct idx_row *r;
+	char *tail;
+
+	if (!ck->tree_begun) {
+		ck->tree_begun = true;
+		return strcmp(s, tree_head) == 0
+			? ST_OK
+			: wrong(ck,
+				  "metadata/merkle.tsv has not the columns it should");
+	}
+	if (ck->row++ >= ck->x->n)
+		return wrong(ck, "metadata/merkle.tsv has too many lines");
+	r = &ck->x->rows[ck->row - 1];
+	tail = n > LEAF_TAIL ? s + n - LEAF_TAIL : s;
+	if (n > LEAF_TAIL && tail[2 * SALT] == '\t')
+		tail[2 * SALT] = '\0';
+	if (text_unhex(salt, SALT, tail)) {
+		tail[2 * SALT] = '\t';
+		tree_line(&want, r, salt);
+		tree_leaf(leaf, r, salt);
+	}
+	if (want.n != n || memcmp(want.p, s, n) != 0) {
+		tally_bad(ck->t, "%s: %s does not describe message %" PRIu32, ck->file,
+			tag_names[TAG_TREE], r->seq);
+		ck->tree_bad = true;
+	} else if (ck->facts) {
+		tree_add(&ck->facts->tree, leaf);
+	}
+	buf_free(&want);
+	return ST_OK;
+}
+
+static enum status take_tree(struct check *ck, const char *p, size_t n)
+{
+	return by_line(ck, p, n, tag_names[TAG_TREE], leaf_line);
+}
+
+static enum status check_tree(struct check *ck, struct entries *s)
+{
+	enum status rc = read_entry(ck, s, ck->sums.of[TAG_TREE], take_tree);
+
+	if (rc != ST_OK)
+		return rc;
+	if (ck->line.n)
+		return wrong(ck, "metadata/merkle.tsv ends inside a line");
+	rows_end(ck, tag_names[TAG_TREE]);
+	ck->sums.tree = true;
+	if (ck->facts)
+		ck->facts->has_tree = !ck->tree_bad && ck->row == ck->x->n;
 	return ST_OK;
 }
 
@@ -245,6 +316,10 @@ static enum status check_text(struct check *ck, struct entries *s, enum tag tag)
 	for (i = 0; i < ck->x->n; i++)
 		bytes += ck->x->rows[i].size;
 	hash_of(buf_str(&got), got.n, ck->sums.of[tag]);
+	if (rc == ST_OK && tag == TAG_TAGMANIFEST && ck->facts) {
+		memcpy(ck->facts->tags_sha, ck->sums.of[tag], DIGEST);
+		ck->facts->has_tags = true;
+	}
 	if (tag == TAG_INFO)
 		buf_addf(&want, "\nPayload-Oxum: %" PRIu64 ".%zu\n", bytes, ck->x->n);
 	else
@@ -264,13 +339,15 @@ static enum status check_tag(
 {
 	enum status rc;
 
+	ck->row = 0;
 	if (strcmp(path, tag_names[tag]) != 0)
 		return err_set(ck->err, ST_DENIED, EX_DATAERR,
 			"%s stands where %s should", path, tag_names[tag]);
-	ck->row = 0;
 	switch (tag) {
 	case TAG_CSV:
 		return check_csv(ck, s, ck->sums.of[tag]);
+	case TAG_TREE:
+		return check_tree(ck, s);
 	case TAG_MANIFEST:
 		rc = read_entry(ck, s, ck->sums.of[tag], take_manifest);
 		if (rc == ST_OK)
@@ -296,6 +373,18 @@ static enum status check_bagit(struct check *ck, struct entries *s, const char *
 	return rc;
 }
 
+/* Which one should come now. */
+static enum tag tag_at(struct check *ck, const char *path)
+{
+	enum tag tag = (enum tag)(ck->pos - 1 - ck->x->n);
+
+	if (tag == TAG_TREE && strcmp(path, tag_names[TAG_MANIFEST]) == 0) {
+		ck->pos++;
+		tag = TAG_MANIFEST;
+	}
+	return tag;
+}
+
 static enum status check_entry(
 	struct check *ck, struct entries *s, const struct entry *e)
 {
@@ -312,7 +401,7 @@ static enum status check_entry(
 	else if (pos <= ck->x->n)
 		rc = check_message(ck, s, e, path);
 	else
-		rc = check_tag(ck, s, (enum tag)(pos - 1 - ck->x->n), path);
+		rc = check_tag(ck, s, tag_at(ck, path), path);
 	if (rc == ST_OK)
 		ck->pos++;
 	return rc;
@@ -588,9 +677,10 @@ static void check_gaps(struct check *ck, uint64_t size)
 }
 
 enum status segment_check(int fd, enum archive_codec c, const char *segment,
-	const char *file, const struct idx *x, unsigned char *sha, struct tally *t,
-	struct err *err)
+	const char *file, const struct idx *x, struct segment_facts *facts,
+	struct tally *t, struct err *err)
 {
+	unsigned char *sha = facts ? facts->sha : NULL;
 	enum status rc;
 	struct check ck;
 	struct stat st;
@@ -598,6 +688,7 @@ enum status segment_check(int fd, enum archive_codec c, const char *segment,
 	if (fstat(fd, &st) < 0)
 		return err_sys(err, ST_FATAL, "%s", file);
 	check_begin(&ck, segment, file, x, t, err);
+	ck.facts = facts;
 	if (c == ARCHIVE_ZIP) {
 		rc = check_group(&ck, fd, c, 0, (uint64_t)st.st_size, x->n + 1 + TAGS);
 		if (rc == ST_OK && sha)

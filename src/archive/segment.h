@@ -7,14 +7,26 @@
 #include "commit.h"
 #include "idx.h"
 #include "tar.h"
+#include "tree.h"
 
 /* The tag files, in their order. */
-enum tag { TAG_INFO, TAG_CSV, TAG_MANIFEST, TAG_TAGMANIFEST, TAGS };
+enum tag { TAG_INFO, TAG_CSV, TAG_TREE, TAG_MANIFEST, TAG_TAGMANIFEST, TAGS };
 extern const char *const tag_names[TAGS];
 extern const char bagit_text[];
 
+/* Segments of 0.1.0 have no TAG_TREE. */
 struct tag_sums {
 	unsigned char of[TAGS][DIGEST];
+	bool tree;
+};
+
+/* What a seal says of a segment. */
+struct segment_facts {
+	unsigned char *sha; /* gets the file's digest; NULL: it is not wanted */
+	struct tree tree;   /* before it, and then with it */
+	bool has_tree;      /* it was read, and is right */
+	unsigned char tags_sha[DIGEST];
+	bool has_tags;
 };
 
 /* What tagmanifest-sha256.txt says; its own sum is not looked at. */
@@ -32,11 +44,11 @@ void tally_bad(struct tally *t, const char *fmt, ...)
 /*
  * Reads all of a sealed segment by its index and compares each entry with
  * the index and the tables. Damage goes to t; a failure is an unreadable
- * file. file is its name in texts. sha: the file's digest, on request (or NULL).
+ * file. file is its name in texts. facts may be NULL.
  */
 enum status segment_check(int fd, enum archive_codec c, const char *segment,
-	const char *file, const struct idx *x, unsigned char *sha, struct tally *t,
-	struct err *err);
+	const char *file, const struct idx *x, struct segment_facts *facts,
+	struct tally *t, struct err *err);
 
 /* The same for the open segment; part or rest may be -1. */
 enum status open_check(int part, int rest, enum archive_codec c, const char *segment,

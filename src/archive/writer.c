@@ -4,6 +4,7 @@
 #include "pool.h"
 #include "segment.h"
 
+#include <popferry/clock.h>
 #include <popferry/fault.h>
 #include <popferry/fs.h>
 #include <popferry/mem.h>
@@ -12,6 +13,7 @@
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/random.h>
 #include <sys/stat.h>
 #include <unistd.h>
 #include <zlib.h>
@@ -97,11 +99,15 @@ static enum status segment_start(struct archive_writer *w, struct err *err)
 			SEGMENT_NO_MAX);
 	segment_new(w, w->last_no + 1, w->last_seq + 1);
 	g = w->seg;
+	if (w->fixed)
+		memcpy(g->seed, w->fixed->seed, SEED);
+	else if (getrandom(g->seed, SEED, 0) != SEED)
+		return err_sys(err, ST_FATAL, "random bytes");
 	file_name(name, g->name, ".log");
 	rc = writer_open_file(
 		&g->log, w->opendir, name, O_RDWR | O_CREAT | O_EXCL, err);
 	g->names_new = true;
-	commit_begin(&g->log_new, &w->policy, g->no, g->first);
+	commit_begin(&g->log_new, &w->policy, g->no, g->first, g->seed);
 	file_name(path, g->name, "/bagit.txt");
 	if (rc == ST_OK)
 		rc = tarw_entry(g->tar, path, n, err);
@@ -410,6 +416,16 @@ enum status archive_commit(struct archive_writer *w, uint64_t seq, struct err *e
 uint64_t archive_durable(const struct archive_writer *w)
 {
 	return w->seg ? w->seg->durable : w->last_seq;
+}
+
+int64_t writer_now(const struct archive_writer *w)
+{
+	return w->fixed ? w->fixed->now : clock_utc();
+}
+
+void archive_account(struct archive_writer *w, const struct archive_account *a)
+{
+	w->account = *a;
 }
 
 enum status archive_seal(struct archive_writer *w, struct err *err)

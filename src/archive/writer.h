@@ -48,11 +48,14 @@ struct open_segment {
 	struct buf log_new;       /* records that go with the next write */
 	bool part_new, names_new; /* something to sync */
 	bool sealing;             /* the log says so */
+	unsigned char seed[SEED]; /* of its salts */
 };
 
 struct archive_writer {
-	int dir, opendir, segdir, lock;
+	int dir, opendir, segdir, sealdir, logdir, lock;
 	struct policy policy;
+	const struct archive_fixed *fixed;
+	struct archive_account account;
 	uint64_t segment_bytes, segment_messages;
 	char *source;
 	bool source_told; /* stands in this segment's log */
@@ -100,12 +103,17 @@ enum status write_log(struct open_segment *g, struct err *err);
 /* recover.c: brings open/ to the state of the last commit. */
 enum status writer_recover(struct archive_writer *w, struct err *err);
 
+/* tags.c: of the open segment whose members are all whole; tells o where it is. */
+enum status tags_add(struct archive_writer *w, struct open_state *o, struct err *err);
+
 /* seal.c: of a committed segment; afterwards none is open. */
 enum status seal_segment(struct archive_writer *w, struct err *err);
 /* What is left when the segment stands in segments/ already. sum: its digest, or NULL
  * when it is not known. */
 enum status seal_finish(struct archive_writer *w, const char *segment,
 	const struct known_sum *sum, struct err *err);
+
+int64_t writer_now(const struct archive_writer *w);
 
 /* recover.c: removes what is ours in open/, save the names of keep (NULL ends). */
 enum status open_sweep(

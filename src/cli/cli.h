@@ -51,7 +51,11 @@ int cmd_show(struct cli *c, struct err *err);
 int cmd_export(struct cli *c, struct err *err);
 int cmd_stats(struct cli *c, struct err *err);
 int cmd_verify(struct cli *c, struct err *err);
+int cmd_keygen(struct cli *c, struct err *err);
+int cmd_seal(struct cli *c, struct err *err);
 extern const struct option run_options[], show_options[], export_options[];
+extern const struct option verify_options[];
+extern const struct option keygen_options[], seal_options[];
 
 /* What --log-format asks for, known before anything can be complained about. */
 enum log_format cli_format(int argc, char **argv);
@@ -77,6 +81,16 @@ const char *cli_archive_path(const char *arg);
 /* EX_USAGE with "; try `popferry COMMAND --help`" behind the text. */
 int cli_bad_usage(
 	const struct cli *c, const char *command, const char *text, struct err *err);
+/* The --key-password options; none may be given. */
+enum status cli_key_secret(const struct cli *c, struct secret *out, struct err *err);
+/*
+ * Tells of each seal of an archive who signed it and when, on standard output. signers:
+ * all must be signed by one of this file; NULL: whoever signed is only told. tsas: the
+ * same for timestamps; NULL: the CAs of this system are believed. The exit code: 65 when
+ * one is wrong, or by somebody else; 2 when one is missing; then the reason was told.
+ */
+int cli_seals(const struct cli *c, const char *path, const char *signers,
+	const char *tsas, struct err *err);
 /* A header's text for people: decoded (RFC 2047), clean, clipped. Returns out. */
 const char *cli_show(char *out, size_t cap, const char *header);
 /* Opens the state directory of a JOB argument: a directory or a profile. */
@@ -95,9 +109,9 @@ void progress_aside(bool before);
 
 /* SIGINT, SIGTERM and SIGHUP stop this engine; a second one ends the process. */
 void stop_on_signals(struct engine *e);
-void stop_wakes(int fd);  /* or write to this eventfd, when there are many */
-bool stop_asked(void);    /* has one come? */
-void stop_no_more(void);  /* before that engine is freed, or fd closed */
+void stop_wakes(int fd); /* or write to this eventfd, when there are many */
+bool stop_asked(void);   /* has one come? */
+void stop_no_more(void); /* before that engine is freed, or fd closed */
 
 /* ---- a job from start to report (cmd_copy.c) ---- */
 
@@ -108,7 +122,7 @@ enum status ferry_ready(const struct job *job, struct err *err);
 /* Writes the report, if one is wanted. Its failure becomes o->exit when that was 0. */
 enum status ferry_report(const struct job *job, struct outcome *o, struct err *err);
 void ferry_log(const struct job *job, const struct outcome *o);
-/* Is its result told on standard output? */
+/* Is its result (NULL: anything) told on standard output, which no report wants? */
 bool ferry_tells(const struct cli *c, const struct job *job);
 enum { LEDGER_TEXT = 320 };
 const char *ferry_ledger(char *out, size_t cap, const struct ledger *l);

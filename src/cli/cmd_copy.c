@@ -72,9 +72,9 @@ const char *ferry_ledger(char *out, size_t cap, const struct ledger *l)
 	if (l->left)
 		snprintf(left, sizeof(left), " + %" PRIu64 " left", l->left);
 	snprintf(out, cap,
-		"%" PRIu64 " listed = %" PRIu64 " known + %" PRIu64
-		" stored + %" PRIu64 " duplicate + %" PRIu64 " filtered + %" PRIu64
-		" failed + %" PRIu64 " vanished%s",
+		"%" PRIu64 " listed = %" PRIu64 " known + %" PRIu64 " stored + %" PRIu64
+		" duplicate + %" PRIu64 " filtered + %" PRIu64 " failed + %" PRIu64
+		" vanished%s",
 		l->listed, l->known, l->stored, l->duplicate, l->filtered, l->failed,
 		l->vanished, left);
 	return out;
@@ -102,7 +102,7 @@ static void tell(const struct job *job, const struct outcome *o)
 bool ferry_tells(const struct cli *c, const struct job *job)
 {
 	return c->verbosity >= 0 && c->format != LOG_JSON &&
-		!(job->report && strcmp(job->report, "-") == 0);
+		!(job && job->report && strcmp(job->report, "-") == 0);
 }
 
 static void summarise(
@@ -176,7 +176,8 @@ void ferry_log(const struct job *job, const struct outcome *o)
 		LOG_U("exit", (uint64_t)o->exit), LOG_U("listed", o->ledger.listed),
 		LOG_U("known", o->ledger.known), LOG_U("stored", o->ledger.stored),
 		LOG_U("duplicate", o->ledger.duplicate),
-		LOG_U("filtered", o->ledger.filtered), LOG_U("failed", o->ledger.failed),
+		LOG_U("filtered", o->ledger.filtered),
+		LOG_U("failed", o->ledger.failed),
 		LOG_U("vanished", o->ledger.vanished), LOG_U("left", o->ledger.left),
 		LOG_U("bytes", o->ledger.bytes), LOG_U("deleted", o->ledger.deleted),
 		LOG_U("ms", (uint64_t)o->elapsed_ms));

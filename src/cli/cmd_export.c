@@ -114,6 +114,25 @@ static void tell(
 		left);
 }
 
+/* What left the archive, and in what form, is part of its history. */
+static void note_exported(const struct cli *c, const struct export_job *job,
+	const struct export_done *done)
+{
+	struct buf b = BUF_INIT(JSON_MAX);
+	struct err err = ERR_INIT;
+
+	buf_adds(&b, "{\"format\":");
+	text_json(&b, job->format, strlen(job->format));
+	buf_addf(&b, ",\"left_out\":%" PRIu64 ",\"messages\":%" PRIu64 "}", done->bad,
+		done->messages);
+	if (archive_note(cli_archive_path(c->args[0]), "export", job->target,
+		    buf_str(&b), &err) < 0) {
+		err_note(&err, "this was not noted in the archive");
+		cli_complain(c, &err);
+	}
+	buf_free(&b);
+}
+
 static int run(struct cli *c, struct archive_reader *r, const struct choice *choice,
 	struct err *err)
 {
@@ -144,8 +163,10 @@ static int run(struct cli *c, struct archive_reader *r, const struct choice *cho
 	if (rc == ST_END)
 		err_set(err, ST_DENIED, EX_PARTIAL,
 			"there is no such message: nothing was exported");
-	else if (rc == ST_OK || (rc == ST_DENIED && err->exit == EX_DATAERR))
+	else if (rc == ST_OK || (rc == ST_DENIED && err->exit == EX_DATAERR)) {
+		note_exported(c, &job, &done);
 		tell(c, &job, &done);
+	}
 	if (rc == ST_OK)
 		return 0;
 	fflush(stdout);

@@ -16,6 +16,12 @@
 
 enum { JSON_MAX = 256 * 1024 };
 
+const struct option verify_options[] = {
+	{ "quick", NULL, "of an ARCHIVE only files and seals; no message is unpacked" },
+	{ "sample", "N", "the same, and N messages from all over it" },
+	{ NULL, NULL, NULL },
+};
+
 static void add_text(struct buf *b, const char *name, const char *value)
 {
 	buf_addf(b, ",\"%s\":", name);
@@ -41,31 +47,28 @@ static void show_bad(void *ctx, const char *what)
 		fprintf(stderr, "popferry: damaged: %s\n", what);
 }
 
-static void archive_json(const char *path, const struct archive_check *k)
+static void archive_json(struct buf *b, const char *path, const struct archive_check *k,
+	const struct archive_how *how, int exit, const char *reason)
 {
-	struct buf b = BUF_INIT(JSON_MAX);
-
-	buf_addf(&b,
-		"{\"good\":%s,\"segments\":%" PRIu64 ",\"messages\":%" PRIu64
-		",\"bytes\":%" PRIu64 ",\"damaged\":%" PRIu64,
-		k->damaged ? "false" : "true", k->segments, k->messages, k->bytes,
-		k->damaged);
-	add_text(&b, "archive", path);
-	printf("%s}\n", buf_str(&b));
-	buf_free(&b);
+	buf_addf(b,
+		"{\"good\":%s,\"exit\":%d,\"segments\":%" PRIu64
+		",\"messages\":%" PRIu64 ",\"bytes\":%" PRIu64 ",\"damaged\":%" PRIu64
+		",\"seals\":%" PRIu64 ",\"unsealed\":%" PRIu64 ",\"events\":%" PRIu64
+		",\"quick\":%s,\"sample\":%" PRIu64,
+		exit ? "false" : "true", exit, k->segments, k->messages, k->bytes,
+		k->damaged, k->seals, k->unsealed, k->events,
+		how->quick ? "true" : "false", how->sample);
+	add_text(b, "reason", reason);
+	add_text(b, "version", VERSION);
+	add_text(b, "archive", path);
+	buf_adds(b, "}\n");
 }
 
-static void tell_archive(
-	const struct cli *c, const char *path, const struct archive_check *k)
+static void archive_text(
+	const char *path, const struct archive_check *k, const struct archive_how *how)
 {
 	char bytes[16];
 
-	if (c->verbosity < 0)
-		return;
-	if (c->format == LOG_JSON) {
-		archive_json(path, k);
-		return;
-	}
 	printf("%s: ", path);
 	if (k->damaged)
 		printf("DAMAGED in %" PRIu64 " place%s: ", k->damaged,
@@ -74,23 +77,93 @@ static void tell_archive(
 		k->messages, k->messages == 1 ? "" : "s", text_bytes(bytes, k->bytes),
 		k->segments, k->segments == 1 ? "" : "s",
 		k->damaged ? " are good" : ": all good");
+	if (k->unsealed)
+		printf("%s: %" PRIu64 " segment%s no seal, being of popferry 0.1.0\n",
+			path, k->unsealed, k->unsealed == 1 ? " has" : "s have");
+	if (how->quick)
+		printf("%s: of the messages in sealed segments %" PRIu64
+		       " were read, of the others only the files and seals\n",
+			path, how->sample < k->messages ? how->sample : k->messages);
+}
+
+/* What was asked for; false: it makes no sense. */
+static bool how_much(const struct cli *c, struct archive_how *how)
+{
+	const char *sample = cli_option(c, "sample");
+	char *end = NULL;
+
+	how->quick = cli_option(c, "quick") || sample;
+	if (!sample)
+		return true;
+	how->sample = strtoull(sample, &end, 10);
+	return *sample >= '0' && *sample <= '9' && *end == '\0' && how->sample > 0;
+}
+
+/* That it was looked at, and what came of it, is part of its history. */
+static void note_verified(const struct cli *c, const char *path,
+	const struct archive_check *k, const struct archive_how *how)
+{
+	struct err err = ERR_INIT;
+	char *detail = xasprintf("{\"damaged\":%" PRIu64 ",\"messages\":%" PRIu64
+				 ",\"quick\":%s,\"sample\":%" PRIu64 "}",
+		k->damaged, k->messages, how->quick ? "true" : "false", how->sample);
+
+	if (archive_note(path, "verify", "archive", detail, &err) < 0) {
+		err_note(&err, "this was not noted in the archive");
+		cli_complain(c, &err);
+	}
+	free(detail);
+}
+
+/* What is told and what is reported are the same object. */
+static enum status tell_archive(const struct cli *c, const char *path,
+	const struct archive_check *k, const struct archive_how *how, int code,
+	struct err *err)
+{
+	const char *report = c->job->report;
+	struct buf b = BUF_INIT(JSON_MAX);
+	enum status rc = ST_OK;
+
+	archive_json(&b, path, k, how, code, code ? err->text : "");
+	if (report)
+		rc = report_put(report, &b, err);
+	/* What could not be read at all has no numbers. */
+	if (c->verbosity >= 0 && (code == 0 || k->damaged) &&
+		!(report && strcmp(report, "-") == 0)) {
+		if (c->format == LOG_JSON)
+			fwrite(buf_str(&b), 1, b.n, stdout);
+		else
+			archive_text(path, k, how);
+	}
+	buf_free(&b);
+	return rc;
 }
 
 static int verify_archive(struct cli *c, const char *path, struct err *err)
 {
 	struct archive_check k = { 0 };
+	struct archive_how how = { 0 };
 	struct archive_reader *r = NULL;
 	enum status rc;
+	int code;
 
 	if (c->n_args > 1)
 		return bad_usage(c, err, "verify takes one ARCHIVE");
+	if (!how_much(c, &how))
+		return bad_usage(c, err, "--sample takes a number of messages");
 	rc = archive_read(&r, path, err);
 	if (rc == ST_OK)
-		rc = archive_verify(r, &k, show_bad, c, err);
+		rc = archive_verify_as(r, &how, &k, show_bad, c, err);
 	archive_done(&r);
 	if (rc == ST_OK || k.damaged)
-		tell_archive(c, path, &k);
-	return rc == ST_OK ? 0 : cli_archive_failed(c, err);
+		note_verified(c, path, &k, &how);
+	code = rc == ST_OK ? 0 : cli_archive_failed(c, err);
+	if (tell_archive(c, path, &k, &how, code, err) != ST_OK) {
+		err_note(err, "the report could not be written");
+		cli_complain(c, err);
+		code = code ? code : err->exit;
+	}
+	return code;
 }
 
 /* ---- a job ---- */
@@ -330,6 +403,9 @@ int cmd_verify(struct cli *c, struct err *err)
 		return bad_usage(c, err, "verify needs an ARCHIVE or a JOB");
 	if (text_starts(arg, "archive:") || has_file(arg, "archive.json"))
 		return verify_archive(c, cli_archive_path(arg), err);
+	if ((has_file(arg, "journal.sqlite") || is_profile(arg)) &&
+		(cli_option(c, "quick") || cli_option(c, "sample")))
+		return bad_usage(c, err, "--quick and --sample are for an ARCHIVE");
 	if (has_file(arg, "journal.sqlite"))
 		return verify_state(c, arg, err);
 	return is_profile(arg) ? verify_profile(c, arg, err)

@@ -45,10 +45,13 @@ static const struct command commands[] = {
 		"Everything stays where it was. Stop it whenever you like: the same\n"
 		"command again goes on, and later copies what has come since.\n",
 		cmd_copy, TAKES_JOB, NULL },
-	{ "run", "PROFILE...", "The same, described by profile files",
+	{ "run", "PROFILE|DIR/...", "The same, described by profile files",
 		"A PROFILE is a file (see popferry-profile(5)); options given here win over it.\n"
-		"Several are run one after the other, and the worst exit code is returned.\n",
-		cmd_run, TAKES_ALL, NULL },
+		"Of a directory, named with a slash, every *.conf is taken. Several are run one\n"
+		"after the other, or -j N at a time; each ends in a line of its own, and the\n"
+		"worst exit code is returned. {name} in --report, --state and --trace stands for\n"
+		"the job's name.\n",
+		cmd_run, TAKES_ALL, run_options },
 	{ "probe", "URL", "What a server offers, or what is wrong with it",
 		"Connects, shows TLS and what the server offers and, when it is given a\n"
 		"password, logs in and counts. The URL is one of copy's and may lack the user.\n"
@@ -58,12 +61,13 @@ static const struct command commands[] = {
 		"A JOB is a state directory or a profile. Works beside a running job.\n",
 		cmd_status, TAKES_NOTHING, NULL },
 	{ "verify", "ARCHIVE|JOB [DEST]", "Read a destination back and check it",
-		"An ARCHIVE is read whole and every byte is checked. A JOB is a profile, or the\n"
+		"An ARCHIVE is read whole and every byte is checked, with its seals and the log of\n"
+		"what was done with it. A JOB is a profile, or the\n"
 		"state directory of one: what its journal says is stored is read back from the\n"
 		"destinations and compared. A state directory does not tell how an IMAP account is\n"
 		"reached: name it as for copy.\n"
 		"Exit code 0: all is good; 65: something is not, and each finding is named.\n",
-		cmd_verify, TAKES_DEST, NULL },
+		cmd_verify, TAKES_DEST, verify_options },
 	{ "list", "ARCHIVE [WORD...]", "The messages in an archive",
 		"One line a message: number, date, size, folder, sender, subject; a \"*\" after\n"
 		"the number says that it is not sealed yet. With --log-format json: one JSON\n"
@@ -84,6 +88,18 @@ static const struct command commands[] = {
 		"Messages and bytes, by folder and year, duplicates, the largest senders. With\n"
 		"--log-format json: one JSON object.\n" WORDS,
 		cmd_stats, TAKES_NOTHING, NULL },
+	{ "keygen", "KEY CERT", "A key to sign with, and its certificate",
+		"Makes two files: a private key that only its owner can read, and a certificate\n"
+		"signed by itself, for those who check. What is there already is never replaced.\n"
+		"Not needed where a CA gives certificates.\n",
+		cmd_keygen, TAKES_NOTHING, keygen_options },
+	{ "seal", "ARCHIVE", "Sign and timestamp the seals of an archive",
+		"Each seal that has no signature gets one, with --key and --cert, and each that\n"
+		"has no timestamp gets one, with --tsa. When no TSA can be had, what is missing\n"
+		"waits for the next call (75). What is there already stays as it is.\n"
+		"--check tells who signed each seal and when, and whether that is right: 0; 65\n"
+		"when it is not; 2 when something is missing.\n",
+		cmd_seal, TAKES_NOTHING, seal_options },
 };
 
 static const struct option_help general_options[] = {

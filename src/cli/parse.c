@@ -165,10 +165,26 @@ static enum status long_option(struct cli *c, const struct command *cmd,
 	return rc;
 }
 
-static enum status short_options(
-	struct cli *c, const struct command *cmd, const char *word, struct err *err)
+/* -j8, -j 8: for a command that has --jobs. */
+static enum status set_jobs(
+	struct cli *c, const char *value, const char *next, bool *used, struct err *err)
 {
+	*used = !*value;
+	if (*used)
+		value = next;
+	if (!value)
+		return err_set(err, ST_DENIED, EX_USAGE, "-j needs a number");
+	set_option(c, "jobs", value);
+	return ST_OK;
+}
+
+static enum status short_options(struct cli *c, const struct command *cmd,
+	const char *word, const char *next, bool *used, struct err *err)
+{
+	*used = false;
 	for (; *word; word++) {
+		if (*word == 'j' && own_option(cmd, "jobs"))
+			return set_jobs(c, word + 1, next, used, err);
 		if (*word == 'v')
 			c->verbosity = c->verbosity < 0 ? 1 : c->verbosity + 1;
 		else if (*word == 'q')
@@ -211,11 +227,11 @@ enum status cli_parse(struct cli *c, const struct command *cmd, int argc, char *
 		} else if (strcmp(w, "--") == 0) {
 			only_args = true;
 		} else if (w[1] == '-') {
-			rc = long_option(c, cmd, w + 2,
-				i + 1 < argc ? argv[i + 1] : NULL, &used, err);
+			rc = long_option(c, cmd, w + 2, argv[i + 1], &used, err);
 			i += used;
 		} else {
-			rc = short_options(c, cmd, w + 1, err);
+			rc = short_options(c, cmd, w + 1, argv[i + 1], &used, err);
+			i += used;
 		}
 	}
 	return rc;

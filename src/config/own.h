@@ -160,7 +160,6 @@ const char *host_fault(const char *host, size_t n);
 
 bool parse_number(const char *s, uint64_t lo, uint64_t hi, uint64_t *out);
 bool has_control(const char *s, size_t n);
-/* Absolute, without symbolic links as far as the path exists. Owned by the caller. */
 bool path_inside(const char *path, const char *dir); /* both from path_canon() */
 
 /* The first line the command prints into *out. It is killed after ms. */

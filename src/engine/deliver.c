@@ -8,11 +8,8 @@
  *	await the oldest                        the sinks' own syncs
  *	journal  STORED with receipts           one sync
  *
- * What a server refuses may go up in another form: rescue.c.
- *
- * A sink that is lost on the way is opened anew and asked, message by
- * message, what got through: the same road as after a crash. All that is under
- * way is then one batch: it is settled together.
+ * What a server refuses may go up in another form: rescue.c. How one destination gets
+ * its part, and what is done when it is lost on the way: settle.c.
  */
 #include <popferry/clock.h>
 #include <popferry/fault.h>
@@ -22,274 +19,6 @@
 
 #include <stdlib.h>
 #include <string.h>
-
-enum { EASE_TRY = 4 }; /* a wait without a named time is that of the 4th try */
-
-/* What its destination says of a message. */
-static struct err *reason(struct delivery *d, const struct err *why)
-{
-	if (!d->err)
-		d->err = xmalloc(sizeof(*d->err));
-	if (why)
-		*d->err = *why;
-	return d->err;
-}
-
-/* ---- put and commit ---- */
-
-/*
- * It said OK and stored nothing (quirk Q112): once more, and then it has failed.
- */
-static void deny(struct parcel *p, size_t k)
-{
-	struct delivery *d = &p->run->delivery[k];
-
-	d->unsaid = false;
-	d->outcome = DELIVERY_PENDING;
-	p->run->sent[k] = false;
-	if (p->run->again[k]) {
-		d->outcome = DELIVERY_REFUSED;
-		d->cause = REFUSED_OTHERWISE;
-		err_set(reason(d, NULL), ST_SKIP, EX_UNAVAILABLE,
-			"the server said twice that it has the message, and it is not "
-			"in folder \"%s\"",
-			d->folder);
-	}
-	p->run->again[k] = true;
-}
-
-/*
- * Where a sink has what it stored without saying where. Needed where equal
- * messages are kept, for there one must not be taken for the other, and where
- * it should have said. *missing: some are not there after all, and pending again.
- */
-static enum status learn_places(struct engine *e, size_t k, struct parcel **v, size_t n,
-	bool *missing, struct err *err)
-{
-	struct slot *s = &e->slots[k];
-	enum status rc = ST_OK;
-	size_t i;
-
-	*missing = false;
-	for (i = 0; i < n; i++) {
-		struct delivery *d = &v[i]->run->delivery[k];
-
-		if (!v[i]->run->need[k] || d->outcome != DELIVERY_STORED || d->place ||
-			(e->job->dedup != DEDUP_NONE && !d->unsaid))
-			continue;
-		rc = slot_open(e, s, err);
-		if (rc == ST_OK) {
-			v[i]->run->patience[k] = clock_ms() +
-				(d->unsaid ? slot_settle_ms(e, s) : 1);
-			rc = parcel_look(e, v[i], k, err);
-		}
-		if (rc < 0)
-			return rc;
-		if (rc == ST_END && d->unsaid) {
-			deny(v[i], k);
-			*missing |= d->outcome == DELIVERY_PENDING;
-		}
-		d->unsaid = false;
-	}
-	return ST_OK;
-}
-
-/* In a new session: what this batch has stored must not be found for another. */
-static void claim_stored(struct engine *e, size_t k, struct parcel **v, size_t n)
-{
-	struct slot *s = &e->slots[k];
-	size_t i;
-
-	for (i = 0; i < n; i++) {
-		const struct delivery *d = &v[i]->run->delivery[k];
-
-		if (v[i]->run->need[k] && d->outcome == DELIVERY_STORED && d->place)
-			s->ops->claim(s->sink, d->folder, d->generation, d->place,
-				d->message->facts.exact);
-	}
-}
-
-/* It is not there and has ended too many sessions: others must get through. */
-static void give_up(struct parcel *p, size_t k, const struct err *why)
-{
-	struct delivery *d = &p->run->delivery[k];
-
-	d->outcome = DELIVERY_REFUSED;
-	reason(d, why)->status = ST_SKIP;
-	err_note(d->err, "left out after it ended %d sessions", POISON_TRIES);
-}
-
-static enum status put_one(
-	struct engine *e, struct parcel *p, size_t k, struct err *err)
-{
-	struct delivery *d = &p->run->delivery[k];
-	struct slot *s = &e->slots[k];
-	enum status rc;
-
-	if (p->run->look[k]) {
-		rc = parcel_look(e, p, k, err);
-		if (rc != ST_END)
-			return rc;
-		p->run->look[k] = false;
-		if (p->run->tries[k] >= POISON_TRIES) {
-			give_up(p, k, err);
-			return ST_OK;
-		}
-	}
-	p->run->sent[k] = true;
-	rc = s->ops->put(s->sink, d, err);
-	if (rc == ST_SKIP) {
-		d->outcome = DELIVERY_REFUSED;
-		reason(d, err);
-		rc = ST_OK;
-	}
-	return rc;
-}
-
-static bool is_wanting(const struct parcel *p, size_t k)
-{
-	return p->run->need[k] && !p->run->sent[k] &&
-		p->run->delivery[k].outcome == DELIVERY_PENDING;
-}
-
-/* Those from v[0] on that go to its folder, where that is cheaper; else all. */
-static enum status put_some(
-	struct engine *e, struct parcel **v, size_t n, size_t k, struct err *err)
-{
-	bool one = e->slots[k].ops->by_folder;
-	const char *folder = v[0]->run->verdict.folder;
-	enum status rc = ST_OK;
-	size_t i;
-
-	for (i = 0; rc == ST_OK && i < n; i++)
-		if (is_wanting(v[i], k) &&
-			(!one || strcmp(v[i]->run->verdict.folder, folder) == 0))
-			rc = put_one(e, v[i], k, err);
-	return rc;
-}
-
-enum status deliver_put(
-	struct engine *e, size_t k, struct parcel **v, size_t n, struct err *err)
-{
-	struct slot *s = &e->slots[k];
-	enum status rc = slot_open(e, s, err);
-	bool missing, any = false;
-	size_t i;
-
-	if (rc == ST_OK && s->losses)
-		claim_stored(e, k, v, n);
-	if (rc == ST_OK)
-		rc = learn_places(e, k, v, n, &missing, err);
-	for (i = 0; rc == ST_OK && i < n; i++)
-		if (is_wanting(v[i], k)) {
-			any = true;
-			rc = put_some(e, v + i, n - i, k, err);
-		}
-	return rc == ST_OK && any ? s->ops->flush(s->sink, err) : rc;
-}
-
-bool deliver_flying(const struct engine *e, size_t k)
-{
-	size_t i;
-
-	for (i = 0; i < e->n_live; i++)
-		if (e->live[i]->run->sent[k] &&
-			e->live[i]->run->delivery[k].outcome == DELIVERY_PENDING)
-			return true;
-	return false;
-}
-
-/*
- * The session is lost: what is known of each message now? When that happens
- * twice in a batch, the rest goes one by one, so that a message that ends every
- * session is known from the others.
- */
-void deliver_doubt(struct engine *e, size_t k)
-{
-	struct slot *s = &e->slots[k];
-	struct parcel **v = e->live;
-	bool singly = s->sink && s->ops->overreached(s->sink);
-	struct parcel *last = NULL;
-	size_t i, stored = 0, flying = 0;
-
-	for (i = 0; i < e->n_live; i++) {
-		struct delivery *d = &v[i]->run->delivery[k];
-
-		if (!v[i]->run->need[k])
-			continue;
-		stored += d->outcome == DELIVERY_STORED;
-		if (d->outcome == DELIVERY_PENDING && v[i]->run->sent[k] &&
-			!d->absent) {
-			v[i]->run->look[k] = true;
-			v[i]->run->patience[k] = clock_ms() + slot_settle_ms(e, s);
-			last = v[i];
-			flying++;
-		}
-		v[i]->run->sent[k] = d->absent = false;
-	}
-	if (flying == 1)
-		last->run->tries[k]++;
-	/* Progress earns new attempts. */
-	if (stored > s->stored)
-		s->attempts = 0;
-	s->stored = stored;
-	s->losses++;
-	if (singly || s->losses > 1)
-		s->cautious = true;
-}
-
-/* It has taken all, but asks for less haste (quirk Q88). */
-static void ease_off(struct engine *e, struct slot *s)
-{
-	int asked = s->sink ? s->ops->wait_ms(s->sink) : 0;
-	struct err why;
-
-	if (!asked)
-		return;
-	err_set(&why, ST_RETRY, EX_TEMPFAIL, "the server asks for less haste");
-	engine_backoff(e, EASE_TRY, asked, &why, s->end->scheme);
-}
-
-static void at_ease(struct engine *e, struct slot *s)
-{
-	s->attempts = s->losses = 0;
-	s->stored = 0;
-	ease_off(e, s);
-}
-
-enum status deliver_settle(struct engine *e, size_t k, enum status rc, struct err *err)
-{
-	struct slot *s = &e->slots[k];
-	bool missing = false;
-
-	for (;;) {
-		if (rc == ST_OK)
-			rc = s->ops->commit(s->sink, err);
-		if (rc == ST_OK)
-			rc = learn_places(e, k, e->live, e->n_live, &missing, err);
-		if (rc == ST_OK && !missing)
-			break;
-		if (rc == ST_RETRY) {
-			deliver_doubt(e, k);
-			rc = slot_again(e, s, err);
-		}
-		if (rc != ST_OK)
-			return rc;
-		/* One by one, so that one that is lost takes no other with it. */
-		if (missing) {
-			s->cautious = true;
-			s->losses++;
-			slot_close(e, s);
-		}
-		rc = deliver_put(e, k, e->live, e->n_live, err);
-	}
-	at_ease(e, s);
-	if (s->cautious) { /* that batch is through: full speed again */
-		s->cautious = false;
-		slot_close(e, s);
-	}
-	return ST_OK;
-}
 
 /* ---- after: what became of it ---- */
 
@@ -326,11 +55,13 @@ static enum status record_refused(
 
 /*
  * Stored, but where could not be learnt any more: it stays in doubt, so that the next run
- * learns it. Else its copy would be found for an equal message that got lost.
+ * learns it. Else its copy would be found for an equal message that got lost. And where
+ * the server should have said it there may be none.
  */
 static bool nowhere(const struct engine *e, size_t k, const struct delivery *d)
 {
-	return e->job->dedup == DEDUP_NONE && e->slots[k].lost && !d->place;
+	return (e->job->dedup == DEDUP_NONE || d->unsaid) && e->slots[k].lost &&
+		!d->place;
 }
 
 static enum status record(struct engine *e, struct parcel *p, struct err *err)
@@ -353,6 +84,7 @@ static enum status record(struct engine *e, struct parcel *p, struct err *err)
 			all = false;
 		} else if (d->outcome == DELIVERY_STORED) {
 			new = true;
+			e->slots[k].poisoned = 0;
 			rc = rescue_stored(e, p, k, err);
 		} else if (d->outcome == DELIVERY_REFUSED) {
 			refused = true;
@@ -435,7 +167,7 @@ static bool await(struct engine *e, size_t k, size_t n)
 	if (s->put != ST_OK || needs_care(e, k, n))
 		return false;
 	if (any)
-		at_ease(e, s);
+		deliver_eased(e, s);
 	return true;
 }
 
@@ -551,6 +283,7 @@ static void salvage(struct engine *e)
 
 		if (s->sink && s->put == ST_OK && !s->shaken)
 			s->ops->commit(s->sink, &err);
+		s->lost = true;
 	}
 	if (record_all(e, e->live, n, &err) != ST_OK)
 		log_warn(&e->log, "journal-not-written", LOG_S("reason", err.text));
@@ -590,6 +323,9 @@ static enum status prepare_all(
 
 		if (rc == ST_OK)
 			rc = prepare_one(e, v[i], final, &deferred, err);
+		/* Until then all may be otherwise. */
+		if (deferred)
+			*v[i]->run = (struct errand){ .id = 0 };
 		if (deferred)
 			push(&e->later, &e->n_later, &e->cap_later, v[i]);
 		else
@@ -667,7 +403,8 @@ static bool is_enough(const struct engine *e)
 			return true;
 	for (i = 0; i < e->n_live; i++)
 		bytes += e->live[i]->message->facts.size;
-	return e->n_batches == BATCHES_MAX || bytes >= flight_bytes(e);
+	return e->n_batches == BATCHES_MAX ||
+		(!e->pace.batch_count && bytes >= flight_bytes(e));
 }
 
 /* Takes v over. *any: something of it is under way now. */
@@ -716,12 +453,9 @@ enum status deliver_batch(
 	rc = begin(e, batch, n, false, &any, err);
 	while (rc == ST_OK && e->n_live && is_enough(e))
 		rc = deliver_oldest(e, err);
-	/* They hold memory, and what they wait for may be through. */
-	if (rc == ST_OK && e->n_later >= BATCH_COUNT / 2) {
-		rc = begin_later(e, false, &any, err);
-		while (rc == ST_OK && e->n_live && is_enough(e))
-			rc = deliver_oldest(e, err);
-	}
+	/* They hold memory. */
+	if (rc == ST_OK && e->n_later >= LATER_MAX)
+		rc = deliver_rest(e, err);
 	return rc;
 }
 
@@ -748,7 +482,7 @@ void deliver_drop(struct engine *e)
 	salvage(e);
 	for (k = 0; k < e->n_slots; k++) {
 		e->slots[k].put = ST_OK;
-		e->slots[k].shaken = false;
+		e->slots[k].shaken = e->slots[k].lost = false;
 	}
 	for (i = 0; i < e->n_live; i++)
 		done_with(e, e->live[i]);

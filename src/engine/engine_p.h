@@ -32,6 +32,7 @@ enum {
 	RESET_KNOWN = 20,     /* so many known before, and hardly one of them is back */
 	BATCH_COUNT = 1000,   /* messages in one journal transaction */
 	BATCHES_MAX = 16,     /* under way at a time */
+	LATER_MAX = 500,      /* that wait for a twin; then all is settled first */
 	LINGER_MS = 200,      /* a batch waits so long for company */
 	GLANCE_MS = 20,       /* the same while others are under way */
 	AHEAD = 20000,        /* messages announced to the source */
@@ -40,7 +41,7 @@ enum {
 	BATCH_FAST_MS = 1000,
 	/* Of struct pace. */
 	BACKOFF_MS = 500,
-	SETTLE_MS = 2000,
+	SETTLE_MS = 5000,
 	GRACE_MS = 8000,
 };
 #define BATCH_BYTES (2ULL * 1024 * 1024)
@@ -174,7 +175,7 @@ struct pump;
 enum status pump_start(struct pump **out, struct engine *e, struct source *src,
 	const uint32_t *order, size_t n, struct err *err);
 /*
- * Fills batch, of BATCH_COUNT places: with a whole batch, or with what there is when no
+ * Fills batch, of engine_batch_count() places: with a whole batch, or with what there is when no
  * more will come, or wait_ms after the first one came. Not patient: with a
  * whole batch, or within wait_ms with nothing. Returns how many; *ended: none ever
  * again, and pump_stop() has the reason.
@@ -246,8 +247,9 @@ struct slot {
 	size_t n_begun;
 	bool reading; /* to be opened for reading back only */
 	unsigned attempts;
-	unsigned losses; /* of sessions in this batch */
-	bool lost;       /* for good, in this batch */
+	unsigned losses;   /* of sessions in this batch */
+	unsigned poisoned; /* messages left out in a row, for they ended sessions */
+	bool lost;       /* for good: what is not known by now is not learnt any more */
 	enum status put; /* how the last put ended, and why */
 	struct err why;
 	bool shaken;    /* opened anew while others were under way: they are in doubt */
@@ -318,6 +320,9 @@ const char *engine_name(struct engine *e, const char *name);
 
 /* When a silent server is given up; 0: as the protocol's module thinks best. */
 int engine_deadline_ms(const struct engine *e);
+
+/* Messages in a batch at most. */
+size_t engine_batch_count(const struct engine *e);
 
 /* ---- sessions of the source (sessions.c, visits.c) ---- */
 
@@ -405,9 +410,11 @@ enum status deliver_oldest(struct engine *e, struct err *err);
 enum status deliver_rest(struct engine *e, struct err *err);
 /* After a failure: what is under way is given up. */
 void deliver_drop(struct engine *e);
-/* Is something under way to slot k? Its session is lost: what is known of that? */
-bool deliver_flying(const struct engine *e, size_t k);
-void deliver_doubt(struct engine *e, size_t k);
+/* Slot k's session is lost while a batch is prepared: another one, as slot_again(). */
+enum status deliver_resume(struct engine *e, size_t k, struct err *err);
+/* Where equal messages are kept: what was put in slot k is known by its place, so that a
+ * look does not take it for another one. */
+enum status deliver_learn(struct engine *e, size_t k, struct err *err);
 
 /* Journals that a message could not be had, in a transaction of its own. */
 enum status deliver_failed(
@@ -417,6 +424,8 @@ enum status deliver_failed(
 enum status deliver_put(
 	struct engine *e, size_t k, struct parcel **v, size_t n, struct err *err);
 enum status deliver_settle(struct engine *e, size_t k, enum status rc, struct err *err);
+/* All of a batch is there: what was held against the slot is over. */
+void deliver_eased(struct engine *e, struct slot *s);
 
 /* Begins to open servers, so that this costs no time of its own: all, or only those that
  * have not seen a complete run. An error shows when they are needed, if ever. */

@@ -150,17 +150,15 @@ static enum status place_one(
 		rc = slot_open(e, s, err);
 		if (rc == ST_OK)
 			rc = decide_look(e, p, k, doubtful, &floor, err);
+		if (rc == ST_OK && doubtful && p->run->look[k])
+			rc = deliver_learn(e, k, err);
 		if (rc == ST_OK) {
 			fill_delivery(e, p, k);
 			rc = p->run->look[k] ? parcel_look(e, p, k, err) : ST_END;
 		}
 		if (rc != ST_RETRY)
 			break;
-		if (deliver_flying(e, k)) {
-			deliver_doubt(e, k);
-			s->shaken = true;
-		}
-		rc = slot_again(e, s, err);
+		rc = deliver_resume(e, k, err);
 		if (rc != ST_OK)
 			break;
 	}

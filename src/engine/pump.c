@@ -61,7 +61,7 @@ static uint64_t weight(const struct parcel *p)
 
 static bool is_enough(const struct pump *p)
 {
-	return p->count >= BATCH_COUNT || p->bytes >= p->e->batch_bytes;
+	return p->count >= engine_batch_count(p->e) || p->bytes >= p->e->batch_bytes;
 }
 
 /* False when the consumer wants no more. */
@@ -277,7 +277,7 @@ size_t pump_take(
 {
 	int64_t until = clock_ms() + wait_ms;
 	uint64_t bytes = 0;
-	size_t n = 0;
+	size_t n = 0, most = engine_batch_count(p->e);
 
 	pthread_mutex_lock(&p->lock);
 	while (patient && !p->head && !p->ended)
@@ -287,7 +287,7 @@ size_t pump_take(
 	while (!is_enough(p) && !p->ended && wait_until(p, until))
 		;
 	if (patient || p->ended || is_enough(p)) {
-		while (p->head && n < BATCH_COUNT && bytes < p->e->batch_bytes) {
+		while (p->head && n < most && bytes < p->e->batch_bytes) {
 			bytes += weight(p->head);
 			batch[n++] = pop(p);
 		}

@@ -66,7 +66,7 @@ void session_close(struct engine *e, struct source **src)
 static enum status consume(
 	struct engine *e, struct pump *pump, uint64_t *progress, struct err *err)
 {
-	struct parcel **batch = xcalloc(BATCH_COUNT, sizeof(struct parcel *));
+	struct parcel **batch = xcalloc(engine_batch_count(e), sizeof(struct parcel *));
 	const uint64_t *count = e->tasks.count;
 	uint64_t todo = count[TASK_TODO] + count[TASK_RENAMED];
 	bool ended = false;

@@ -391,6 +391,7 @@ enum status verify_places(struct engine *e, struct doomed_set *set, enum verify 
 	v->err = err;
 	for (k = 0; rc == ST_OK && k < e->n_slots; k++) {
 		v->s = &e->slots[k];
+		slot_close(e, v->s); /* opened early, and not to look only */
 		v->s->reading = true;
 		v->s->attempts = 0;
 		v->count = &out[k];

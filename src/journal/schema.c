@@ -251,6 +251,16 @@ static enum status set_up(struct journal *j, struct err *err)
 	return rc == ST_OK ? tell(j, "PRAGMA cache_size = -2048", err) : rc;
 }
 
+/* What is found is that a page could not be read: for that it says SQLite's code. */
+static int unreadable(const char *found)
+{
+	const char *code = strstr(found, "error code=");
+
+	if (errno == EIO)
+		return SQLITE_IOERR;
+	return code ? (int)strtol(code + strlen("error code="), NULL, 10) : 0;
+}
+
 /*
  * A run that finds damage halfway is worse than one that does not begin. This
  * takes half a second for a million messages.
@@ -259,10 +269,12 @@ static enum status check_pages(struct journal *j, struct err *err)
 {
 	char *found = NULL;
 	enum status rc = ask(j, "PRAGMA quick_check(1)", NULL, &found, err);
+	bool bad = rc == ST_OK && strcmp(found, "ok") != 0;
+	int code = bad ? unreadable(found) & 0xff : 0;
 
-	if (rc == ST_OK && strcmp(found, "ok") != 0 && errno == EIO)
-		rc = journal_sql_error(j, SQLITE_IOERR, "check it", err);
-	else if (rc == ST_OK && strcmp(found, "ok") != 0)
+	if (code == SQLITE_IOERR || code == SQLITE_NOMEM)
+		rc = journal_sql_error(j, code, "check it", err);
+	else if (bad)
 		rc = err_set(err, ST_FATAL, EX_DATAERR,
 			"%s is damaged: %s: put a backup in its place", j->path, found);
 	free(found);

@@ -19,6 +19,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 
 enum { READ_AHEAD = 128 * 1024 };
 
@@ -113,17 +114,83 @@ static int verify(X509_STORE_CTX *ctx, void *conn)
 	return cert_accept(conn, ctx);
 }
 
+/*
+ * CA certificates that were read. The system's take 30 ms and more than a MiB, so all
+ * connections share them; OpenSSL locks them for itself. Never freed: there are few.
+ */
+struct anchors {
+	struct anchors *next;
+	char *file; /* NULL: the system's */
+	struct stat st;
+	X509_STORE *store;
+};
+static struct anchors *anchors;
+static CRYPTO_RWLOCK *anchors_lock;
+static CRYPTO_ONCE anchors_once = CRYPTO_ONCE_STATIC_INIT;
+
+static void make_anchors_lock(void)
+{
+	anchors_lock = CRYPTO_THREAD_lock_new();
+}
+
+static bool are_of(const struct anchors *a, const char *file, const struct stat *st)
+{
+	if (!file || !a->file)
+		return file == a->file;
+	return strcmp(a->file, file) == 0 && a->st.st_dev == st->st_dev &&
+		a->st.st_ino == st->st_ino && a->st.st_size == st->st_size &&
+		a->st.st_mtim.tv_sec == st->st_mtim.tv_sec &&
+		a->st.st_mtim.tv_nsec == st->st_mtim.tv_nsec;
+}
+
+static struct anchors *read_anchors(const char *file, const struct stat *st)
+{
+	X509_STORE *store = X509_STORE_new();
+	struct anchors *a;
+
+	if (!store ||
+		(file ? X509_STORE_load_file(store, file)
+		      : X509_STORE_set_default_paths(store)) != 1) {
+		X509_STORE_free(store);
+		return NULL;
+	}
+	a = xcalloc(1, sizeof(*a));
+	a->file = file ? xstrdup(file) : NULL;
+	a->st = *st;
+	a->store = store;
+	a->next = anchors;
+	return anchors = a;
+}
+
+/* A reference to them; NULL: they cannot be read. */
+static X509_STORE *anchors_of(const char *file)
+{
+	X509_STORE *store = NULL;
+	struct stat st = { 0 };
+	struct anchors *a;
+
+	if ((file && stat(file, &st) < 0) ||
+		CRYPTO_THREAD_run_once(&anchors_once, make_anchors_lock) != 1 ||
+		!anchors_lock || !CRYPTO_THREAD_write_lock(anchors_lock))
+		return NULL;
+	for (a = anchors; a && !are_of(a, file, &st); a = a->next)
+		;
+	if (!a)
+		a = read_anchors(file, &st);
+	if (a && X509_STORE_up_ref(a->store))
+		store = a->store;
+	CRYPTO_THREAD_unlock(anchors_lock);
+	return store;
+}
+
 static enum status trust(struct conn *c)
 {
-	SSL_CTX *ctx = c->tls_ctx;
-	int ok;
+	X509_STORE *store = anchors_of(c->cfg.ca_file);
 
-	if (c->cfg.ca_file)
-		ok = SSL_CTX_load_verify_file(ctx, c->cfg.ca_file);
-	else
-		ok = SSL_CTX_set_default_verify_paths(ctx);
-	if (ok == 1)
+	if (store) {
+		SSL_CTX_set_cert_store(c->tls_ctx, store); /* takes the reference */
 		return ST_OK;
+	}
 	return conn_fail(c, ST_DENIED, EX_CONFIG,
 		"cannot be checked: the CA file %s cannot be read or holds no PEM certificate",
 		c->cfg.ca_file ? c->cfg.ca_file : "of this system");

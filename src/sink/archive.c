@@ -14,6 +14,7 @@ struct archive_sink {
 	const char *path;
 	struct delivery **pending; /* put and not durable, in their order */
 	size_t n, cap;
+	struct archive_account account;
 };
 
 static struct archive_sink *self(const struct sink *s)
@@ -94,6 +95,11 @@ static enum status archive_sink_open(
 
 	s->base.ops = &archive_sink;
 	s->path = setup->end->path;
+	/* What the source lists, and what failed, is not told to a sink. */
+	s->account = (struct archive_account){ .listed = UINT64_MAX,
+		.octets = UINT64_MAX,
+		.known = UINT64_MAX,
+		.failed = UINT64_MAX };
 	if (setup->reading)
 		rc = archive_read(&s->r, s->path, err);
 	else
@@ -190,6 +196,7 @@ static void settle(struct archive_sink *s)
 		archive_claim(s->w, s->pending[n]->place);
 		s->pending[n]->outcome = DELIVERY_STORED;
 	}
+	s->account.stored += n;
 	s->n -= n;
 	if (n && s->n)
 		memmove(s->pending, s->pending + n, s->n * sizeof(struct delivery *));
@@ -256,8 +263,10 @@ static enum status archive_sink_read(struct sink *base, const char *folder,
 static enum status archive_sink_finish(struct sink *base, struct err *err)
 {
 	struct archive_sink *s = self(base);
-	enum status rc = archive_seal(s->w, err);
+	enum status rc;
 
+	archive_account(s->w, &s->account);
+	rc = archive_seal(s->w, err);
 	return rc == ST_OK ? rc : name_it(s, rc, err);
 }
 

@@ -14,7 +14,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { LOOK_AGAIN_MS = 500 };
+enum {
+	LOOK_AGAIN_MS = 500,
+	GROWING_MS = 60000, /* a folder that grows is watched so long for one message */
+};
 
 /* ---- comparing ---- */
 
@@ -365,10 +368,12 @@ static enum status look(struct imap_sink *s, struct table *t, struct delivery *d
 
 /* A fresh look at the mailbox, and what is new in it. */
 static enum status look_again(struct imap_sink *s, struct table *t,
-	const struct imap_mailbox *mb, uint32_t first, struct err *err)
+	const struct imap_mailbox *mb, uint32_t first, int64_t patience,
+	struct err *err)
 {
 	int64_t now = clock_ms();
 	enum status rc = imap_reselect(s->imap, mb, err);
+	uint32_t upto = t->upto;
 
 	if (rc != ST_OK)
 		return rc;
@@ -376,13 +381,17 @@ static enum status look_again(struct imap_sink *s, struct table *t,
 	/* Unless it is another mailbox now, only what came is read. */
 	if (t->uidvalidity == mb->uidvalidity && t->upto)
 		first = t->upto;
-	return table_read(s, t, mb, first, err);
+	rc = table_read(s, t, mb, first, err);
+	if (rc == ST_OK && upto && t->upto > upto)
+		t->quiet = now + (patience > LOOK_AGAIN_MS ? patience : LOOK_AGAIN_MS);
+	return rc;
 }
 
 enum status imap_table_find(struct imap_sink *s, struct delivery *d,
 	const struct sink_floor *from, int64_t patience_ms, struct err *err)
 {
 	int64_t until = patience_ms > 0 ? clock_ms() + patience_ms : 0, left;
+	int64_t last = clock_ms() + GROWING_MS;
 	const struct imap_mailbox *mb;
 	bool unsaid = d->unsaid;
 	struct table *t;
@@ -407,17 +416,19 @@ enum status imap_table_find(struct imap_sink *s, struct delivery *d,
 			rc = look(s, t, d, from, first, err);
 		if (rc == ST_OK)
 			s->unsaid += unsaid;
-		/* What was looked at must be as young as the patience is long. */
+		/* What was looked at must be as young as the patience is long; and a server
+		 * that stores one after the other of what an earlier connection sent is not
+		 * done yet (Q111). */
+		if (until < t->quiet)
+			until = t->quiet < last ? t->quiet : last;
 		if (rc != ST_END || t->viewed >= until)
 			return rc;
-		/* The server may still be storing what an earlier connection sent
-		 * (Q111). */
 		left = until - clock_ms();
 		log_debug(s->log, "settling", LOG_S("folder", d->folder),
 			LOG_U("left_ms", (uint64_t)(left > 0 ? left : 0)));
 		if (left > 0)
 			clock_sleep(left < LOOK_AGAIN_MS ? left : LOOK_AGAIN_MS);
-		rc = look_again(s, t, mb, first, err);
+		rc = look_again(s, t, mb, first, patience_ms, err);
 		if (rc != ST_OK)
 			return rc;
 	}

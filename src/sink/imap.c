@@ -199,6 +199,8 @@ static void settle(struct imap_sink *s, bool all)
 		}
 		free_job(a);
 	}
+	if (!i)
+		return;
 	s->n -= i;
 	memmove(s->jobs, s->jobs + i, s->n * sizeof(struct imap_append *));
 	memmove(s->deliveries, s->deliveries + i, s->n * sizeof(struct delivery *));

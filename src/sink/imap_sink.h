@@ -16,7 +16,8 @@ struct imap_sink {
 	struct imap *imap;
 	const struct log *log;
 	enum dedup dedup;
-	uint64_t (*expected)(void *ctx); /* bytes to come; NULL: compared with the quota */
+	uint64_t (*expected)(
+		void *ctx); /* bytes to come; NULL: compared with the quota */
 	bool (*alone)(void *ctx, const struct facts *f); /* of struct sink_setup */
 	unsigned (*copies)(void *ctx, const struct facts *f);
 	bool (*rival)(void *ctx, const struct facts *ours, const struct facts *theirs);

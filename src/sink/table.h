@@ -17,6 +17,7 @@ struct table {
 	struct table *next;
 	const struct imap_mailbox *mailbox;
 	int64_t viewed; /* clock_ms() of the last fresh look; the finder's */
+	int64_t quiet;  /* until then nothing new may be seen, or more is to come */
 	uint32_t uidvalidity;
 	uint32_t from, upto; /* UIDs read: from <= uid < upto; 0: none yet */
 	struct entry *entries;

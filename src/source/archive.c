@@ -23,6 +23,8 @@ struct archive_src {
 	struct archive_reader *reader;
 	struct archive_stream *stream;
 	const struct log *log;
+	const char *path;
+	uint64_t given; /* messages */
 	uint32_t *seqs; /* in the archive, of message 1 and so on; 0: the untold */
 	size_t n, cap;
 	struct err untold; /* why there may be more that nobody knows of */
@@ -49,6 +51,19 @@ static char *archive_src_account(const struct endpoint *end, struct err *err)
 	return account;
 }
 
+/* What was taken out of the archive is part of its history. */
+static void note_restored(const struct archive_src *s)
+{
+	struct err err = ERR_INIT;
+	char detail[48];
+
+	snprintf(detail, sizeof(detail), "{\"messages\":%" PRIu64 "}", s->given);
+	if (archive_note(s->path, "restore", "archive", detail, &err) < 0)
+		log_warn(s->log, "custody-not-noted", LOG_S("reason", err.text),
+			LOG_S("meaning",
+				"the messages were restored, but the archive's log does not say so"));
+}
+
 static void archive_src_close(struct source **sp)
 {
 	struct archive_src *s;
@@ -58,6 +73,8 @@ static void archive_src_close(struct source **sp)
 	s = self(*sp);
 	archive_stream_close(&s->stream);
 	archive_done(&s->reader);
+	if (s->given)
+		note_restored(s);
 	free(s->seqs);
 	free(s->wanted);
 	free(s);
@@ -73,6 +90,7 @@ static enum status archive_src_open(
 
 	s->base.ops = &archive_source;
 	s->log = setup->log;
+	s->path = setup->end->path;
 	rc = archive_read(&s->reader, setup->end->path, err);
 	if (rc == ST_OK)
 		archive_stream_open(&s->stream, s->reader);
@@ -211,6 +229,7 @@ static enum status archive_src_next(struct source *base, uint32_t *number,
 		return err_set(err, ST_SKIP, EX_DATAERR,
 			"%s; how many messages it had is not known", s->untold.text);
 	rc = archive_stream_get(s->stream, seq, take, ctx, &filed, err);
+	s->given += rc == ST_OK;
 	if (rc == ST_OK)
 		note_origin(s, &filed);
 	else if (rc == ST_END)

@@ -80,7 +80,7 @@ static char *slurp(const char *path)
 struct run {
 	char options[900];         /* for kit_job_at() */
 	char pop3[300], imap[300]; /* facts, lines of a profile */
-	unsigned deadline, settle, stop_after, kill, crash;
+	unsigned deadline, settle, stop_after, kill, crash, batch;
 	bool process;
 };
 
@@ -109,7 +109,7 @@ static bool run_options(struct run *run, int argc, char **argv, char *why, size_
 		unsigned *to;
 	} numbers[] = { { "deadline", &run->deadline }, { "settle", &run->settle },
 		{ "stop-after", &run->stop_after }, { "kill", &run->kill },
-		{ "crash", &run->crash } };
+		{ "crash", &run->crash }, { "batch", &run->batch } };
 	const char *value;
 	size_t k;
 	int i;
@@ -138,7 +138,8 @@ static int engine_once(
 	const struct pace pace = { .backoff_ms = 5,
 		.settle_ms = (int)run->settle,
 		.grace_ms = 300,
-		.deadline_ms = (int)run->deadline };
+		.deadline_ms = (int)run->deadline,
+		.batch_count = run->batch ? (int)run->batch : kit_batch() };
 	struct engine *e;
 	int code;
 

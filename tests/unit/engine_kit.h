@@ -38,6 +38,7 @@ struct rig {
 	struct fakeimap *imap;
 	struct outcome out;
 	char ledger[200]; /* of the last run, what is not 0: "3 listed, 3 stored" */
+	int batch;        /* messages in a batch; 0: as kit_batch() says */
 	const char *texts[128];
 };
 
@@ -189,7 +190,18 @@ static inline struct job *kit_job(struct rig *r, const char *options)
 		r->dir, fakepop_port(r->pop), fakeimap_port(r->imap), options);
 }
 
-static const struct pace kit_pace = { 5, 60, 300, 0 };
+/* Messages in a batch: KIT_BATCH=N in the environment; else as many as there are. */
+static inline int kit_batch(void)
+{
+	const char *text = getenv("KIT_BATCH");
+
+	return text ? (int)strtol(text, NULL, 10) : 0;
+}
+
+static inline struct pace kit_pace(void)
+{
+	return (struct pace){ 5, 60, 300, 0, kit_batch() };
+}
 
 static inline void kit_ledger(const struct ledger *l, char *out, size_t cap)
 {
@@ -212,11 +224,14 @@ static inline void kit_ledger(const struct ledger *l, char *out, size_t cap)
 
 static inline int kit_run_job(struct rig *r, struct job *j)
 {
+	struct pace pace = kit_pace();
 	struct engine *e;
 	int code;
 
+	if (r->batch)
+		pace.batch_count = r->batch;
 	engine_new(&e, j, NULL);
-	engine_pace(e, &kit_pace);
+	engine_pace(e, &pace);
 	outcome_release(&r->out);
 	code = engine_run(e, &r->out);
 	kit_ledger(&r->out.ledger, r->ledger, sizeof(r->ledger));

@@ -111,15 +111,17 @@ static inline void sweep_say(struct rig *r, bool pop, const char *line)
 struct sweep_run {
 	unsigned pop, imap; /* ports; 0: those of the rig */
 	int settle_ms, deadline_ms;
-	int crash_at; /* the step to die at; 0: none */
-	int crash_us; /* dies after so long; 0: never */
-	bool log;     /* names of the steps go to "steps" in the rig's directory */
+	int batch_count; /* 0: as KIT_BATCH says */
+	int crash_at;    /* the step to die at; 0: none */
+	int crash_us;    /* dies after so long; 0: never */
+	bool log;        /* names of the steps go to "steps" in the rig's directory */
 	const char *options;
 };
 
 static inline struct pace sweep_pace(const struct sweep_run *s)
 {
-	return (struct pace){ 1, s->settle_ms ? s->settle_ms : 1, 300, s->deadline_ms };
+	return (struct pace){ 1, s->settle_ms ? s->settle_ms : 1, 300, s->deadline_ms,
+		s->batch_count ? s->batch_count : kit_batch() };
 }
 
 static inline struct job *sweep_job(struct rig *r, const struct sweep_run *s)
@@ -149,7 +151,7 @@ static inline int sweep_here(struct rig *r, const struct sweep_run *s)
 /* What a zygote of these tests does. */
 static inline int sweep_child(char *args)
 {
-	char *f[9];
+	char *f[10];
 	struct sweep_run s = { 0 };
 	struct itimerval t = { { 0, 0 }, { 0, 0 } };
 	struct outcome out;
@@ -162,6 +164,7 @@ static inline int sweep_child(char *args)
 		f[i] = strsep(&args, "\n");
 	s.settle_ms = (int)strtol(f[3], NULL, 10);
 	s.deadline_ms = (int)strtol(f[4], NULL, 10);
+	s.batch_count = (int)strtol(f[8], NULL, 10);
 	pace = sweep_pace(&s);
 	if (strcmp(f[5], "0") != 0)
 		setenv("POPFERRY_CRASH_AT", f[5], 1);
@@ -169,7 +172,7 @@ static inline int sweep_child(char *args)
 		setenv("POPFERRY_CRASH_LOG", f[7], 1);
 	sweep_quiet();
 	j = kit_job_at(f[0], (unsigned)strtoul(f[1], NULL, 10),
-		(unsigned)strtoul(f[2], NULL, 10), f[8]);
+		(unsigned)strtoul(f[2], NULL, 10), f[9]);
 	t.it_value.tv_usec = strtol(f[6], NULL, 10);
 	t.it_value.tv_sec = t.it_value.tv_usec / 1000000;
 	t.it_value.tv_usec %= 1000000;
@@ -187,11 +190,11 @@ static inline int sweep_apart(
 	char args[ZYGOTE_ARGS];
 	int st;
 
-	snprintf(args, sizeof(args), "%s\n%u\n%u\n%d\n%d\n%d\n%d\n%s%s\n%s", r->dir,
+	snprintf(args, sizeof(args), "%s\n%u\n%u\n%d\n%d\n%d\n%d\n%s%s\n%d\n%s", r->dir,
 		s->pop ? s->pop : fakepop_port(r->pop),
 		s->imap ? s->imap : fakeimap_port(r->imap), s->settle_ms,
 		s->deadline_ms, s->crash_at, s->crash_us, s->log ? r->dir : "",
-		s->log ? "/steps" : "", s->options ? s->options : "");
+		s->log ? "/steps" : "", s->batch_count, s->options ? s->options : "");
 	st = zygote_run(z, args);
 	if (WIFSIGNALED(st) && WTERMSIG(st) == (s->crash_us ? SIGALRM : SIGKILL))
 		return -1;

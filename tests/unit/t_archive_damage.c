@@ -200,7 +200,7 @@ static void test_lost_commit(void **state)
 
 struct findings {
 	unsigned n;
-	char first[600];
+	char first[600], last[600];
 };
 
 static void note(void *ctx, const char *what)
@@ -209,6 +209,7 @@ static void note(void *ctx, const char *what)
 
 	if (f->n++ == 0)
 		snprintf(f->first, sizeof(f->first), "%s", what);
+	snprintf(f->last, sizeof(f->last), "%s", what);
 }
 
 /* The number of findings; 1 too when it cannot even be opened. */
@@ -378,9 +379,11 @@ static void test_forged(void **state)
 	assert_non_null(at);
 	memcpy(at, is, 64);
 	spit(manifest, sums, sums_n);
-	assert_int_equal(verify(dir, &f, NULL), 1);
-	assert_non_null(strstr(f.first, "message 1 "));
-	assert_non_null(strstr(f.first, "segments/acme-000001.tar"));
+	assert_int_equal(verify(dir, &f, NULL), 2);
+	assert_non_null(
+		strstr(f.first, "acme-000001.tar is not the file that was sealed"));
+	assert_non_null(strstr(f.last, "message 1 "));
+	assert_non_null(strstr(f.last, "segments/acme-000001.tar"));
 	remove_all(dir);
 	free(sums);
 	free(text);

@@ -6,24 +6,32 @@
 
 #include <dirent.h>
 
-enum { MEMBER = 4096, MESSAGES = 9, PER_SEGMENT = 5, STEPS_MAX = 500 };
+enum { MEMBER = 4096, MESSAGES = 9, PER_SEGMENT = 5, FILES = 7, STEPS_MAX = 500 };
 
 static const struct {
 	enum archive_codec codec;
-	const char *files[4];
+	const char *files[FILES];
 } rows[] = {
 	{ ARCHIVE_GZ,
 		{ "segments/acme-000001.tar.gz", "segments/acme-000002.tar.gz",
-			"segments/acme-000001.idx", "segments/acme-000002.idx" } },
+			"segments/acme-000001.idx", "segments/acme-000002.idx",
+			"seals/acme-000001.seal.json", "seals/acme-000002.seal.json",
+			"log/custody.jsonl" } },
 	{ ARCHIVE_ZST,
 		{ "segments/acme-000001.tar.zst", "segments/acme-000002.tar.zst",
-			"segments/acme-000001.idx", "segments/acme-000002.idx" } },
+			"segments/acme-000001.idx", "segments/acme-000002.idx",
+			"seals/acme-000001.seal.json", "seals/acme-000002.seal.json",
+			"log/custody.jsonl" } },
 	{ ARCHIVE_ZIP,
 		{ "segments/acme-000001.zip", "segments/acme-000002.zip",
-			"segments/acme-000001.idx", "segments/acme-000002.idx" } },
+			"segments/acme-000001.idx", "segments/acme-000002.idx",
+			"seals/acme-000001.seal.json", "seals/acme-000002.seal.json",
+			"log/custody.jsonl" } },
 	{ ARCHIVE_NONE,
 		{ "segments/acme-000001.tar", "segments/acme-000002.tar",
-			"segments/acme-000001.idx", "segments/acme-000002.idx" } },
+			"segments/acme-000001.idx", "segments/acme-000002.idx",
+			"seals/acme-000001.seal.json", "seals/acme-000002.seal.json",
+			"log/custody.jsonl" } },
 };
 
 /* By turns all that was put, and as much as the first of that needs. */
@@ -45,7 +53,8 @@ static int run(const char *dir, enum archive_codec codec, unsigned every)
 		.source = "pop3s://ann@pop.example.org",
 		.codec = codec,
 		.segment_messages = PER_SEGMENT,
-		.threads = 4 };
+		.threads = 4,
+		.fixed = &fixed };
 	int fd = open("/tmp", O_RDONLY | O_DIRECTORY);
 	struct archive_writer *w = NULL;
 	struct spool *sp;
@@ -105,14 +114,14 @@ static bool run_killed(
 }
 
 struct sums {
-	char sha[4][65];
+	char sha[FILES][65];
 };
 
 static void sums_of(const char *dir, size_t k, struct sums *s)
 {
 	size_t i;
 
-	for (i = 0; i < 4; i++)
+	for (i = 0; i < FILES; i++)
 		file_sha(dir, rows[k].files[i], s->sha[i]);
 }
 
@@ -149,7 +158,7 @@ static void check_end(const char *dir, size_t k, const struct sums *want, unsign
 	size_t i;
 
 	sums_of(dir, k, &got);
-	for (i = 0; i < 4; i++)
+	for (i = 0; i < FILES; i++)
 		if (strcmp(got.sha[i], want->sha[i]) != 0)
 			fail_msg("%s differs after a death at step %u",
 				rows[k].files[i], n);

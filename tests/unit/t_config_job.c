@@ -240,6 +240,26 @@ static void test_values(void **state)
 	job_free(&j);
 }
 
+/* One setting for many jobs. */
+static void test_name_in_paths(void **state)
+{
+	struct err err = ERR_INIT;
+	struct job *j;
+
+	(void)state;
+	job_new(&j);
+	assert_int_equal(job_set(j, "source", "pop3s://ann@pop", "x", &err), ST_OK);
+	assert_int_equal(job_set(j, "dest", "imap://u@h/", "x", &err), ST_OK);
+	assert_int_equal(job_set(j, "state", "/s/{name}", "x", &err), ST_OK);
+	assert_int_equal(job_set(j, "report", "{name}/{name}.json", "x", &err), ST_OK);
+	assert_int_equal(job_set(j, "trace", "{nam}{name", "x", &err), ST_OK);
+	assert_int_equal(job_check(j, &err), ST_OK);
+	assert_string_equal(j->state, "/s/ann@pop");
+	assert_string_equal(j->report, "ann@pop/ann@pop.json");
+	assert_string_equal(j->trace, "{nam}{name");
+	job_free(&j);
+}
+
 /* What was archived was wanted, unless somebody says otherwise. */
 static void test_archive_dedup(void **state)
 {
@@ -401,6 +421,9 @@ static const struct {
 		{ SOURCE, { "dest", "archive:/tmp/a" }, { "state", "/tmp/a/state" } } },
 	{ "inside the archive",
 		{ SOURCE, { "dest", "archive:/tmp/a" }, { "state", "/tmp/b/../a" } } },
+	{ "inside the archive",
+		{ SOURCE, { "dest", "archive:/tmp/me@x.org@h" },
+			{ "state", "/tmp/{name}/state" } } },
 	{ NULL, { SOURCE, { "dest", "archive:/tmp/a" }, { "state", "/tmp/ab" } } },
 	{ NULL, { SOURCE, { "dest", "null:" } } },
 	{ "null: is a destination only", { { "source", "null:" }, DEST } },
@@ -555,6 +578,7 @@ int main(void)
 		cmocka_unit_test(test_rows),
 		cmocka_unit_test(test_hostile),
 		cmocka_unit_test(test_values),
+		cmocka_unit_test(test_name_in_paths),
 		cmocka_unit_test(test_archive_dedup),
 		cmocka_unit_test(test_options),
 		cmocka_unit_test(test_where),

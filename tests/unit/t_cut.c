@@ -17,9 +17,9 @@
 
 enum {
 #ifdef __SANITIZE_ADDRESS__
-	STRIDE = 211,
+	STRIDE = 367,
 #else
-	STRIDE = 83,
+	STRIDE = 149,
 #endif
 	BYTES_MAX = 4000,
 	LIMIT_SECONDS = 1200,
@@ -32,6 +32,7 @@ struct way {
 	const char *name;
 	const char *say; /* to the IMAP server */
 	int settle_ms;
+	int batch; /* messages in one; 0: all */
 };
 
 struct line {
@@ -43,13 +44,18 @@ struct line {
 };
 
 static const struct way ways[] = {
-	{ "commit=yes", NULL, 1 },
+	{ "commit=yes", NULL, 1, 0 },
 	/* In place of the answer the server dies, too. */
-	{ "commit=no", "append end=lost commit=no times=1", 1 },
+	{ "commit=no", "append end=lost commit=no times=1", 1, 0 },
 	/* By the last byte of the literal, like Courier. */
-	{ "commit=early", "append commit=early", 1 },
-	{ "commit=late", "append end=lost commit=late:2 times=1", 8 },
+	{ "commit=early", "append commit=early", 1, 0 },
+	{ "commit=late", "append end=lost commit=late:2 times=1", 8, 0 },
+	{ "commit=yes, one by one", NULL, 1, 1 },
+	{ "commit=no, one by one", "append end=lost commit=no times=1", 1, 1 },
+	{ "commit=late, one by one", "append end=lost commit=late:2 times=1", 8, 1 },
 };
+
+enum { ONE_BY_ONE = 4 }; /* that of the ways which is the first one by one */
 
 static const struct line appends[] = {
 	{ "all offered", false, " APPEND ", "UIDPLUS MULTIAPPEND LITERAL+",
@@ -96,12 +102,13 @@ static void say(struct fakeimap *imap, const char *text)
 }
 
 /* What gave up is run again. */
-static void check_run(struct rig *r, struct cutter *c, const struct line *l, int settle,
-	const char *name)
+static void check_run(struct rig *r, struct cutter *c, const struct line *l,
+	const struct way *w, const char *name)
 {
-	struct sweep_run run = {
-		.settle_ms = settle, .deadline_ms = 5000, .options = l->options
-	};
+	struct sweep_run run = { .settle_ms = w->settle_ms,
+		.batch_count = w->batch,
+		.deadline_ms = 5000,
+		.options = l->options };
 	int code;
 
 	*(l->pop ? &run.pop : &run.imap) = cutter_port(c);
@@ -137,7 +144,7 @@ static bool cut_at(struct rig *r, struct cutter *c, const struct line *l,
 	if (w->say)
 		say(r->imap, w->say);
 	cutter_set(c, cut);
-	check_run(r, c, l, w->settle_ms, name);
+	check_run(r, c, l, w, name);
 	points += cutter_cuts(c);
 	return cutter_cuts(c) != 0;
 }
@@ -173,7 +180,8 @@ static void test_append(void **state)
 
 	alarm(LIMIT_SECONDS);
 	for (i = 0; i < N_ELEMENTS(ways); i++)
-		cut_everywhere(l, &ways[i], (size_t)(l - appends) * 4 + i);
+		cut_everywhere(
+			l, &ways[i], (size_t)(l - appends) * N_ELEMENTS(ways) + i);
 	alarm(0);
 }
 
@@ -181,6 +189,7 @@ static void test_whole(void **state)
 {
 	alarm(LIMIT_SECONDS);
 	cut_everywhere(*state, &ways[0], 0);
+	cut_everywhere(*state, &ways[ONE_BY_ONE], 1);
 	alarm(0);
 }
 

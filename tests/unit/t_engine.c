@@ -19,6 +19,8 @@ struct run {
 	const char *ledger;  /* NULL: there is no such run */
 	const char *archive; /* what is in the archive then; NULL: do not look */
 	void (*before)(struct rig *r);
+	const char *say; /* to the IMAP server; "_" is a blank in a word */
+	int batch; /* messages in a batch, of which many are under way then; 0: all */
 };
 
 struct story {
@@ -63,6 +65,9 @@ static void begin_anew(struct rig *r)
 }
 
 #define ALPHABET "abcdefghijklmnopqrstuvwxyz"
+#define TEN_A "aaaaaaaaaa"
+#define HUNDRED_A TEN_A TEN_A TEN_A TEN_A TEN_A TEN_A TEN_A TEN_A TEN_A TEN_A
+#define MANY_A HUNDRED_A HUNDRED_A HUNDRED_A HUNDRED_A HUNDRED_A HUNDRED_A
 #define PLAIN "UIDPLUS"
 #define NO_UIDPLUS "LITERAL+ MULTIAPPEND"
 #define SINGLE "UIDPLUS LITERAL+"
@@ -238,6 +243,7 @@ static const struct story stories[] = {
 	{ "down in mid-batch", NULL,
 		{ { .mail = "abcdef",
 			  .imap = { .capabilities = SINGLE, .down_after = 2 },
+			  .batch = 100,
 			  .exit = 75,
 			  .ledger = "6 listed, 2 stored, 4 left" },
 			{ .ledger = "6 listed, 2 known, 4 stored" } },
@@ -326,6 +332,7 @@ static const struct story stories[] = {
 	{ "no room for a batch", NULL,
 		{ { .mail = ALPHABET,
 			  .imap.quota = 9,
+			  .batch = 100,
 			  .exit = 73,
 			  .ledger = "26 listed, 1 stored, 25 left" },
 			{ .ledger = "26 listed, 1 known, 25 stored" } },
@@ -604,6 +611,65 @@ static const struct story stories[] = {
 				.ledger = "3 listed, 3 known",
 				.archive = "ab" } },
 		"ab" },
+	/* ---- several batches under way ---- */
+	{ "one by one", NULL,
+		{ { .mail = ALPHABET "a",
+			  .batch = 1,
+			  .ledger = "27 listed, 26 stored, 1 duplicate" },
+			{ .ledger = "27 listed, 27 known" } },
+		ALPHABET },
+	{ "more twins wait than may", NULL,
+		{ { .mail = MANY_A,
+			.batch = 1,
+			.ledger = "600 listed, 1 stored, 599 duplicate" } },
+		"a" },
+	/* The second a must not be taken for the first one's copy, of which it is not
+	 * known where it is. */
+	{ "copies kept, lost while a look is taken", "x",
+		{ { .mail = "abac",
+			.batch = 1,
+			.options = "dedup=none",
+			.imap = { .capabilities = "LITERAL+",
+				.drop = "(b)",
+				.drop_times = 1,
+				.commit = COMMIT_YES },
+			.ledger = "4 listed, 4 stored" } },
+		"xaabc" },
+	{ "copies kept, lost while a look is taken, UIDPLUS", "x",
+		{ { .mail = "abac",
+			.batch = 1,
+			.options = "dedup=none",
+			.imap = { .capabilities = "LITERAL+ UIDPLUS",
+				.drop = "(b)",
+				.drop_times = 1,
+				.commit = COMMIT_YES },
+			.ledger = "4 listed, 4 stored" } },
+		"xaabc" },
+	/* OK without a receipt: nothing may be believed before a look. */
+	{ "an OK for nothing, and then the server is down", "x",
+		{ { .mail = "abc",
+			  .batch = 1,
+			  .imap = { .capabilities = "UIDPLUS LITERAL+",
+				  .drop = "(b)",
+				  .commit = COMMIT_YES,
+				  .down_after = 2 },
+			  .say = "append~(a) tagged OK_done commit=no times=1",
+			  .exit = 75,
+			  .ledger = "3 listed, 3 left" },
+			{ .ledger = "3 listed, 3 stored" } },
+		"xabc" },
+	{ "copies kept, and then the server is down", "x",
+		{ { .mail = "aabc",
+			  .batch = 1,
+			  .options = "dedup=none",
+			  .imap = { .capabilities = "LITERAL+",
+				  .drop = "(b)",
+				  .commit = COMMIT_YES,
+				  .down_after = 4 },
+			  .exit = 75,
+			  .ledger = "4 listed, 4 left" },
+			{ .options = "dedup=none", .ledger = "4 listed, 4 stored" } },
+		"xaabc" },
 	{ "an archive alone, copies kept", NULL,
 		{ { .mail = "aabA00",
 			  .options = "only-archive dedup=none",
@@ -614,6 +680,19 @@ static const struct story stories[] = {
 				.archive = "aabA00" } },
 		"" },
 };
+
+static void say(struct rig *r, const char *line)
+{
+	char copy[200], why[200] = "", *argv[12], *p = copy, *q;
+	int argc = 0;
+
+	snprintf(copy, sizeof(copy), "%s", line);
+	while (argc < 12 && (argv[argc] = strsep(&p, " ")))
+		for (q = argv[argc++]; *q; q++)
+			*q = *q == '_' ? ' ' : *q;
+	if (!fakeimap_say(r->imap, argc, argv, why, sizeof(why)))
+		fail_msg("%s: %s", line, why);
+}
 
 static void play(struct rig *r, const struct story *s)
 {
@@ -632,6 +711,8 @@ static void play(struct rig *r, const struct story *s)
 			run->before(r);
 		fakepop_behave(r->pop, &run->pop);
 		fakeimap_behave(r->imap, &run->imap);
+		say(r, run->say ? run->say : "well");
+		r->batch = run->batch;
 		code = kit_run(r, run->options);
 		if (code != run->exit || strcmp(r->ledger, run->ledger) != 0)
 			fail_msg("%s, run %zu: exit %d (%s), %s; not %d, %s", s->name,

@@ -15,9 +15,9 @@
 
 enum {
 #ifdef __SANITIZE_ADDRESS__
-	STRIDE = 29,
+	STRIDE = 61,
 #else
-	STRIDE = 11,
+	STRIDE = 23,
 #endif
 	STEPS_MAX = 400,
 	STOPS = 12,
@@ -36,6 +36,7 @@ struct sweep {
 	struct fakeimap_ways imap;
 	const char *ends; /* at both, if there are two */
 	bool renumber;    /* after the death */
+	int batch;        /* messages in one; 0: all */
 };
 
 static const struct sweep sweeps[] = {
@@ -73,19 +74,23 @@ static const struct sweep sweeps[] = {
 /* True when it was killed at step n; false when it got through before. */
 static bool killed_at(struct rig *r, const struct sweep *s, int n)
 {
-	const struct sweep_run run = {
-		.settle_ms = SETTLE, .crash_at = n, .options = s->options
-	};
+	const struct sweep_run run = { .settle_ms = SETTLE,
+		.crash_at = n,
+		.batch_count = s->batch,
+		.options = s->options };
 	int code = sweep_apart(zygote, r, &run);
 
 	if (code > 0)
-		fail_msg("%s, step %d: exit %d", s->name, n, code);
+		fail_msg("%s, batches of %d, step %d: exit %d", s->name, s->batch, n,
+			code);
 	return code < 0;
 }
 
 static void check_after(struct rig *r, const struct sweep *s, int n)
 {
-	const struct sweep_run run = { .settle_ms = SETTLE, .options = s->options };
+	const struct sweep_run run = {
+		.settle_ms = SETTLE, .batch_count = s->batch, .options = s->options
+	};
 	bool archive = s->options && strstr(s->options, "archive");
 	bool imap = !s->options || !strstr(s->options, "only-archive");
 	char name[160];
@@ -93,7 +98,8 @@ static void check_after(struct rig *r, const struct sweep *s, int n)
 
 	for (i = 0; i < 2; i++) {
 		code = sweep_here(r, &run);
-		snprintf(name, sizeof(name), "%s, step %d, run %d", s->name, n, i + 1);
+		snprintf(name, sizeof(name), "%s, batches of %d, step %d, run %d",
+			s->name, s->batch, n, i + 1);
 		if (code != 0 || (i && r->out.ledger.stored))
 			fail_msg("%s: exit %d (%s), %s", name, code, r->out.err.text,
 				r->ledger);
@@ -127,10 +133,19 @@ static void sweep(const struct sweep *s, int first, int stride)
 	assert_true(n > 12);
 }
 
+/* All in one batch; and with many under way. */
+static const int batches[] = { 0, 1, 2 };
+
 static void test_killed(void **state)
 {
-	alarm(LIMIT_SECONDS);
-	sweep(*state, 1, 1);
+	struct sweep s = *(const struct sweep *)*state;
+	size_t i;
+
+	for (i = 0; i < N_ELEMENTS(batches); i++) {
+		alarm(LIMIT_SECONDS);
+		s.batch = batches[i];
+		sweep(&s, 1, 1);
+	}
 	alarm(0);
 }
 
@@ -171,10 +186,13 @@ static void test_matrix(void **state)
 		buf_addf(&name, "%s, %s%s", options, buf_str(&caps),
 			s.renumber ? ", renumbered" : "");
 		s.name = buf_str(&name);
-		if (sweep_full())
-			sweep(&s, 1, 1);
-		else
-			sweep(&s, 1 + i++ % STRIDE, STRIDE);
+		for (k = 0; k < N_ELEMENTS(batches); k++) {
+			s.batch = batches[k];
+			if (sweep_full())
+				sweep(&s, 1, 1);
+			else
+				sweep(&s, 1 + i++ % STRIDE, STRIDE);
+		}
 		buf_free(&caps);
 		buf_free(&name);
 	}
@@ -226,12 +244,13 @@ static int64_t stopped_run(
 	struct rig *r, const char *options, int64_t after_us, int *code)
 {
 	struct job *j = kit_job(r, options);
+	const struct pace pace = kit_pace();
 	struct stopper s = { NULL, after_us };
 	int64_t began = clock_ms();
 	pthread_t t;
 
 	engine_new(&s.e, j, NULL);
-	engine_pace(s.e, &kit_pace);
+	engine_pace(s.e, &pace);
 	assert_int_equal(pthread_create(&t, NULL, stop_later, &s), 0);
 	*code = engine_run(s.e, &r->out);
 	pthread_join(t, NULL);

@@ -394,7 +394,7 @@ static void read_journal(struct rig *r, struct told *t)
 
 static int run_once(struct rig *r, const struct run *run)
 {
-	static const struct pace pace = { 5, 60, 300, 0 };
+	const struct pace pace = kit_pace();
 	struct job *j = kit_job(r, run->options);
 	struct engine *e;
 	int code;

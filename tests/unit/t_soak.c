@@ -3,7 +3,7 @@
  * what must be there (soak_model.h).
  *
  * The environment: SEED=N, only that one; SEEDS=N, so many; SECONDS=N, for so long;
- * SOAK_LOG=1 tells what is done. What fails prints one line that repeats it.
+ * KIT_BATCH=N, so many messages in a batch; SOAK_LOG=1 tells what is done. What fails prints one line that repeats it.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -44,6 +44,7 @@ struct soak {
 	bool imap, archive;
 	bool good;   /* both servers, in this run */
 	bool window; /* the source may show a part only */
+	int batch;   /* messages in one; 0: as many as there are */
 	char doing[600];
 };
 
@@ -56,8 +57,10 @@ bad(const struct soak *s, const char *fmt, ...)
 	va_start(ap, fmt);
 	vsnprintf(what, sizeof(what), fmt, ap);
 	va_end(ap);
-	print_error("SEED=%llu build/tests/t_soak   # action %d, %s [%s]: %s\n",
-		(unsigned long long)s->seed, s->action, s->doing, s->options, what);
+	print_error("SEED=%llu KIT_BATCH=%d build/tests/t_soak   # action %d, %s [%s]: "
+		    "%s\n",
+		(unsigned long long)s->seed, s->batch, s->action, s->doing, s->options,
+		what);
 	fail();
 	abort();
 }
@@ -438,9 +441,10 @@ static int run_here(struct soak *s, const struct sweep_run *run, unsigned stop_u
 static int run(struct soak *s, unsigned limit, unsigned stop_us)
 {
 	char options[200];
-	struct sweep_run run = {
-		.settle_ms = SETTLE_MS, .deadline_ms = DEADLINE_MS, .options = options
-	};
+	struct sweep_run run = { .settle_ms = SETTLE_MS,
+		.deadline_ms = DEADLINE_MS,
+		.batch_count = s->batch,
+		.options = options };
 	bool done;
 	int code;
 
@@ -465,6 +469,7 @@ static void run_killed(struct soak *s)
 {
 	struct sweep_run run = { .settle_ms = SETTLE_MS,
 		.deadline_ms = DEADLINE_MS,
+		.batch_count = s->batch,
 		.options = s->options };
 	int code;
 
@@ -663,13 +668,14 @@ static void finish(struct soak *s)
 	}
 }
 
-static void one_seed(uint64_t seed)
+static void one_seed(uint64_t seed, int batch)
 {
 	struct soak *s = xcalloc(1, sizeof(*s));
 	unsigned n;
 
 	alarm(LIMIT_SECONDS);
 	s->seed = seed;
+	s->batch = batch;
 	sweep_open(&s->r);
 	choose(s);
 	for (n = 2 + model_below(&s->m, 5); n; n--)
@@ -689,16 +695,32 @@ static unsigned long number(const char *name, unsigned long usual)
 	return text && *text ? strtoul(text, NULL, 10) : usual;
 }
 
+/* One in four with all its mail in one batch, the others with many under way. */
+static int batch_of(uint64_t seed)
+{
+	return getenv("KIT_BATCH") ? kit_batch() : (int)(seed % 4);
+}
+
 /* Seeds that found something once. */
 static void test_known(void **state)
 {
 	static const unsigned known[] = { 1649, 2636, 2737, 10034, 10099, 11744, 20229,
 		50110, 60895, 90182, 90203, 90278 };
+	static const struct {
+		uint64_t seed;
+		int batch;
+	} others[] = { { 1795348776606, 1 }, { 1795348778021, 3 } };
 	size_t i;
 
 	(void)state;
-	for (i = 0; i < N_ELEMENTS(known) && !getenv("SEED"); i++)
-		one_seed(known[i]);
+	if (getenv("SEED"))
+		return;
+	for (i = 0; i < N_ELEMENTS(known); i++)
+		one_seed(known[i], 0);
+	for (i = 0; i < N_ELEMENTS(known); i++)
+		one_seed(known[i], 1);
+	for (i = 0; i < N_ELEMENTS(others); i++)
+		one_seed(others[i].seed, others[i].batch);
 }
 
 static void test_soak(void **state)
@@ -709,14 +731,14 @@ static void test_soak(void **state)
 
 	(void)state;
 	if (seed) {
-		one_seed(seed);
+		one_seed(seed, batch_of(seed));
 		return;
 	}
 	until = clock_ms() +
 		(int64_t)number("SECONDS", n == ULONG_MAX ? SECONDS_USUAL : 1000000) *
 			1000;
-	for (seed = (uint64_t)clock_utc() * 1000; n && clock_ms() < until; n--)
-		one_seed(++seed);
+	for (seed = (uint64_t)clock_utc() * 1000; n && clock_ms() < until; n--, seed++)
+		one_seed(seed, batch_of(seed));
 }
 
 int main(void)

@@ -257,6 +257,7 @@ static void test_other_account(void **state)
 /* The arguments of a run of its own: "run", or whom to be, and the rig's directory, ports. */
 static int run_here(char **argv)
 {
+	const struct pace pace = kit_pace();
 	struct job *j;
 	struct outcome out;
 	struct engine *e;
@@ -268,7 +269,7 @@ static int run_here(char **argv)
 		(unsigned)strtoul(argv[4], NULL, 10), "archive");
 	log_setup(LOG_TEXT, LV_ERROR, open("/dev/null", O_WRONLY));
 	engine_new(&e, j, NULL);
-	engine_pace(e, &kit_pace);
+	engine_pace(e, &pace);
 	engine_run(e, &out);
 	engine_free(&e);
 	job_free(&j);

@@ -268,6 +268,19 @@ static void test_folder_gone(void **state)
 	assert_false(fakeimap_has(rig->imap, "Old"));
 }
 
+/* A session that was opened early, to make folders, and not needed. */
+static void test_folder_gone_in_a_run(void **state)
+{
+	(void)state;
+	kit_mail(rig, "ab");
+	fakeimap_put(rig->imap, "Old", kit_text(rig, 'x'));
+	sweep_say(rig, false, "vanish Old after=2");
+	assert_int_equal(copy("folder=Old"), 0);
+	assert_false(fakeimap_has(rig->imap, "Old"));
+	assert_int_not_equal(copy("folder=Old check=yes"), 0);
+	assert_false(fakeimap_has(rig->imap, "Old"));
+}
+
 static void break_archive(const char *how)
 {
 	char command[600];
@@ -317,6 +330,7 @@ int main(void)
 		TEST(test_truncated),
 		TEST(test_lost_sessions),
 		TEST(test_folder_gone),
+		TEST(test_folder_gone_in_a_run),
 		TEST(test_archive),
 	};
 

@@ -1,0 +1,41 @@
+/*
+ * statement.h: what a seal says. See FORMAT.
+ */
+#ifndef ARCHIVE_STATEMENT_H
+#define ARCHIVE_STATEMENT_H
+
+#include "custody.h"
+#include "tree.h"
+
+struct statement {
+	unsigned no;
+	unsigned prev; /* 0: it is the first */
+	unsigned char prev_sha[DIGEST];
+	uint64_t first, last, count, octets;
+	char archive[64]; /* the id */
+	unsigned char json_sha[DIGEST];
+	char file[FILE_NAME_MAX]; /* of the segment, in segments/ */
+	uint64_t bytes;
+	unsigned char sha[DIGEST], idx_sha[DIGEST], tags_sha[DIGEST];
+	struct tree tree;
+	unsigned char root[DIGEST];
+	struct custody_head custody;
+	unsigned char self[DIGEST]; /* of the file, when it was read */
+};
+
+/* "seals/SLUG-N.seal.json" */
+void statement_name(char out[FILE_NAME_MAX], const struct policy *p, unsigned no);
+
+/* The five values that are written with Z, one a line. */
+struct archive_account;
+void statement_told(struct buf *b, const struct custody_head *custody,
+	const struct archive_account *a, int64_t now);
+
+/* The file, from that and what can be known from the archive itself. */
+void statement_text(struct buf *b, const struct statement *s, const char *told);
+
+/* ST_END: there is none. ST_DENIED, EX_DATAERR: it is none of ours. */
+enum status statement_load(struct statement *s, int dir, const struct policy *p,
+	unsigned no, struct err *err);
+
+#endif

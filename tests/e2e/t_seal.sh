@@ -1,0 +1,173 @@
+# An archive that proves itself: its seals, its history, and VERIFY.sh without popferry.
+# shellcheck shell=sh
+
+# sealed_archive OPTION...: $W/arc has a segment from each of some runs.
+sealed_archive() {
+	for part in odd twice; do
+		rig_load "$src" "$DATA/$part"
+		copy 0 "$(url_pop3s "$src")" archive:arc --dedup none "$@"
+	done
+	check 'it has several segments' test "$(ls arc/seals | wc -l)" -ge 2
+	cp arc/VERIFY.sh auditor.sh # the auditor's own
+}
+
+# audit CODE: VERIFY.sh, where no popferry can be had.
+audit() {
+	got=0
+	env -i PATH=/usr/bin:/bin TMPDIR="$W" sh auditor.sh arc >out 2>err || got=$?
+	[ "$got" -eq "$1" ] && return
+	echo "VERIFY.sh: exit $got, not $1"
+	cat out err
+	return 1
+}
+
+test_seal_good() {
+	for codec in gz zst zip none; do
+		rm -rf arc state
+		sealed_archive --codec "$codec"
+		pf 0 verify arc
+		says 'all good'
+		audit 0
+		says '^good: [0-9]+ segments, [0-9]+ messages'
+		check 'nothing was said to stderr' test ! -s err
+		check 'it cleans up' sh -c '! ls -d verify.*'
+	done
+}
+
+# The SHA-256 of a seal on paper is enough: by hand, from the last seal to one message.
+test_seal_by_hand() {
+	sealed_archive
+	python3 - <<'P'
+import glob, hashlib, json, tarfile
+sha = lambda b: hashlib.sha256(b).digest()
+prev, leaves = None, []
+for name in sorted(glob.glob('arc/seals/*.seal.json')):
+    text = open(name, 'rb').read()
+    seal = json.loads(text)
+    assert text == json.dumps(seal, sort_keys=True, separators=(',', ':'),
+                              ensure_ascii=False).encode() + b'\n', name
+    assert (seal['prev'] or {}).get('sha256') == prev
+    prev = hashlib.sha256(text).hexdigest()
+    segment = 'arc/segments/' + seal['segment']['name']
+    assert hashlib.sha256(open(segment, 'rb').read()).hexdigest() == seal['segment']['sha256']
+    with tarfile.open(segment) as tar:
+        bag = seal['segment']['name'].split('.')[0]
+        rows = tar.extractfile(bag + '/metadata/merkle.tsv').read().decode().splitlines()[1:]
+        mail = {m.name[-13:-4]: tar.extractfile(m).read() for m in tar if m.name.endswith('.eml')}
+    for row in rows:
+        seq, size, digest, salt, leaf = row.split('\t')
+        data = mail['%09d' % int(seq)]
+        assert hashlib.sha256(data).hexdigest() == digest and len(data) == int(size)
+        leaves.append(sha(b'\0' + f'v1 {seq} {digest} {size} {salt}'.encode()))
+        assert leaves[-1].hex() == leaf
+    def root(l):
+        if len(l) == 1:
+            return l[0]
+        k = 1
+        while 2 * k < len(l):
+            k *= 2
+        return sha(b'\1' + root(l[:k]) + root(l[k:]))
+    assert root(leaves).hex() == seal['tree']['root'] and len(leaves) == seal['tree']['size']
+lines = open('arc/log/custody.jsonl', 'rb').read().splitlines()
+before = b'\0' * 32
+for i, line in enumerate(lines):
+    event = json.loads(line)
+    assert event['n'] == i + 1 and event['prev'] == before.hex(), line
+    before = sha(line)
+P
+}
+
+# A signature is looked at too, by openssl alone.
+test_seal_signed() {
+	sealed_archive
+	pf 0 keygen key.pem cert.pem
+	pf 0 seal arc --key key.pem --cert cert.pem
+	n=$(ls arc/seals/*.json | wc -l)
+	audit 0
+	says "seals signed: $n subject=.*fingerprint"
+	first=$(ls arc/seals/*.p7s | head -n 1)
+	last=$(ls arc/seals/*.p7s | tail -n 1)
+	cp "$last" was
+	cp -f "$first" "$last"
+	audit 65
+	says "$(basename "$last") is not a signature of"
+	cp -f was "$last"
+	audit 0
+}
+
+# Each kind of file, at random places: found by both.
+test_seal_damage() {
+	sealed_archive
+	cp -r arc good
+	for file in arc/archive.json arc/README.txt arc/VERIFY.sh arc/manifest-sha256.txt \
+		arc/log/custody.jsonl arc/seals/* arc/segments/*; do
+		for seed in 1 2 3; do
+			chmod u+w "$file"
+			python3 - "$file" "$seed" <<'P'
+import os, random, sys
+r = random.Random(sys.argv[1] + sys.argv[2])
+f = open(sys.argv[1], 'r+b')
+at = r.randrange(os.fstat(f.fileno()).st_size)
+f.seek(at)
+was = f.read(1)[0]
+f.seek(at)
+f.write(bytes([was ^ 1 << r.randrange(8)]))
+P
+			audit 65
+			pf 65 verify arc
+			case $file in
+			arc/archive.json | arc/manifest-sha256.txt) ;;
+			*) says "$(basename "$file")" ;;
+			esac
+			cp "good/${file#arc/}" "$file.new"
+			mv "$file.new" "$file"
+			cp good/log/custody.jsonl arc/log/custody.jsonl # verify was noted there
+		done
+	done
+	audit 0
+	for file in arc/seals/*; do
+		rm -f "$file"
+		audit 65
+		pf 65 verify arc --quick
+		says "$(basename "$file") is missing"
+		cp "good/${file#arc/}" "$file"
+		cp good/log/custody.jsonl arc/log/custody.jsonl
+	done
+	audit 0
+}
+
+# What is done with the archive stands in its log, which the next seal binds.
+test_seal_history() {
+	sealed_archive
+	pf 0 verify arc --quick
+	says 'only the files and seals'
+	pf 0 verify arc --sample 3
+	says ' 3 were read'
+	pf 64 verify arc --sample none
+	pf 64 verify state --quick
+	pf 0 export arc out.zip --format zip
+	pf 0 copy archive:arc archive:again --state "$W/again-state" --progress never
+	for event in retrieve seal verify export restore; do
+		grep -q "\"event\":\"$event\"" arc/log/custody.jsonl || check "$event is told" false
+	done
+	grep -q '"sources":\["pop3.*"event":"retrieve"' arc/log/custody.jsonl ||
+		check 'where the mail came from is told' false
+	n=$(wc -l <arc/log/custody.jsonl)
+	rig_load "$src" "$DATA/odd"
+	copy 0 "$(url_pop3s "$src")" archive:arc --dedup none
+	if [ "$(wc -l <arc/log/custody.jsonl)" -gt "$n" ]; then # there was something new
+		last=$(ls arc/seals/* | tail -n 1)
+		grep -q "\"custody\":{\"events\":$((n + 1))," "$last" || check 'the seal tells' false
+	fi
+	pf 0 verify arc --log-format json
+	says '"seals":[1-9][0-9]*,"unsealed":0,"events":[1-9]'
+	audit 0
+	# Of a copy that cannot be written nothing is noted.
+	cp -r arc disc
+	chmod -w disc/log/custody.jsonl disc/log
+	[ "$(id -u)" = 0 ] || {
+		cp disc/log/custody.jsonl was
+		pf 0 verify disc
+		cmp was disc/log/custody.jsonl
+	}
+}

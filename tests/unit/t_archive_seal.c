@@ -1,0 +1,565 @@
+/*
+ * t_archive_seal.c: seals, their tree and chain, the custody log; and VERIFY.sh, which
+ * must come to the same result without popferry.
+ */
+#include "t_archive.h"
+
+#include "../../src/archive/hash.h"
+#include "../../src/archive/tree.h"
+
+#include <dirent.h>
+
+static const enum archive_codec codecs[] = { ARCHIVE_GZ, ARCHIVE_ZST, ARCHIVE_ZIP,
+	ARCHIVE_NONE };
+static const char *const suffixes[] = { "tar.gz", "tar.zst", "zip", "tar" };
+enum { MEMBER = 4096, EACH = 50, SHELL_EACH = 2 };
+
+static struct spool *spool;
+static int spool_dir;
+
+static int setup(void **state)
+{
+	(void)state;
+	spool_dir = open("/tmp", O_RDONLY | O_DIRECTORY);
+	spool_open(&spool, spool_dir, 1 << 24);
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	(void)state;
+	spool_close(&spool);
+	close(spool_dir);
+	return 0;
+}
+
+/* ---- archives ---- */
+
+static void fill(const char *dir, enum archive_codec c, unsigned from, unsigned to,
+	unsigned per_segment)
+{
+	struct archive_writer *w = open_archive(dir, c, per_segment);
+	struct err err = ERR_INIT;
+	unsigned i;
+
+	for (i = from; i < to; i++)
+		put_one(w, spool, i);
+	ok(archive_seal(w, &err), &err);
+	archive_close(&w);
+}
+
+/* 14 messages in 3 segments. */
+static char *sealed(enum archive_codec c)
+{
+	char *dir = scratch();
+
+	make_archive(dir, c, MEMBER);
+	fill(dir, c, 0, 14, 5);
+	return dir;
+}
+
+struct findings {
+	unsigned n;
+	char all[8192];
+};
+
+static void note(void *ctx, const char *what)
+{
+	struct findings *f = ctx;
+	size_t n = strlen(f->all);
+
+	f->n++;
+	snprintf(f->all + n, sizeof(f->all) - n, "%s\n", what);
+}
+
+static unsigned verify_as(const char *dir, const struct archive_how *how,
+	struct findings *f, struct archive_check *c)
+{
+	struct archive_reader *r = NULL;
+	struct err err = ERR_INIT;
+
+	memset(f, 0, sizeof(*f));
+	memset(c, 0, sizeof(*c));
+	if (archive_read(&r, dir, &err) != ST_OK) {
+		assert_int_equal(err.exit, EX_DATAERR);
+		return 1;
+	}
+	archive_verify_as(r, how, c, note, f, &err);
+	if (err.exit && err.exit != EX_DATAERR)
+		fail_msg("%s", err.text);
+	assert_int_equal(c->damaged, f->n);
+	archive_done(&r);
+	return f->n;
+}
+
+static unsigned verify(const char *dir, struct findings *f)
+{
+	struct archive_check c;
+
+	return verify_as(dir, NULL, f, &c);
+}
+
+static char *path_in(const char *dir, const char *name)
+{
+	return xasprintf("%s/%s", dir, name);
+}
+
+static char *read_in(const char *dir, const char *name, size_t *n)
+{
+	char *path = path_in(dir, name), *text = slurp(path, n);
+
+	free(path);
+	return text;
+}
+
+static void write_in(const char *dir, const char *name, const void *p, size_t n)
+{
+	char *path = path_in(dir, name);
+
+	spit(path, p, n);
+	free(path);
+}
+
+/* The file's line in manifest-sha256.txt becomes right again, or goes (text NULL). */
+static void forge(const char *dir, const char *name, const char *text, size_t n)
+{
+	char sha[65], *manifest, *at, *line = xasprintf("  %s\n", name), *path;
+	size_t all;
+
+	path = path_in(dir, name);
+	if (text)
+		spit(path, text, n);
+	else
+		unlink(path);
+	file_sha(dir, name, sha);
+	manifest = read_in(dir, "manifest-sha256.txt", &all);
+	at = strstr(manifest, line);
+	assert_non_null(at);
+	if (text) {
+		memcpy(at - 64, sha, 64);
+	} else {
+		char *next = at + strlen(line);
+
+		memmove(at - 64, next, (size_t)(manifest + all - next));
+		all -= (size_t)(next - at) + 64;
+	}
+	write_in(dir, "manifest-sha256.txt", manifest, all);
+	free(manifest);
+	free(line);
+	free(path);
+}
+
+/* ---- VERIFY.sh ---- */
+
+/* A copy of what popferry writes, since that in the archive may be what is damaged. */
+static int shell(const char *script, const char *dir, char *said, size_t cap)
+{
+	char *out = xasprintf("%s.out", dir), *text;
+	const char *const argv[] = { "sh", script, dir, NULL };
+	size_t n;
+	int rc = tool("/", out, argv);
+
+	text = slurp(out, &n);
+	snprintf(said, cap, "%s", text);
+	unlink(out);
+	free(text);
+	free(out);
+	return rc;
+}
+
+/* ---- the tree ---- */
+
+/* RFC 6962, 2.1, as it is written there. */
+static void naive(
+	const unsigned char (*leaf)[DIGEST], size_t n, unsigned char out[DIGEST])
+{
+	unsigned char both[1 + 2 * DIGEST] = { 1 };
+	size_t k = 1;
+
+	if (n == 1) {
+		memcpy(out, leaf[0], DIGEST);
+		return;
+	}
+	while (2 * k < n)
+		k *= 2;
+	naive(leaf, k, both + 1);
+	naive(leaf + k, n - k, both + 1 + DIGEST);
+	hash_of(both, sizeof(both), out);
+}
+
+static void test_tree(void **state)
+{
+	enum { MOST = 70 };
+	unsigned char leaf[MOST][DIGEST], want[DIGEST], got[DIGEST];
+	struct tree t = { 0 };
+	unsigned i;
+
+	(void)state;
+	for (i = 0; i < MOST; i++) {
+		hash_of(&i, sizeof(i), leaf[i]);
+		tree_add(&t, leaf[i]);
+		assert_int_equal(t.n, i + 1);
+		assert_int_equal(t.edges, __builtin_popcount(i + 1));
+		naive((const unsigned char(*)[DIGEST])leaf, i + 1, want);
+		tree_root(&t, got);
+		assert_memory_equal(want, got, DIGEST);
+	}
+}
+
+/* By the text in FORMAT: the leaf of a message. */
+static void test_leaf(void **state)
+{
+	static const char text[] =
+		"\0v1 42 "
+		"0101010101010101010101010101010101010101010101010101010101010101 "
+		"1234 02020202020202020202020202020202";
+	unsigned char salt[SALT], want[DIGEST], got[DIGEST];
+	struct idx_row r = { .seq = 42, .size = 1234 };
+
+	(void)state;
+	memset(r.sha, 1, sizeof(r.sha));
+	memset(salt, 2, sizeof(salt));
+	hash_of(text, sizeof(text) - 1, want);
+	tree_leaf(got, &r, salt);
+	assert_memory_equal(want, got, DIGEST);
+}
+
+/* ---- good ones ---- */
+
+static void test_good(void **state)
+{
+	size_t k;
+
+	(void)state;
+	for (k = 0; k < N_ELEMENTS(codecs); k++) {
+		char *dir = sealed(codecs[k]), *script = path_in(dir, "VERIFY.sh");
+		struct archive_how quick = { true, 0 }, some = { true, 5 };
+		struct archive_check c;
+		struct findings f;
+		char said[4096];
+
+		if (verify_as(dir, NULL, &f, &c))
+			fail_msg("%s", f.all);
+		assert_int_equal(c.segments, 3);
+		assert_int_equal(c.seals, 3);
+		assert_int_equal(c.messages, 14);
+		assert_int_equal(c.unsealed, 0);
+		assert_int_equal(c.events, 6); /* retrieved and sealed, each */
+		assert_int_equal(verify_as(dir, &quick, &f, &c), 0);
+		assert_int_equal(c.messages, 14);
+		assert_int_equal(c.seals, 3);
+		assert_int_equal(verify_as(dir, &some, &f, &c), 0);
+		if (shell(script, dir, said, sizeof(said)) != 0)
+			fail_msg("%s: %s", suffixes[k], said);
+		assert_non_null(strstr(said, "good: 3 segments, 14 messages"));
+		remove_all(dir);
+		free(script);
+		free(dir);
+	}
+}
+
+/* What a run told of itself stands in the seal; all else that was not told is null. */
+static void test_account(void **state)
+{
+	struct archive_account a = { 20, UINT64_MAX, 3, 2, 0 };
+	char *dir = scratch(), *text;
+	struct archive_writer *w;
+	struct err err = ERR_INIT;
+	size_t n;
+
+	(void)state;
+	make_archive(dir, ARCHIVE_GZ, MEMBER);
+	w = open_archive(dir, ARCHIVE_GZ, 0);
+	put_one(w, spool, 0);
+	archive_account(w, &a);
+	ok(archive_seal(w, &err), &err);
+	archive_close(&w);
+	text = read_in(dir, "seals/acme-000001.seal.json", &n);
+	assert_non_null(strstr(text,
+		"\"reconcile\":{\"failed\":0,\"known\":3,\"listed\":20,"
+		"\"octets\":null,\"stored\":2}"));
+	assert_non_null(strstr(text, "\"sealed_at\":\"2023-11-15T00:59:59Z\""));
+	free(text);
+	remove_all(dir);
+	free(dir);
+}
+
+/* ---- damage ---- */
+
+static const char *const files[] = { "archive.json", "README.txt", "VERIFY.sh",
+	"manifest-sha256.txt", "log/custody.jsonl", "seals/acme-000001.seal.json",
+	"seals/acme-000003.seal.json", "segments/acme-000002.idx", NULL };
+
+/* Each place is found by popferry, some of them by VERIFY.sh too. */
+static void flip(const char *dir, const char *script, const char *name)
+{
+	size_t n, i, at = 0;
+	char *text = read_in(dir, name, &n), said[4096];
+	struct findings f;
+
+	for (i = 0; i < EACH; i++) {
+		at = (at + 7919 * (i + 1)) % n;
+		text[at] ^= (char)(1 << i % 8);
+		write_in(dir, name, text, n);
+		if (verify(dir, &f) == 0)
+			fail_msg("%s: byte %zu of %zu is not found", name, at, n);
+		if (i < SHELL_EACH && shell(script, dir, said, sizeof(said)) != 65)
+			fail_msg("%s: VERIFY.sh does not find byte %zu: %s", name, at,
+				said);
+		text[at] ^= (char)(1 << i % 8);
+	}
+	write_in(dir, name, text, n);
+	assert_int_equal(verify(dir, &f), 0);
+	free(text);
+}
+
+static void test_flips(void **state)
+{
+	size_t k, i;
+
+	(void)state;
+	for (k = 0; k < N_ELEMENTS(codecs); k++) {
+		char *dir = sealed(codecs[k]), *script = xasprintf("%s.sh", dir),
+		     *segment = xasprintf("segments/acme-000001.%s", suffixes[k]),
+		     *text;
+		size_t n;
+
+		text = read_in(dir, "VERIFY.sh", &n);
+		spit(script, text, n);
+		flip(dir, script, segment);
+		for (i = 0; k == 0 && files[i]; i++)
+			flip(dir, script, files[i]);
+		unlink(script);
+		remove_all(dir);
+		free(text);
+		free(segment);
+		free(script);
+		free(dir);
+	}
+}
+
+/* Whoever damages a file and makes its line in the manifest right is found as well. */
+static void test_forged(void **state)
+{
+	static const struct {
+		const char *name;
+		const char *was, *is; /* NULL: the file goes */
+		const char *finding;
+	} rows[] = {
+		{ "seals/acme-000001.seal.json", "\"stored\":null", "\"stored\":9999",
+			"000001.seal.json is not the seal that was made" },
+		{ "seals/acme-000001.seal.json", "\"stored\":null", "\"stored\":9999",
+			"000002.seal.json does not follow" },
+		{ "seals/acme-000003.seal.json", "\"stored\":null", "\"stored\":9999",
+			"is not the seal that was made" },
+		{ "seals/acme-000003.seal.json", "\"count\":4", "\"count\":5",
+			"is of messages 11 to 14" },
+		{ "seals/acme-000003.seal.json", "\"seal\":3", "\"seal\":4",
+			"is damaged" },
+		{ "seals/acme-000002.seal.json", NULL, NULL,
+			"acme-000002.seal.json is missing" },
+		{ "seals/acme-000003.seal.json", NULL, NULL,
+			"acme-000003.seal.json is missing" },
+		{ "segments/acme-000002.idx", "\t1\t", "\t2\t",
+			"segments/acme-000002.idx is not the file that was sealed" },
+		{ "archive.json", "\"a\":[1,", "\"a\":[2,",
+			"archive.json is not the file that was sealed" },
+	};
+	char *dir = sealed(ARCHIVE_GZ), *script = path_in(dir, "VERIFY.sh");
+	size_t k;
+
+	(void)state;
+	for (k = 0; k < N_ELEMENTS(rows); k++) {
+		size_t n, manifest_n;
+		char *text = read_in(dir, rows[k].name, &n), *at, said[4096];
+		char *manifest = read_in(dir, "manifest-sha256.txt", &manifest_n);
+		char *other = xmemdup0(text, n);
+		struct findings f;
+
+		if (rows[k].is) {
+			at = strstr(other, rows[k].was);
+			assert_non_null(at);
+			memcpy(at, rows[k].is, strlen(rows[k].is));
+		}
+		forge(dir, rows[k].name, rows[k].is ? other : NULL, n);
+		assert_true(verify(dir, &f) > 0);
+		if (!strstr(f.all, rows[k].finding))
+			fail_msg("%s: not told: %s", rows[k].finding, f.all);
+		if (shell(script, dir, said, sizeof(said)) != 65 &&
+			!strstr(rows[k].name, ".idx"))
+			fail_msg("%s: %s", rows[k].finding, said);
+		write_in(dir, rows[k].name, text, n);
+		write_in(dir, "manifest-sha256.txt", manifest, manifest_n);
+		free(other);
+		free(manifest);
+		free(text);
+	}
+	remove_all(dir);
+	free(script);
+	free(dir);
+}
+
+/* ---- the custody log ---- */
+
+static void test_custody(void **state)
+{
+	static const struct {
+		const char *was, *is;
+		const char *finding;
+	} rows[] = {
+		{ "\"event\":\"seal\"", "\"event\":\"deal\"",
+			"line 2: it was changed" },
+		{ "\"n\":6", "\"n\":7", "line 6: it was changed" },
+	};
+	char *dir = sealed(ARCHIVE_GZ), *script = path_in(dir, "VERIFY.sh"), *log, *at,
+	     said[4096];
+	struct findings f;
+	size_t n, k;
+
+	(void)state;
+	log = read_in(dir, "log/custody.jsonl", &n);
+	for (k = 0; k < N_ELEMENTS(rows); k++) {
+		char *other = xmemdup0(log, n);
+
+		at = strstr(other, rows[k].was);
+		assert_non_null(at);
+		memcpy(at, rows[k].is, strlen(rows[k].is));
+		write_in(dir, "log/custody.jsonl", other, n);
+		assert_int_equal(verify(dir, &f), 1);
+		if (!strstr(f.all, rows[k].finding))
+			fail_msg("%s: not told: %s", rows[k].finding, f.all);
+		assert_int_equal(shell(script, dir, said, sizeof(said)), 65);
+		free(other);
+	}
+	at = strchr(log, '\n') + 1; /* without the first */
+	write_in(dir, "log/custody.jsonl", at, n - (size_t)(at - log));
+	assert_int_equal(verify(dir, &f), 1);
+	assert_non_null(strstr(f.all, "line 1: lines before it are missing"));
+	assert_int_equal(shell(script, dir, said, sizeof(said)), 65);
+	/* The last event may go with a power cut; those a seal has seen may not. */
+	at = memrchr(log, '\n', n - 1);
+	write_in(dir, "log/custody.jsonl", log, (size_t)(at - log) + 20);
+	assert_int_equal(verify(dir, &f), 1);
+	assert_non_null(strstr(f.all, "its last line is cut"));
+	assert_int_equal(shell(script, dir, said, sizeof(said)), 65);
+	ok(archive_note(dir, "export", "out.zip", "{\"messages\":3}", NULL), NULL);
+	assert_int_equal(verify(dir, &f), 0);
+	assert_int_equal(shell(script, dir, said, sizeof(said)), 0);
+	write_in(dir, "log/custody.jsonl", log, (size_t)(strchr(log, '\n') - log) + 1);
+	assert_int_equal(verify(dir, &f), 1);
+	assert_non_null(strstr(f.all, "has lost lines: seal 2"));
+	assert_int_equal(shell(script, dir, said, sizeof(said)), 65);
+	write_in(dir, "log/custody.jsonl", "x\n", 2);
+	assert_true(verify(dir, &f) > 0);
+	assert_int_equal(archive_note(dir, "export", "out", NULL, NULL), ST_DENIED);
+	at = path_in(dir, "log/custody.jsonl");
+	unlink(at);
+	free(at);
+	assert_int_equal(verify(dir, &f), 1);
+	assert_non_null(strstr(f.all, "is missing: seal 1"));
+	assert_int_equal(shell(script, dir, said, sizeof(said)), 65);
+	assert_int_equal(archive_note(dir, "export", "out", NULL, NULL), ST_END);
+	remove_all(dir);
+	free(log);
+	free(script);
+	free(dir);
+}
+
+/* ---- archives of 0.1.0 ---- */
+
+static void forget(const char *dir, const char *name)
+{
+	char *path = path_in(dir, name);
+
+	if (strstr(name, "seals/"))
+		forge(dir, name, NULL, 0);
+	remove_all(path);
+	free(path);
+}
+
+/* No seals: told, and good; the next segment begins their chain. */
+static void test_old(void **state)
+{
+	char *dir = scratch(), *json, *at, *script = path_in(dir, "VERIFY.sh"),
+	     said[4096];
+	struct archive_check c;
+	struct findings f;
+	size_t n;
+
+	(void)state;
+	make_archive(dir, ARCHIVE_GZ, MEMBER);
+	json = read_in(dir, "archive.json", &n);
+	at = strstr(json, "\"tree\"");
+	assert_non_null(at);
+	memcpy(at, "\"more\"", 6);
+	write_in(dir, "archive.json", json, n);
+	fill(dir, ARCHIVE_GZ, 0, 8, 5);
+	forget(dir, "seals/acme-000001.seal.json");
+	forget(dir, "seals/acme-000002.seal.json");
+	forget(dir, "log");
+	forget(dir, "seals");
+	assert_int_equal(verify_as(dir, NULL, &f, &c), 0);
+	assert_int_equal(c.unsealed, 2);
+	assert_int_equal(c.seals, 0);
+	assert_int_equal(c.segments, 2);
+	assert_int_equal(shell(script, dir, said, sizeof(said)), 0);
+	assert_non_null(strstr(said, "2 segments have no seal"));
+	fill(dir, ARCHIVE_GZ, 8, 14, 4);
+	if (verify_as(dir, NULL, &f, &c))
+		fail_msg("%s", f.all);
+	assert_int_equal(c.unsealed, 2);
+	assert_int_equal(c.seals, 2);
+	if (shell(script, dir, said, sizeof(said)) != 0)
+		fail_msg("%s", said);
+	/* From then on each must have one. */
+	forget(dir, "seals/acme-000004.seal.json");
+	assert_true(verify(dir, &f) > 0);
+	assert_non_null(strstr(f.all, "acme-000004.seal.json is missing"));
+	remove_all(dir);
+	free(json);
+	free(script);
+	free(dir);
+}
+
+/* ---- less than all of it ---- */
+
+/* A forged segment is only found by who unpacks; another file is found by all. */
+static void test_quick(void **state)
+{
+	struct archive_how quick = { true, 0 }, all = { true, 14 };
+	char *dir = sealed(ARCHIVE_NONE), *text, *at;
+	struct archive_check c;
+	struct findings f;
+	size_t n;
+
+	(void)state;
+	text = read_in(dir, "segments/acme-000002.tar", &n);
+	at = memmem(text, n, "\r\n\r\n", 4);
+	assert_non_null(at);
+	at[9] ^= 1;
+	write_in(dir, "segments/acme-000002.tar", text, n);
+	assert_int_equal(verify_as(dir, &quick, &f, &c), 1);
+	assert_int_equal(c.messages, 9); /* of the others */
+	assert_int_equal(verify_as(dir, &all, &f, &c), 2);
+	assert_non_null(strstr(f.all, "message "));
+	remove_all(dir);
+	free(text);
+	free(dir);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_tree),
+		cmocka_unit_test(test_leaf),
+		cmocka_unit_test(test_good),
+		cmocka_unit_test(test_account),
+		cmocka_unit_test(test_flips),
+		cmocka_unit_test(test_forged),
+		cmocka_unit_test(test_custody),
+		cmocka_unit_test(test_old),
+		cmocka_unit_test(test_quick),
+	};
+
+	return cmocka_run_group_tests(tests, setup, teardown);
+}
