@@ -28,7 +28,7 @@ struct pump {
 	pthread_mutex_t lock;
 	pthread_cond_t changed;
 	struct parcel *head, **tail;
-	uint64_t bytes;
+	uint64_t bytes, enough; /* for a batch */
 	size_t count;
 	size_t refused; /* in a row */
 	bool ended, quit;
@@ -61,7 +61,7 @@ static uint64_t weight(const struct parcel *p)
 
 static bool is_enough(const struct pump *p)
 {
-	return p->count >= engine_batch_count(p->e) || p->bytes >= p->e->batch_bytes;
+	return p->count >= engine_batch_count(p->e) || p->bytes >= p->enough;
 }
 
 /* False when the consumer wants no more. */
@@ -235,6 +235,7 @@ enum status pump_start(struct pump **out, struct engine *e, struct source *src,
 	p->order = order;
 	p->n = n;
 	p->tail = &p->head;
+	p->enough = e->batch_bytes;
 	p->err = (struct err)ERR_INIT;
 	index_numbers(p);
 	pthread_mutex_init(&p->lock, NULL);
@@ -280,6 +281,7 @@ size_t pump_take(
 	size_t n = 0, most = engine_batch_count(p->e);
 
 	pthread_mutex_lock(&p->lock);
+	p->enough = p->e->batch_bytes;
 	while (patient && !p->head && !p->ended)
 		pthread_cond_wait(&p->changed, &p->lock);
 	if (patient)
@@ -287,7 +289,7 @@ size_t pump_take(
 	while (!is_enough(p) && !p->ended && wait_until(p, until))
 		;
 	if (patient || p->ended || is_enough(p)) {
-		while (p->head && n < most && bytes < p->e->batch_bytes) {
+		while (p->head && n < most && bytes < p->enough) {
 			bytes += weight(p->head);
 			batch[n++] = pop(p);
 		}

@@ -23,7 +23,9 @@
 
 enum {
 	LITERAL_MINUS_MAX = 4096,     /* RFC 7888 */
-	LITERAL_PLUS_MAX = 64 * 1024, /* and no more than what was stored before */
+	/* Few servers take less than that, and a round trip for each that is larger than all
+	 * before adds up; beyond it, no more than what was stored before. */
+	LITERAL_PLUS_MAX = 1024 * 1024,
 	OFFERS = 3,     /* messages of a session offered again with less arguments */
 	DATELESS = 2,   /* taken so in a row: from then on none has a date */
 	ZONE_STEP = 15, /* minutes */

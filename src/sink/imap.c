@@ -2,6 +2,7 @@
 #include <popferry/imap.h>
 #include <popferry/log.h>
 #include <popferry/mem.h>
+#include <popferry/text.h>
 
 #include "imap_sink.h"
 
@@ -87,6 +88,25 @@ static void warn_of_room(struct imap_sink *s, const struct imap_mailbox *mb)
 			LOG_U("listed", wanted), LOG_S("mailbox", mb->wire));
 }
 
+/* Where INBOX is what is filled it is selected at once: others may be at work still. */
+static enum status begin_inbox(
+	struct imap_sink *s, const struct endpoint *end, struct err *err)
+{
+	const struct imap_mailbox *mb;
+	struct err why = ERR_INIT;
+	enum status rc;
+
+	if (end->folder && *end->folder && !text_same(end->folder, "INBOX"))
+		return ST_OK;
+	rc = imap_folder(s->imap, "INBOX", &mb, &why);
+	if (rc == ST_OK)
+		rc = imap_select(s->imap, mb, &why);
+	if (rc == ST_RETRY)
+		*err = why;
+	/* Whether another reason matters shows when it is needed. */
+	return rc == ST_RETRY ? rc : ST_OK;
+}
+
 static enum status imap_sink_open(
 	struct sink **out, const struct sink_setup *setup, struct err *err)
 {
@@ -117,8 +137,12 @@ static enum status imap_sink_open(
 		return rc;
 	}
 	imap_ignore_stop(s->imap);
+	if (!setup->reading)
+		rc = begin_inbox(s, setup->end, err);
+	if (rc != ST_OK)
+		imap_sink_close(&base);
 	*out = base;
-	return ST_OK;
+	return rc;
 }
 
 /*
