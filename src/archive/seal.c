@@ -45,7 +45,7 @@ static enum status check_file(struct archive_writer *w, const char *name,
 		return rc;
 	rc = segment_check(fd, c, w->seg->name, name, x, facts, &t, err);
 	if (rc == ST_OK && t.damaged)
-		rc = err_set(err, ST_DENIED, EX_DATAERR,
+		rc = err_set(err, ST_DENIED, EX_IOERR,
 			"the finished segment does not read back as it was written, it stays in "
 			"open/ (check disk and memory): %s",
 			finding);

@@ -22,7 +22,7 @@
 #include <string.h>
 
 enum {
-	LITERAL_MINUS_MAX = 4096,     /* RFC 7888 */
+	LITERAL_MINUS_MAX = 4096, /* RFC 7888 */
 	/* Few servers take less than that, and a round trip for each that is larger than all
 	 * before adds up; beyond it, no more than what was stored before. */
 	LITERAL_PLUS_MAX = 1024 * 1024,
