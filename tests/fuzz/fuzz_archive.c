@@ -133,7 +133,7 @@ static void keep_file(struct sample *s, const char *folder, const char *name)
 static int is_file(const struct dirent *e)
 {
 	return e->d_name[0] != '.' && strcmp(e->d_name, "lock") != 0 &&
-		strcmp(e->d_name, "open") != 0 && strcmp(e->d_name, "segments") != 0;
+		e->d_type != DT_DIR;
 }
 
 static void keep_folder(struct sample *s, const char *folder)
@@ -176,6 +176,8 @@ static void make_sample(struct sample *s, enum archive_codec codec)
 	keep_folder(s, "");
 	keep_folder(s, "segments");
 	keep_folder(s, "open");
+	keep_folder(s, "seals");
+	keep_folder(s, "log");
 }
 
 /* ---- changing ---- */

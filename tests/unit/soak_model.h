@@ -40,6 +40,7 @@ struct model {
 	enum dedup dedup;
 	bool no_uidl;
 	unsigned losses; /* of the journal */
+	unsigned kills;  /* of runs: something may have been left in doubt */
 	struct letter letters[LETTERS_MAX];
 	size_t n_letters;
 	struct item items[ITEMS_MAX];
@@ -347,13 +348,15 @@ static inline struct bounds model_bounds(
 	 * as many as were ever listed together, or more. An archive is asked by UIDL and
 	 * bytes, so that after the loss of the journal, or when the UIDL went while the
 	 * message was in doubt, a twin may come in. Nor does a message with another text
-	 * find one that it would be a duplicate of by its Message-ID only.
+	 * find one that it would be a duplicate of by its Message-ID only: neither then, nor
+	 * after a kill when that one is not listed any more, or not yet. Nor does an archive
+	 * find a copy whose bytes differ from those in doubt where no UIDL tells them apart.
 	 */
 	if (keeps)
 		b.most = names;
-	else if (archive && doubted)
+	else if (archive && (doubted || (m->no_uidl && m->kills)))
 		b.most = names;
-	else if (m->dedup == DEDUP_MESSAGE_ID_ONLY && doubted)
+	else if (m->dedup == DEDUP_MESSAGE_ID_ONLY && (doubted || m->kills))
 		b.most = texts;
 	else
 		b.most = names > 0;

@@ -218,8 +218,10 @@ static void open_inbox(struct rig *rig, const char *script, size_t step,
 
 static void spent(struct imap_append *a, size_t n)
 {
-	while (n--)
+	while (n--) {
 		free(a[n].err);
+		a[n].err = NULL;
+	}
 }
 
 static enum status put_all(struct rig *rig, struct imap_append *a, size_t n)
@@ -473,9 +475,9 @@ static void test_less(void **state)
 				fail_msg("%s: message %zu: outcome %d, lacks %c",
 					rows_[k].name, j, a[j].outcome, less);
 		}
+		spent(a, N_ELEMENTS(a));
 		rig_close(&rig);
 	}
-	spent(a, N_ELEMENTS(a));
 	mails_close(&ms);
 }
 
@@ -509,6 +511,7 @@ static void test_mailbox_limit(void **state)
 	assert_int_equal(a[0].outcome, IMAP_REFUSED);
 	assert_int_equal(a[0].cause, IMAP_FOR_SIZE);
 	assert_non_null(strstr(a[0].err->text, "1048576"));
+	spent(a, N_ELEMENTS(a));
 	rig_close(&rig);
 
 	/* 10 bytes cannot be meant, until the server says so. */
@@ -529,8 +532,8 @@ static void test_mailbox_limit(void **state)
 	assert_int_equal(a[1].outcome, IMAP_REFUSED);
 	assert_non_null(strstr(a[0].err->text, "limit of 10 bytes"));
 	assert_non_null(strstr(a[1].err->text, "(10 bytes)"));
-	rig_close(&rig);
 	spent(a, N_ELEMENTS(a));
+	rig_close(&rig);
 	mails_close(&ms);
 	free(text);
 }
@@ -566,6 +569,7 @@ static void test_ease(void **state)
 		assert_int_equal(put_all(&rig, &a, 1), ST_OK);
 		assert_int_equal(imap_wait_ms(rig.imap), replies[k].ms);
 		assert_int_equal(imap_wait_ms(rig.imap), 0);
+		spent(&a, 1);
 		rig_close(&rig);
 	}
 	mails_close(&ms);
@@ -603,6 +607,7 @@ static void test_wait(void **state)
 	a.mailbox = mb;
 	assert_int_equal(imap_append(rig.imap, &a, &rig.err), ST_RETRY);
 	assert_int_equal(imap_wait_ms(rig.imap), 299961);
+	spent(&a, 1);
 	rig_close(&rig);
 	mails_close(&ms);
 }
@@ -642,6 +647,7 @@ static void test_dates(void **state)
 		a.date = dates[k].date;
 		assert_int_equal(put_all(&rig, &a, 1), ST_OK);
 		assert_int_equal(a.outcome, IMAP_STORED);
+		spent(&a, 1);
 		rig_close(&rig);
 	}
 	mails_close(&ms);
@@ -664,6 +670,7 @@ static void test_limit(void **state)
 	assert_int_equal(imap_append(rig.imap, &a, &rig.err), ST_OK);
 	assert_int_equal(a.outcome, IMAP_REFUSED);
 	assert_int_equal(a.err->status, ST_SKIP);
+	spent(&a, 1);
 	rig_close(&rig);
 
 	/* A limit told in KiB, as Cyrus once did, is not believed. */
@@ -675,6 +682,7 @@ static void test_limit(void **state)
 	a.mailbox = mb;
 	assert_int_equal(put_all(&rig, &a, 1), ST_OK);
 	assert_int_equal(a.outcome, IMAP_STORED);
+	spent(&a, 1);
 	rig_close(&rig);
 	mails_close(&ms);
 }
@@ -710,9 +718,9 @@ static void test_window(void **state)
 		rig_want(&rig, "window", round, put_all(&rig, a, NMAX), ST_OK, 0, NULL);
 		for (k = 0; k < NMAX; k++)
 			assert_int_equal(a[k].outcome, IMAP_STORED);
+		spent(a, N_ELEMENTS(a));
 		rig_close(&rig);
 	}
-	spent(a, N_ELEMENTS(a));
 	mails_close(&ms);
 }
 
@@ -751,7 +759,6 @@ static void test_cut_short(void **state)
 	assert_true(imap_counts(rig.imap).out < size / 2);
 	imap_close(&rig.imap);
 	script_close(&rig.script);
-	spent(a, N_ELEMENTS(a));
 	mails_close(&ms);
 	free(text);
 }
@@ -774,6 +781,7 @@ static void test_short_body(void **state)
 	a.mailbox = mb;
 	assert_int_equal(imap_append(rig.imap, &a, &rig.err), ST_FATAL);
 	assert_int_equal(a.outcome, IMAP_PENDING);
+	spent(&a, 1);
 	rig_close(&rig);
 	mails_close(&ms);
 }
@@ -797,6 +805,7 @@ static void test_readonly(void **state)
 	a.mailbox = mb;
 	assert_int_equal(imap_append(rig.imap, &a, &rig.err), ST_DENIED);
 	assert_int_equal(rig.err.exit, EX_CANTCREAT);
+	spent(&a, 1);
 	rig_close(&rig);
 	mails_close(&ms);
 }
@@ -826,6 +835,7 @@ static void test_trace(void **state)
 	a[1].message = ms.m[1];
 	a[0].mailbox = a[1].mailbox = mb;
 	assert_int_equal(put_all(&rig, a, 2), ST_OK);
+	spent(a, N_ELEMENTS(a));
 	rig_close(&rig);
 	trace_close(&trace);
 	f = fopen(path, "r");
@@ -837,7 +847,6 @@ static void test_trace(void **state)
 	assert_non_null(strstr(text, "7 APPEND \"INBOX\" () {19+}"));
 	assert_non_null(strstr(text, "7 OK fine"));
 	assert_null(strstr(text, "EXPLODE"));
-	spent(a, N_ELEMENTS(a));
 	mails_close(&ms);
 }
 
@@ -907,8 +916,8 @@ static void test_commands(void **state)
 		put_all(&rig, a, 2);
 		if (a[1].outcome != IMAP_REFUSED)
 			fail_msg("%s", lines[k].line);
-		rig_close(&rig);
 		spent(a, N_ELEMENTS(a));
+		rig_close(&rig);
 		mails_close(&ms);
 	}
 }
