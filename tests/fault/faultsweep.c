@@ -42,6 +42,7 @@ enum {
 	CODES = 256,
 	IDLE_EVERY = 8, /* of a selection */
 	TRIES = 5,
+	DEEP = 4, /* calls */
 	ALL = 1 << 30,
 	HOUR = 3600,
 	YEARS = 10 * 365 * 24 * HOUR,
@@ -278,13 +279,29 @@ static bool is_sync(enum fault_family f)
 }
 
 /*
+ * Was it a library that wanted memory for itself? Of the C library only what is deep
+ * inside: a lookup of users (NSS) does not survive it; what popferry calls itself must.
+ */
+static bool is_of_library(const char *where)
+{
+	unsigned deep = 0;
+
+	if (strncmp(where, "lib", 3) != 0)
+		return false;
+	for (; strncmp(where, "libc.", 5) == 0; deep++) {
+		where += strcspn(where, " ");
+		where += *where == ' ';
+	}
+	return deep == 0 || deep >= DEEP;
+}
+
+/*
  * Where memory is missing, to die is allowed (see popferry/mem.h). popferry says so and
  * ends with 75; libraries do it by a signal, by exit(1), or fail without a reason.
  */
 static bool may_die(const struct point *p, const struct fault_log *log)
 {
-	return p->g.family == FAULT_malloc && strncmp(log->where, "lib", 3) == 0 &&
-		strncmp(log->where, "libc.", 5) != 0 &&
+	return p->g.family == FAULT_malloc && is_of_library(log->where) &&
 		(p->code == RIG_SIGNAL + SIGABRT || p->code == RIG_SIGNAL + SIGSEGV ||
 			p->code == 1 || p->code == EX_SOFTWARE);
 }
