@@ -102,6 +102,10 @@ uint64_t archive_durable(const struct archive_writer *w);
 enum status archive_find(struct archive_writer *w, const struct archive_entry *e,
 	const struct message *m, uint64_t *seq, struct err *err);
 
+/* The same for any message of these very bytes. */
+enum status archive_recall(struct archive_writer *w, const unsigned char sha256[DIGEST],
+	uint64_t *seq, struct err *err);
+
 /* This number belongs to a known message: find() will not give it again. */
 void archive_claim(struct archive_writer *w, uint64_t seq);
 

@@ -148,6 +148,10 @@ struct sink_ops {
 	 */
 	enum status (*find)(struct sink *s, struct delivery *d,
 		const struct sink_floor *from, int64_t patience_ms, struct err *err);
+	/* Is a message of these very bytes there that no claim() has named? Claims it.
+	 * ST_END: it is not. NULL: that takes more than the digest. */
+	enum status (*recall)(struct sink *s, const unsigned char sha256[DIGEST],
+		uint64_t *place, struct err *err);
 	enum status (*put)(struct sink *s, struct delivery *d, struct err *err);
 	/* Nothing that was put is held back to go with others. Does not wait. */
 	enum status (*flush)(struct sink *s, struct err *err);

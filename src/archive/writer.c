@@ -472,30 +472,44 @@ static enum status load_find(struct archive_writer *w, struct err *err)
 	return rc;
 }
 
+static enum status find_ready(struct archive_writer *w, struct err *err)
+{
+	enum status rc;
+
+	if (w->find_loaded)
+		return ST_OK;
+	rc = load_find(w, err);
+	if (rc < 0) {
+		w->broken = true; /* half a table must answer nothing */
+		return rc;
+	}
+	w->find_loaded = true;
+	return ST_OK;
+}
+
 enum status archive_find(struct archive_writer *w, const struct archive_entry *e,
 	const struct message *m, uint64_t *seq, struct err *err)
 {
 	unsigned char key[KEY];
-	uint64_t found;
-	enum status rc;
+	enum status rc = find_ready(w, err);
 
-	if (!w->find_loaded) {
-		rc = load_find(w, err);
-		if (rc < 0) {
-			w->broken = true; /* half a table must answer nothing */
-			return rc;
-		}
-		w->find_loaded = true;
-	}
+	if (rc != ST_OK)
+		return rc;
 	idx_key(key, e->uidl, e->uidl_n, e->occurrence, m->facts.sha256);
-	found = find_get(w->find, m->facts.sha256, e->uidl ? key : NULL);
+	*seq = find_get(w->find, m->facts.sha256, e->uidl ? key : NULL);
 	/* A server may have given all its messages new UIDLs meanwhile (quirk Q11). */
-	if (found == 0)
-		found = find_get(w->find, m->facts.sha256, NULL);
-	if (found == 0)
-		return ST_END;
-	*seq = found;
-	return ST_OK;
+	return *seq ? ST_OK : archive_recall(w, m->facts.sha256, seq, err);
+}
+
+enum status archive_recall(struct archive_writer *w, const unsigned char sha256[DIGEST],
+	uint64_t *seq, struct err *err)
+{
+	enum status rc = find_ready(w, err);
+
+	if (rc != ST_OK)
+		return rc;
+	*seq = find_get(w->find, sha256, NULL);
+	return *seq ? ST_OK : ST_END;
 }
 
 void archive_claim(struct archive_writer *w, uint64_t seq)

@@ -385,6 +385,10 @@ enum twin {
 enum status dedup_ask(struct engine *e, const struct facts *f, enum twin *out,
 	int64_t *of, const char **rule, struct err *err);
 
+/* Where this row is in doubt, and the destination can tell by the digest that it has it,
+ * it is stored now. *stored: some have it. */
+enum status holder_ask(struct engine *e, int64_t id, bool *stored, struct err *err);
+
 /*
  * The row of a message that the source lists under a new UIDL now (recall.c). ST_END: it
  * is none such. own: its own row, if it has one; else 0.

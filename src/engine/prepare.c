@@ -85,10 +85,11 @@ static enum status decide_look(struct engine *e, struct parcel *p, size_t k,
 	if (rc != ST_OK)
 		return rc;
 	begin_folder(s, p->run->verdict.folder, floor);
-	p->run->look[k] = (!s->settled || e->visits.grown || p->run->doubted) &&
-		!floor->empty;
+	/* A twin of one in doubt: that one may still be on its way into the folder. */
+	p->run->look[k] = p->run->doubted ||
+		((!s->settled || e->visits.grown) && !floor->empty);
 	p->run->from[k] = (struct sink_floor){ 0, 1, false };
-	p->run->patience[k] = 0;
+	p->run->patience[k] = p->run->doubted ? e->began_ms + slot_settle_ms(e, s) : 0;
 	return ST_OK;
 }
 
@@ -409,6 +410,7 @@ static enum status dismiss(struct engine *e, struct parcel *p, bool final,
 	const char *rule = NULL;
 	enum twin twin;
 	int64_t of = 0;
+	bool stored = false;
 	enum status rc;
 
 	*done = *deferred = false;
@@ -429,6 +431,12 @@ static enum status dismiss(struct engine *e, struct parcel *p, bool final,
 		*deferred = true;
 		return ST_OK;
 	}
+	if (twin == TWIN_DOUBTFUL)
+		rc = holder_ask(e, of, &stored, err);
+	if (rc != ST_OK)
+		return rc;
+	if (stored)
+		twin = TWIN_PARTLY;
 	p->run->doubted = twin == TWIN_DOUBTFUL;
 	if (twin == TWIN_COLLISION)
 		tell_collision(e, p);
@@ -503,11 +511,18 @@ static enum status is_done(struct engine *e, const struct parcel *p, unsigned ma
 
 /* What each destination still needs. row: what is known of it, or NULL. */
 static enum status place_all(struct engine *e, struct parcel *p, unsigned mask,
-	const struct journal_row *row, struct err *err)
+	struct journal_row *row, struct err *err)
 {
 	enum status rc = ST_OK;
+	bool stored = false;
 	size_t k;
 
+	/* What is in doubt may have been written otherwise than this copy. */
+	if (row && row->storing &&
+		memcmp(row->sha256, p->message->facts.sha256, DIGEST) != 0)
+		rc = holder_ask(e, row->id, &stored, err);
+	if (rc == ST_OK && stored)
+		rc = journal_get(e->journal, row->id, row, err);
 	for (k = 0; rc == ST_OK && k < e->n_slots; k++) {
 		unsigned bit = 1u << e->slots[k].id;
 

@@ -75,8 +75,11 @@ enum likeness alike_same(
 {
 	bool strict = dedup == DEDUP_EXACT || dedup == DEDUP_NONE || !ours->has_msgid;
 	bool changed = ours->anomalies & (AN_NUL | AN_BARE_CR | AN_8BIT_HEADER);
+	bool one_id = ours->has_msgid && theirs->has_msgid &&
+		memcmp(ours->msgid, theirs->msgid, DIGEST) == 0;
 
-	if (memcmp(ours->exact, theirs->exact, DIGEST) == 0)
+	if (memcmp(ours->exact, theirs->exact, DIGEST) == 0 ||
+		(one_id && dedup == DEDUP_MESSAGE_ID_ONLY))
 		return ALIKE_SAME;
 	if (memcmp(ours->loose, theirs->loose, DIGEST) != 0)
 		return ALIKE_NOT;
@@ -85,10 +88,7 @@ enum likeness alike_same(
 			return ALIKE_SAME;
 		return changed ? ALIKE_NEAR : ALIKE_NOT;
 	}
-	if (changed && ours->has_msgid && theirs->has_msgid &&
-		memcmp(ours->msgid, theirs->msgid, DIGEST) == 0)
-		return ALIKE_NEAR;
-	return ALIKE_NOT;
+	return changed && one_id ? ALIKE_NEAR : ALIKE_NOT;
 }
 
 static const char *next_plain(const char *s)

@@ -12,8 +12,8 @@ enum likeness {
 };
 
 /*
- * Content decides. Where the job keeps messages that differ only in trace
- * headers, so must this; but a server may have had to change a message with
+ * Content decides, unless the job goes by the Message-ID alone. Where it keeps messages
+ * that differ only in trace headers, so must this; but a server may have had to change a message with
  * NUL, bare CR or 8-bit headers, and then the rest has to do: it is near.
  */
 enum likeness alike_same(

@@ -166,6 +166,17 @@ static enum status archive_sink_find(struct sink *base, struct delivery *d,
 	return ST_OK;
 }
 
+static enum status archive_sink_recall(struct sink *base,
+	const unsigned char sha256[DIGEST], uint64_t *place, struct err *err)
+{
+	struct archive_sink *s = self(base);
+	enum status rc = archive_recall(s->w, sha256, place, err);
+
+	if (rc == ST_OK)
+		archive_claim(s->w, *place);
+	return rc;
+}
+
 static enum status archive_sink_put(
 	struct sink *base, struct delivery *d, struct err *err)
 {
@@ -298,6 +309,7 @@ const struct sink_ops archive_sink = {
 	.floor = archive_sink_floor,
 	.claim = archive_sink_claim,
 	.find = archive_sink_find,
+	.recall = archive_sink_recall,
 	.put = archive_sink_put,
 	.flush = archive_sink_flush,
 	.await = archive_sink_await,

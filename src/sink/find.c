@@ -351,6 +351,13 @@ static enum status look(struct imap_sink *s, struct table *t, struct delivery *d
 		rc = look_form(s, t, d, how, doubtful, first, err);
 	if (rc == ST_END && (w.facts->anomalies & AN_8BIT_HEADER))
 		rc = look_by_msgid(s, t, d, &w, first, err);
+	if (rc == ST_END && s->dedup == DEDUP_MESSAGE_ID_ONLY) {
+		rc = look_by_msgid(s, t, d, &w, first, err);
+		if (rc == ST_OK)
+			log_warn(s->log, "dropped-by-message-id",
+				LOG_U("number", d->number), LOG_S("folder", d->folder),
+				LOG_U("uid", d->place));
+	}
 	if (rc == ST_END && doubtful) {
 		w.tolerant = true;
 		w.alone = s->alone && s->alone(s->ask_ctx, w.facts);

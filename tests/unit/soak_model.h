@@ -40,7 +40,6 @@ struct model {
 	enum dedup dedup;
 	bool no_uidl;
 	unsigned losses; /* of the journal */
-	unsigned kills;  /* of runs: something may have been left in doubt */
 	struct letter letters[LETTERS_MAX];
 	size_t n_letters;
 	struct item items[ITEMS_MAX];
@@ -321,12 +320,10 @@ static inline struct bounds model_bounds(
 {
 	struct bounds b = { 0, 0 };
 	bool keeps = m->dedup == DEDUP_NONE, doubted = m->losses > 0, safe = false;
-	unsigned names = 0, texts = 0, foreign = 0, k;
+	unsigned names = 0, foreign = 0, k;
 	size_t i;
 
 	for (k = 0; k < m->n_letters; k++) {
-		bool any = false;
-
 		if (model_class(m, &m->letters[k]) != class)
 			continue;
 		for (i = 0; i < m->n_items; i++) {
@@ -336,10 +333,8 @@ static inline struct bounds model_bounds(
 				continue;
 			names += it->names;
 			safe |= it->safe;
-			any |= it->names > 0;
 			doubted |= it->doubted;
 		}
-		texts += any;
 		foreign += m->letters[k].foreign;
 	}
 	/*
@@ -347,17 +342,12 @@ static inline struct bounds model_bounds(
 	 * equals one whose UIDL has gone is that one, under a new UIDL. So there are
 	 * as many as were ever listed together, or more. An archive is asked by UIDL and
 	 * bytes, so that after the loss of the journal, or when the UIDL went while the
-	 * message was in doubt, a twin may come in. Nor does a message with another text
-	 * find one that it would be a duplicate of by its Message-ID only: neither then, nor
-	 * after a kill when that one is not listed any more, or not yet. Nor does an archive
-	 * find a copy whose bytes differ from those in doubt where no UIDL tells them apart.
+	 * message was in doubt, a twin may come in.
 	 */
 	if (keeps)
 		b.most = names;
-	else if (archive && (doubted || (m->no_uidl && m->kills)))
+	else if (archive && doubted)
 		b.most = names;
-	else if (m->dedup == DEDUP_MESSAGE_ID_ONLY && (doubted || m->kills))
-		b.most = texts;
 	else
 		b.most = names > 0;
 	b.least = keeps ? m->letters[class].kept : safe;
