@@ -602,12 +602,14 @@ static void test_killed(void **state)
 		{ "partial", "dele partial=2", "dele ok", "", false },
 		{ "dropped", "on DELE#3 drop times=2", "well", "", false },
 	};
+	const int stride = getenv("FULL") ? 1 : 3;
 	size_t i;
 	int step;
 
 	(void)state;
 	for (i = 0; i < N_ELEMENTS(ways); i++) {
-		for (step = 1; killed_at(&ways[i], step); step++)
+		for (step = 1 + (int)i % stride; killed_at(&ways[i], step);
+			step += stride)
 			;
 		assert_true(step > 10); /* there was something to die at */
 	}
