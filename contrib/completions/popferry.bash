@@ -17,10 +17,13 @@ _popferry_words() {
 	--seen) echo status-header all none older-than: ;;
 	--date-source) echo received,header received header none ;;
 	--codec) echo gz zst zip none ;;
-	--format) echo eml zip mboxrd maildir csv jsonl dat nara ;;
+	--format) echo eml zip mboxrd maildir mailbag csv jsonl dat nara ;;
+	--sort) echo date relevance seq ;;
+	--scan-policy) echo note quarantine refuse ;;
 	--rescue) echo none repair wrap archive ;;
 	--delete) echo never verified verified: ;;
 	--type) echo ec rsa ;;
+	--from) echo date retrieved ;;
 	--source-tls | --dest-tls) echo implicit starttls none ;;
 	--log-format) echo text json ;;
 	--progress) echo auto always never ;;

@@ -21,6 +21,7 @@
 
 #include <popferry/err.h>
 #include <popferry/mail.h>
+#include <popferry/story.h>
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -39,19 +40,15 @@ struct archive_config {
 	unsigned segment_messages; /* 0: 50 000 */
 	unsigned threads;          /* that compress; 0: one a processor, at most 4 */
 	const struct archive_fixed *fixed; /* NULL: random bytes and the clock */
+	/* Asked at each sealing what the run has to tell; NULL: nothing. */
+	void (*story)(void *ctx, struct run_story *out);
+	void *story_ctx;
 };
 
 /* Instead of those, so that two archives can have the same bytes. */
 struct archive_fixed {
 	unsigned char seed[32]; /* of the salts */
 	int64_t now;            /* UTC seconds */
-};
-
-/* What a run tells of itself, for the seals it makes. UINT64_MAX: it cannot tell. */
-struct archive_account {
-	uint64_t listed, octets; /* what the source says it has */
-	uint64_t known;          /* of these the archive had before */
-	uint64_t stored, failed; /* until now */
 };
 
 /* What is known of a message besides its bytes and facts. */
@@ -86,8 +83,7 @@ enum status archive_put(struct archive_writer *w, const struct message *m,
 
 /*
  * Returns when all messages up to number seq (0: all that were put) are durable, and
- * perhaps more: it does not wait for what was put after them when it need not. Closes a
- * segment that is full.
+ * perhaps more: it does not wait for what was put after them when it need not.
  */
 enum status archive_commit(struct archive_writer *w, uint64_t seq, struct err *err);
 
@@ -109,11 +105,11 @@ enum status archive_recall(struct archive_writer *w, const unsigned char sha256[
 /* This number belongs to a known message: find() will not give it again. */
 void archive_claim(struct archive_writer *w, uint64_t seq);
 
-/* Goes into the seals that follow, until it is called again. */
-void archive_account(struct archive_writer *w, const struct archive_account *a);
-
-/* Commits and closes the open segment, if it holds anything: tag files, end
- * of archive, re-read and checked, renamed into segments/. */
+/*
+ * The run is at its end. Commits and closes the open segment, if it holds anything: tag
+ * files, end of archive, re-read and checked, renamed into segments/. If not, what the
+ * run has to tell goes to the custody log alone.
+ */
 enum status archive_seal(struct archive_writer *w, struct err *err);
 
 /*
@@ -123,6 +119,10 @@ enum status archive_seal(struct archive_writer *w, struct err *err);
  */
 enum status archive_note(const char *path, const char *event, const char *object,
 	const char *detail, struct err *err);
+
+/* The event "delete.server": these, of this source, are there no more. As archive_note(). */
+enum status archive_note_removed(const char *path, const char *account,
+	const struct story_item *items, size_t n, struct err *err);
 
 /* Releases the lock. What was not committed is lost, as by a crash. */
 void archive_close(struct archive_writer **w);
@@ -154,6 +154,17 @@ struct archive_row {
 enum status archive_each(struct archive_reader *r,
 	enum status (*each)(void *ctx, const struct archive_row *row, struct err *err),
 	void *ctx, struct err *err);
+
+/* What the source said of a message. */
+struct archive_known {
+	uint64_t seq, size;
+	uint64_t listed;  /* its size by the source's listing; UINT64_MAX: unknown */
+	const char *uidl; /* until the callback returns; "": none */
+};
+/* All messages in order; ST_DENIED, EX_DATAERR when a table is damaged. */
+enum status archive_each_known(struct archive_reader *r,
+	void (*each)(void *ctx, const struct archive_known *m), void *ctx,
+	struct err *err);
 
 /*
  * The bytes of one message. ST_END when there is no such number. They are compared
@@ -212,6 +223,31 @@ enum status archive_stream_list(struct archive_stream *s,
 enum status archive_stream_get(struct archive_stream *s, uint64_t seq, mail_take *take,
 	void *ctx, struct archive_filed *out, struct err *err);
 
+/* ---- one message, for somebody who has nothing else ---- */
+
+struct archive_proof {
+	uint64_t seq, size;
+	uint64_t tree;       /* messages under the root */
+	unsigned seal, path; /* its number; nodes from the leaf to the root */
+	char archive[64], sha256[65];
+};
+
+/*
+ * Makes the directory out: the message, how its leaf leads to the root of a seal, the seal
+ * with its signature and timestamp, certificates, and how to check all that (FORMAT). It
+ * gets its name when all in it is durable. ST_END: there is no such message. ST_DENIED:
+ * EX_TEMPFAIL, it is not sealed yet; EX_UNAVAILABLE, version 0.1.0 made no seals;
+ * EX_CANTCREAT, out is there already.
+ */
+enum status archive_prove(struct archive_reader *r, uint64_t seq, const char *out,
+	struct archive_proof *told, struct err *err);
+
+/*
+ * Whether all in such a directory fits together, but for the signature and the timestamp
+ * of its seal.json, which sign_check() knows. ST_DENIED, EX_DATAERR when not.
+ */
+enum status archive_proof_check(int dirfd, struct archive_proof *told, struct err *err);
+
 /* ---- checking ---- */
 
 struct archive_check {
@@ -219,6 +255,8 @@ struct archive_check {
 	uint64_t damaged;                   /* things found bad */
 	uint64_t seals, unsealed; /* segments with one; without one: of version 0.1.0 */
 	uint64_t events;          /* in the custody log */
+	uint64_t gone;   /* messages that were disposed of, with a record of it */
+	bool unfinished; /* a disposal was interrupted: the next one goes on with it */
 };
 
 /* How much is looked at; nothing said: everything. */
@@ -238,5 +276,128 @@ enum status archive_verify_as(struct archive_reader *r, const struct archive_how
 	struct err *err);
 enum status archive_verify(struct archive_reader *r, struct archive_check *out,
 	void (*bad)(void *ctx, const char *what), void *ctx, struct err *err);
+
+/* ---- what has to stay, and what may go ---- */
+
+/*
+ * Holds, retention classes and disposals are records in policy/. The rules choose messages
+ * by words, as export.h tells them; whoever calls brings what understands these.
+ */
+struct archive_words {
+	enum status (*make)(void **out, char *const *words, size_t n, struct err *err);
+	bool (*has)(const void *choice, const struct archive_row *row);
+	void (*free)(void *choice);
+};
+
+/*
+ * Places a hold on what the words choose (none: everything); with future also on what
+ * comes later and is chosen. *no is its number, *n how many messages it holds now.
+ */
+enum status archive_hold_place(const char *path, const char *matter, char *const *words,
+	size_t words_n, bool future, const struct archive_words *w, unsigned *no,
+	uint64_t *n, struct err *err);
+/* ST_DENIED, EX_USAGE: there is no such hold, or it was released before. */
+enum status archive_hold_release(
+	const char *path, unsigned hold, const char *reason, struct err *err);
+
+/* How long messages must stay: one of days, years and until. */
+struct archive_class {
+	const char *name;
+	unsigned days, years;
+	int64_t until;  /* 0: not this */
+	bool from_date; /* from the message's date; else from when it was retrieved */
+	bool fallback;  /* for what no other class chooses; else words choose */
+	char *const *words;
+	size_t words_n;
+	const char *authority; /* NULL: none was named */
+};
+
+/* Defines a class, or defines it anew. ST_DENIED, EX_USAGE: it would become shorter or
+ * choose other messages, and no authority is named. *no: of the record. */
+enum status archive_retention_set(const char *path, const struct archive_class *c,
+	const struct archive_words *w, unsigned *no, struct err *err);
+
+struct archive_hold {
+	unsigned no, released; /* numbers of the records; 0: it is in force */
+	const char *matter, *placed_at, *seqs; /* "1-5,9" */
+	const char *released_at, *reason;      /* NULL while it is in force */
+	bool future;
+	char *const *words;
+	size_t words_n;
+};
+
+/* What the records say together. It does not need the reader any more. */
+struct archive_keeping;
+enum status archive_keeping_load(struct archive_keeping **out, struct archive_reader *r,
+	const struct archive_words *w, struct err *err);
+void archive_keeping_free(struct archive_keeping **k);
+const struct archive_hold *archive_holds(const struct archive_keeping *k, size_t *n);
+const struct archive_class *archive_classes(const struct archive_keeping *k, size_t *n);
+/*
+ * The newest time the archive tells of, in seals and the custody log. When it lies in the
+ * future, a clock was or is wrong.
+ */
+int64_t archive_newest(const struct archive_keeping *k);
+
+enum archive_fate {
+	ARCHIVE_FREE, /* no rule keeps it */
+	ARCHIVE_DUE,  /* its time is over */
+	ARCHIVE_KEPT, /* until then */
+	ARCHIVE_HELD,
+	ARCHIVE_OPEN,  /* not sealed yet */
+	ARCHIVE_FIXED, /* in a segment of 0.1.0, which has no tree */
+};
+struct archive_verdict {
+	enum archive_fate fate;
+	unsigned hold;    /* HELD: which one */
+	const char *rule; /* its matter, or the class; NULL: none */
+	int64_t until;    /* of the class; 0: none */
+};
+/* Hold beats retention; of classes the one that keeps it longest counts. */
+void archive_judge(const struct archive_keeping *k, const struct archive_row *row,
+	int64_t now, struct archive_verdict *out);
+
+struct archive_disposal {
+	const char *authority;
+	const struct archive_words *words;
+	bool (*chosen)(void *ctx, const struct archive_row *row);
+	/* What becomes of each that is chosen; may be NULL. */
+	void (*tell)(void *ctx, const struct archive_row *row,
+		const struct archive_verdict *v);
+	void *ctx;
+	bool due;   /* of these only what is DUE; the others are passed over */
+	bool act;   /* else nothing is done */
+	int64_t at; /* without act: as if it were then; 0: now */
+};
+struct archive_disposed {
+	uint64_t gone, refused; /* messages; without act: that would be */
+	unsigned records;
+};
+/*
+ * Takes the chosen messages that are FREE or DUE out of their segments. What is left of
+ * each is a tombstone with its leaf, so that seals, signatures and timestamps stay right
+ * for all others. Goes on first with what an earlier call could not end. Killed at any
+ * moment: the segment is as before or as after it. ST_DENIED, EX_DATAERR: a segment is
+ * damaged, and nothing was taken out of it.
+ */
+enum status archive_dispose(const char *path, const struct archive_disposal *d,
+	struct archive_disposed *out, struct err *err);
+
+/* ---- after damage ---- */
+
+struct archive_recovery {
+	uint64_t segments, good, lost; /* messages */
+	uint64_t indexes;              /* that were made again */
+	uint64_t
+		unmade; /* that did not come out as they were: all can be read without */
+};
+/*
+ * Makes again what can be made from the segments: an index that is lost or damaged, if it
+ * comes out as manifest-sha256.txt says; index/ goes. Each message is read, and each run of
+ * those that are lost goes to lost(). ST_DENIED, EX_DATAERR: some are.
+ */
+enum status archive_recover(const char *path, struct archive_recovery *out,
+	void (*lost)(void *ctx, uint64_t first, uint64_t last, const char *why),
+	void *ctx, struct err *err);
 
 #endif

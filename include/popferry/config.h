@@ -62,12 +62,14 @@ struct imap_facts {
 /* One end of the ferry. Which fields matter depends on the scheme. */
 struct endpoint {
 	char *url;    /* as written; never holds a password */
-	char *scheme; /* "pop3s" "pop3" "imaps" "imap" "archive" */
+	char *scheme; /* "pop3s" "pop3" "imaps" "imap" "archive" "maildir" "mbox" ... */
 	char *user;   /* decoded */
 	char *host;
-	unsigned port;     /* 0: the scheme's own */
-	char *folder;      /* of imap URLs, decoded, '/' between parts; NULL: none */
-	char *path;        /* of archive: */
+	unsigned port; /* 0: the scheme's own */
+	char *folder;  /* of imap URLs, decoded, '/' between parts; NULL: none */
+	char *path;    /* of archive: and of files */
+	char **only;   /* of eml: these files in it and no others; NULL: all */
+	size_t n_only;
 	enum tls_mode tls; /* by scheme, option and profile */
 	char *ca_file, *pin;
 	struct secret secret;
@@ -108,6 +110,18 @@ struct rule {
 	bool skip;    /* such messages are filtered */
 };
 
+/* What is done with a message of which the scanner says something. */
+enum scan_policy { SCAN_NOTE, SCAN_QUARANTINE, SCAN_REFUSE };
+
+/* How the seals that a run makes are signed and timestamped. */
+struct sealing {
+	char *key, *cert; /* as in sign.h; NULL: not signed */
+	struct secret secret;
+	char **tsa; /* URLs, in their order */
+	size_t n_tsa;
+	char *tsa_ca; /* NULL: the CAs of this system */
+};
+
 struct job {
 	char *name; /* for logs and the state directory */
 	struct endpoint source, dest[2];
@@ -125,6 +139,10 @@ struct job {
 	uint64_t min_size, max_size;  /* bytes; 0: none */
 	uint64_t limit;               /* messages; 0: none */
 	unsigned rescue;              /* JOB_REPAIR and so on; 0: none */
+	char *scan;                   /* a command; NULL: none */
+	unsigned scan_policy;    /* enum scan_policy + 1; 0: not set, as SCAN_NOTE */
+	unsigned scan_timeout;   /* seconds; 0: HAND_SECONDS */
+	char *quarantine_folder; /* NULL: "Quarantine" */
 	enum delete_policy delete;
 	int64_t delete_age;  /* seconds */
 	uint64_t max_delete; /* messages a run; 0: no limit */
@@ -134,6 +152,7 @@ struct job {
 	bool check;     /* read back what was stored */
 	unsigned codec; /* 0 gz, 1 zst, 2 zip, 3 none: as enum archive_codec */
 	bool codec_given;
+	struct sealing sealing;
 	char **me; /* own addresses, lower case; the source user is added when it is one
 		    */
 	size_t n_me;
@@ -185,8 +204,8 @@ struct setting_help {
 const struct setting_help *job_settings(size_t *n);
 
 /*
- * "pop3s://user@host:port", "imaps://user@host/Folder", "archive:DIR", as in
- * RFC 2384 and RFC 5092 with percent-encoding. A password in it is refused.
+ * "pop3s://user@host:port", "imaps://user@host/Folder", "archive:DIR",
+ * "maildir:DIR" and so on, as in RFC 2384 and RFC 5092 with percent-encoding. A password in it is refused.
  */
 enum status url_parse(struct endpoint *e, const char *text, struct err *err);
 void endpoint_release(struct endpoint *e);

@@ -138,7 +138,7 @@ struct judgement {
 	const char *rule;  /* its name or the option that filtered; NULL: none */
 	char folder[1024]; /* UTF-8 */
 	struct when date;
-	const char *date_from; /* "received", "header", "archive" or "none" */
+	const char *date_from; /* "received", "header", "source" or "none" */
 	bool seen, answered, flagged, draft;
 };
 void judge(const struct job *job, const struct message *m, uint64_t listed_size,

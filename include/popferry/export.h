@@ -9,6 +9,7 @@
 #include <popferry/archive.h>
 #include <popferry/buf.h>
 #include <popferry/err.h>
+#include <popferry/hand.h>
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -36,6 +37,8 @@ enum status choice_make(
 	struct choice **out, char *const *words, size_t n, struct err *err);
 void choice_free(struct choice **c);
 bool choice_has(const struct choice *c, const struct archive_row *row);
+/* Of these numbers alone, which ascend; the list is copied. */
+void choice_among(struct choice *c, const uint32_t *seqs, size_t n);
 /* The number, when the words are that number alone; 0 otherwise. */
 uint64_t choice_only(const struct choice *c);
 
@@ -56,6 +59,7 @@ struct export_done {
 	uint64_t all, all_bytes;  /* that were chosen */
 	uint64_t messages, bytes; /* exported */
 	uint64_t bad;             /* left out */
+	uint64_t good;            /* of a program: it ended with 0 */
 };
 
 struct export_job {
@@ -67,6 +71,16 @@ struct export_job {
 	bool (*go_on)(void *ctx, const struct export_done *done);
 	/* One sentence about a message that is left out. */
 	void (*bad)(void *ctx, const char *what);
+	/*
+	 * Not NULL: each message goes to this program, at_once at a time, and to no target,
+	 * which is NULL with format. ran() is called after each, by one thread at a
+	 * time, in the order in which they end.
+	 */
+	const struct hand *hand;
+	unsigned at_once;
+	int stop_fd; /* as for hand_run() */
+	void (*ran)(
+		void *ctx, const struct archive_row *row, const struct hand_answer *a);
 	void *ctx;
 };
 

@@ -218,6 +218,9 @@ enum status journal_stored(struct journal *j, int64_t id, unsigned sink,
  * none has. */
 enum status journal_holder(struct journal *j, int64_t id, unsigned sink,
 	const struct place *at, int64_t *holder, struct err *err);
+/* Where a sink has it. ST_END: it has not. */
+enum status journal_place(struct journal *j, int64_t id, unsigned sink,
+	struct place *out, struct err *err);
 /* Read back and equal. at: where it was found, if the place had no number. ST_END: the
  * place is not STORED, or what was found there is another message's. */
 enum status journal_verified(struct journal *j, int64_t id, unsigned sink,

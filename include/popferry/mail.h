@@ -118,6 +118,7 @@ enum anomaly {
 	AN_NO_DATE = 1 << 7,      /* none, or one that date_parse() rejects */
 	AN_MBOX_FROM = 1 << 8,    /* starts with an mbox "From " line */
 	AN_HEADER_CUT = 1 << 9,   /* header block over HEADER_MAX, the rest unseen */
+	AN_SCAN = 1 << 10,        /* a scanner says so; never by the bytes alone */
 };
 /* The names above, lower case, separated by spaces ("nul bare-lf"). */
 const char *anomaly_names(unsigned bits, char out[160]);

@@ -69,4 +69,15 @@ void charset_begin(struct charset **out, const char *name, mail_take *take, void
 void charset_put(struct charset *c, const char *p, size_t n);
 void charset_end(struct charset **c);
 
+/* ---- HTML ---- */
+
+/*
+ * The text of HTML, in UTF-8 as it comes: no tags, comments, scripts and styles; elements
+ * that part words are a LF, other blanks in a row one. Takes anything.
+ */
+struct html;
+void html_begin(struct html **out, mail_take *take, void *ctx);
+void html_put(void *html, const char *p, size_t n); /* a mail_take */
+void html_end(struct html **h);
+
 #endif

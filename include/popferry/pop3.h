@@ -67,6 +67,7 @@ struct pop3_config {
 	bool no_capa; /* CAPA ends its sessions: quirk Q57 */
 	/* pop3_list() comes right after the login: LIST and UIDL may go out with its end. */
 	bool lists;
+	bool stat; /* STAT is asked before each listing */
 };
 
 struct pop3;
@@ -81,6 +82,8 @@ struct pop3_server {
 	const char *expire;   /* of CAPA: "0", "30", "NEVER"; NULL: it does not say */
 	const struct tls_info *tls; /* NULL: none */
 	const char *peer;
+	const char *
+		stat; /* the words of its last answer, cleaned; NULL: not asked, or refused */
 };
 
 /*
@@ -144,6 +147,7 @@ struct pop3_listing {
 	bool uidl_temporary; /* it refused although it advertises it (quirk Q3) */
 	size_t repeated;     /* messages whose UIDL another one has too */
 	size_t unreadable;   /* rows that made no sense */
+	uint64_t stat_count, stat_octets; /* of STAT; UINT64_MAX: unknown */
 };
 enum status pop3_list(struct pop3 *p, struct pop3_listing *out, struct err *err);
 

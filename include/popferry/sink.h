@@ -19,6 +19,7 @@
 #include <popferry/err.h>
 #include <popferry/mail.h>
 #include <popferry/net.h>
+#include <popferry/story.h>
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -98,6 +99,9 @@ struct sink_setup {
 	/* Is this copy, which is not exactly ours, perhaps another message's? */
 	bool (*rival)(void *ctx, const struct facts *ours, const struct facts *theirs);
 	void *ask_ctx;
+	/* What the run has to tell, for a sink that keeps a record of it; NULL: nothing. */
+	void (*story)(void *ctx, struct run_story *out);
+	void *story_ctx;
 };
 
 /* What became of a message that was to be read back. */
@@ -180,6 +184,12 @@ struct sink_ops {
 	 * EX_SOFTWARE. A server is only told of runs that ended well.
 	 */
 	enum status (*finish)(struct sink *s, struct err *err);
+	/*
+	 * These messages of this account are deleted at the source, since they are here. It
+	 * need not be open. NULL: it keeps no such record.
+	 */
+	enum status (*removed)(const struct endpoint *end, const char *account,
+		const struct story_item *v, size_t n, struct err *err);
 	/* After ST_RETRY: true when the batch should come one by one. */
 	bool (*overreached)(const struct sink *s);
 	/* After ST_RETRY: milliseconds the server asked us to wait, or 0. After commit()

@@ -11,6 +11,7 @@
 #ifndef POPFERRY_SOURCE_H
 #define POPFERRY_SOURCE_H
 
+#include <popferry/buf.h>
 #include <popferry/config.h>
 #include <popferry/err.h>
 #include <popferry/mail.h>
@@ -39,6 +40,8 @@ struct listing {
 	bool consumed; /* it says that what was fetched may go at the end (quirk Q43) */
 	bool windowed; /* known to show only a part of what is there (quirk Q17) */
 	bool steady; /* it does not change, and no session changes it: one is enough */
+	bool stat;   /* it was asked (record) how much it has in all, and said: */
+	uint64_t stat_count, stat_octets;
 };
 
 /* What was odd about a message, though it may be whole. */
@@ -74,6 +77,7 @@ struct source_setup {
 	bool any_size;   /* the listing's sizes are no measure */
 	bool no_capa;    /* asking what it can do ended a session before (quirk Q57) */
 	int deadline_ms; /* a server silent for so long is lost; 0: as usual */
+	bool record;     /* what it says is kept as evidence: ask what can be asked */
 };
 
 struct source_ops {
@@ -92,6 +96,9 @@ struct source_ops {
 	enum status (*list)(struct source *s,
 		void (*each)(void *ctx, const struct item *it), void *ctx,
 		struct listing *out, struct err *err);
+	/* What the server said in this session, a JSON object with sorted keys. After list().
+	 * NULL: it is no server. */
+	void (*said)(const struct source *s, struct buf *out);
 	/* Forgets what was wanted and not asked for yet. In the thread that calls next(). */
 	void (*wind_down)(struct source *s);
 	/* Announces what next() shall give, in this order; may be called again. */

@@ -78,11 +78,11 @@ static void add_field(struct buf *b, const char *s, size_t n)
 	buf_addc(b, '"');
 }
 
-static void add_fields(struct buf *b, const char *const f[CSV_COLUMNS], const size_t *n)
+void csv_line(struct buf *b, const char *const *f, const size_t *n, size_t count)
 {
 	size_t i;
 
-	for (i = 0; i < CSV_COLUMNS; i++) {
+	for (i = 0; i < count; i++) {
 		if (i)
 			buf_addc(b, ',');
 		add_field(b, f[i] ? f[i] : "",
@@ -93,7 +93,7 @@ static void add_fields(struct buf *b, const char *const f[CSV_COLUMNS], const si
 
 void csv_header(struct buf *b)
 {
-	add_fields(b, csv_columns, NULL);
+	csv_line(b, csv_columns, NULL, CSV_COLUMNS);
 }
 
 /* RFC 3339 with the zone the sender wrote. */
@@ -170,7 +170,7 @@ void csv_row(struct buf *b, uint64_t seq, const char *path, const struct message
 	f[CSV_MESSAGE_ID] = x->message_id;
 	f[CSV_FLAGS] = flags[0] ? flags + 1 : "";
 	f[CSV_ANOMALIES] = anomaly_names(x->anomalies, anomalies);
-	add_fields(b, f, n);
+	csv_line(b, f, n, CSV_COLUMNS);
 }
 
 /* ---- taking apart ---- */

@@ -41,6 +41,9 @@ enum { CSV_FIELD_MAX = 4096, CSV_ROW_MAX = 192 * 1024 };
 /* The line of column names. */
 void csv_header(struct buf *b);
 
+/* Any other line of so many fields; n may be NULL, or 0 for a text that ends with NUL. */
+void csv_line(struct buf *b, const char *const *f, const size_t *n, size_t count);
+
 /* The line of one message, with its CRLF. b needs a ceiling of CSV_ROW_MAX. */
 void csv_row(struct buf *b, uint64_t seq, const char *path, const struct message *m,
 	const struct archive_entry *e);

@@ -43,11 +43,16 @@ static void check_seal(
 	struct evidence *v, const struct sealed *sealed, const struct statement *s)
 {
 	char file[FILE_NAME_MAX], idx[FILE_NAME_MAX], name[FILE_NAME_MAX];
+	struct state now = { 0 };
 
+	memcpy(now.file, s->file, sizeof(now.file));
+	memcpy(now.sha, s->sha, DIGEST);
+	memcpy(now.idx_sha, s->idx_sha, DIGEST);
 	statement_name(name, &v->r->policy, s->no);
+	evidence_now(v, sealed, name, &now);
 	if (strcmp(s->archive, v->r->policy.id) != 0)
 		tally_bad(v->t, "%s is of another archive", name);
-	if (strcmp(s->file, sealed->file) != 0)
+	if (strcmp(now.file, sealed->file) != 0)
 		tally_bad(v->t, "%s is of another segment", name);
 	if (!v->told && !chained(s, last_seal(v)))
 		tally_bad(v->t,
@@ -55,11 +60,16 @@ static void check_seal(
 			"exchanged, or seals are missing",
 			name);
 	check_file(v, s, "archive.json", s->json_sha);
+	if (s->listing.known && listing_total(s->listing.count) != s->listed)
+		tally_bad(v->t,
+			"%s does not balance: %" PRIu64
+			" messages were listed, %" PRIu64 " are accounted for",
+			name, s->listed, listing_total(s->listing.count));
 	file_name(file, "segments/", sealed->file);
-	check_file(v, s, file, s->sha);
-	file_name(file, "segments/", sealed->name);
+	check_file(v, s, file, now.sha);
+	file_name(file, "segments/", sealed->stem);
 	file_name(idx, file, ".idx");
-	check_file(v, s, idx, s->idx_sha);
+	check_file(v, s, idx, now.idx_sha);
 }
 
 const struct statement *evidence_seal(struct evidence *v, const struct sealed *sealed)
@@ -104,18 +114,37 @@ bool evidence_start(
 	return true;
 }
 
+/* Of messages that are gone the listing has no more than their fate. */
+static bool same_listing(
+	const struct listing_sums *is, const struct listing_sums *was, bool gone)
+{
+	if (!gone)
+		return listing_same(is, was);
+	return memcmp(is->count, was->count, sizeof(is->count)) == 0;
+}
+
 void evidence_segment(struct evidence *v, const struct statement *s,
-	const struct idx *x, const struct segment_facts *facts, bool started)
+	const struct sealed *sealed, const struct idx *x,
+	const struct segment_facts *facts, bool started)
 {
 	uint64_t octets = 0;
 	char name[FILE_NAME_MAX];
+	struct state now = { 0 };
+	bool gone = false;
 	size_t i;
 
 	statement_name(name, &v->r->policy, s->no);
-	for (i = 0; i < x->n; i++)
-		octets += x->rows[i].size;
+	memcpy(now.file, s->file, sizeof(now.file));
+	memcpy(now.tags_sha, s->tags_sha, DIGEST);
+	evidence_now(v, sealed, NULL, &now);
+	evidence_tombs(v, sealed, x);
+	for (i = 0; i < x->n; i++) {
+		gone = gone || x->rows[i].gone;
+		octets += x->rows[i].gone ? 0 : x->rows[i].size;
+	}
 	if (x->n != s->count || x->rows[0].seq != s->first ||
-		x->rows[x->n - 1].seq != s->last || octets != s->octets)
+		x->rows[x->n - 1].seq != s->last ||
+		(gone ? octets > s->octets : octets != s->octets))
 		tally_bad(v->t,
 			"%s is of messages %" PRIu64 " to %" PRIu64 " (%" PRIu64
 			" bytes), the segment has %" PRIu32 " to %" PRIu32 " (%" PRIu64
@@ -124,9 +153,14 @@ void evidence_segment(struct evidence *v, const struct statement *s,
 			x->rows[x->n - 1].seq, octets);
 	if (!facts)
 		return;
-	if (facts->has_tags && memcmp(facts->tags_sha, s->tags_sha, DIGEST) != 0)
+	if (facts->has_tags && memcmp(facts->tags_sha, now.tags_sha, DIGEST) != 0)
 		tally_bad(v->t, "%s: the tables of the segment are not those it sealed",
 			name);
+	if (facts->listing.known &&
+		(!s->listing.known ||
+			!same_listing(&facts->listing, &s->listing, gone)))
+		tally_bad(v->t, "%s: its reconciliation is not that of %s", name,
+			tag_names[TAG_LISTING]);
 	if (facts->has_tags && !facts->has_tree)
 		tally_bad(v->t, "%s: the segment has no %s that is right", name,
 			tag_names[TAG_TREE]);
@@ -170,8 +204,10 @@ static void check_event(struct evidence *v, const char *line)
 	const struct statement *s;
 	unsigned char sha[DIGEST];
 
-	if (!json_get(event, line, "event") || strcmp(event, "seal") != 0 ||
-		!json_get(object, line, "object"))
+	if (!json_get(event, line, "event") || !json_get(object, line, "object"))
+		return;
+	evidence_event(v, event, object, line);
+	if (strcmp(event, "seal") != 0)
 		return;
 	s = seal_of(v, object);
 	if (s &&
@@ -264,7 +300,5 @@ enum status evidence_end(struct evidence *v, struct err *err)
 
 	if (rc == ST_OK)
 		rc = check_strays(v, err);
-	free(v->seals);
-	v->seals = NULL;
 	return rc;
 }

@@ -74,6 +74,8 @@ void find_add(struct find *f, const struct idx_row *r)
 {
 	struct known *k;
 
+	if (r->gone)
+		return; /* nothing is like it any more */
 	if (f->n >= f->heads_n)
 		grow_heads(f);
 	if (f->n == f->cap) {

@@ -10,7 +10,7 @@ struct find;
 
 void find_new(struct find **out);
 void find_free(struct find **f);
-/* In ascending order of seq. */
+/* In ascending order of seq; what was disposed of is passed over. */
 void find_add(struct find *f, const struct idx_row *r);
 /* key NULL: any with this SHA-256. The lowest unclaimed seq, or 0. */
 uint64_t find_get(const struct find *f, const unsigned char sha[DIGEST],

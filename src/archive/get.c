@@ -151,7 +151,7 @@ static enum status get_searched(struct get *g, struct archive_reader *r,
 	idx_free(&r->idx);
 	r->idx_of = r->sealed_n;
 	if (rc == ST_OK)
-		rc = idx_rebuild(&r->idx, fd, g->codec, s->name, err);
+		rc = idx_rebuild(&r->idx, fd, g->codec, s->stem, err);
 	if (fd >= 0)
 		close(fd);
 	if (rc < 0)
@@ -160,6 +160,8 @@ static enum status get_searched(struct get *g, struct archive_reader *r,
 		return err_set(err, ST_DENIED, EX_DATAERR,
 			"message %" PRIu64 " is not there", seq);
 	g->row = &r->idx.rows[seq - r->idx.rows[0].seq];
+	if (g->row->gone)
+		return reader_gone(seq, err);
 	return get_again(g, r, s, err);
 }
 
@@ -173,6 +175,8 @@ static enum status get_sealed(struct archive_reader *r, const struct sealed *s,
 	g->no = s->no;
 	g->codec = r->policy.codec;
 	g->row = &r->idx.rows[seq - s->first];
+	if (g->row->gone)
+		return reader_gone(seq, err);
 	if (cursor_fits(g))
 		rc = get_one(g, false, &why);
 	if (rc == ST_DENIED && !g->begun)
@@ -193,7 +197,7 @@ static enum status load_idx(struct archive_reader *r, size_t i, struct err *err)
 		return ST_OK;
 	idx_free(&r->idx);
 	r->idx_of = r->sealed_n;
-	rc = idx_get(&r->idx, r->segdir, r->policy.codec, s->name, err);
+	rc = idx_get(&r->idx, r->segdir, r->policy.codec, s->stem, err);
 	if (rc < 0)
 		return rc;
 	r->idx_of = i;
@@ -238,8 +242,10 @@ static enum status get_looked(struct archive_reader *r, struct sealed *s, struct
 	if (r->looked == s)
 		return ST_END;
 	r->looked = s;
-	if (!idx_look(&row, r->segdir, s->name, seq, &first))
+	if (!idx_look(&row, r->segdir, s->stem, seq, &first))
 		return ST_END;
+	if (row.gone)
+		return reader_gone(seq, err);
 	g->segment = s->name;
 	g->no = s->no;
 	g->codec = r->policy.codec;
@@ -259,7 +265,7 @@ static size_t likely(struct archive_reader *r, uint64_t seq)
 		struct sealed *s = &r->sealed[i];
 
 		if (!s->first)
-			idx_look(&row, r->segdir, s->name, 0, &s->first);
+			idx_look(&row, r->segdir, s->stem, 0, &s->first);
 		if (s->first && s->first <= seq)
 			best = i;
 	}
@@ -271,6 +277,13 @@ static bool has(const struct archive_reader *r, size_t i, uint64_t seq)
 	const struct sealed *s = &r->sealed[i];
 
 	return r->idx_of == i && seq >= s->first && seq <= s->last;
+}
+
+/* Behind the end of the last segment, whose index was read whole. */
+static bool is_beyond(const struct archive_reader *r, uint64_t seq)
+{
+	return r->sealed_n && r->idx_of == r->sealed_n - 1 &&
+		seq > r->sealed[r->idx_of].last;
 }
 
 enum status archive_get(struct archive_reader *r, uint64_t seq, mail_take *take,
@@ -289,12 +302,16 @@ enum status archive_get(struct archive_reader *r, uint64_t seq, mail_take *take,
 		rc = get_looked(r, &r->sealed[i], &g, seq, &why);
 		if (rc == ST_OK)
 			return rc;
+		if (rc == ST_DENIED && why.exit == EX_PARTIAL)
+			return err_set(err, rc, why.exit, "%s", why.text);
 		if (g.begun || rc == ST_FATAL)
 			return err_set(err, rc, why.exit, "segments/%s: %s",
 				r->sealed[i].file, why.text);
 	}
 	if (i < r->sealed_n && load_idx(r, i, &why) == ST_OK && has(r, i, seq))
 		return get_sealed(r, &r->sealed[i], &g, seq, err);
+	if (seq == 0 || is_beyond(r, seq))
+		return ST_END;
 	/* Not there: look through all, unless they agree that there is no such. */
 	for (i = 0; i < r->sealed_n; i++) {
 		struct sealed *s = &r->sealed[i];

@@ -84,8 +84,9 @@ enum status idx_write(
 
 		buf_addf(&b,
 			"%" PRIu32 "\t%09" PRIu32 "\t%" PRIu64 "\t%" PRIu64 "\t%" PRIu64
-			"\t%" PRIu64 "\tL\t%" PRIu32 "\t%s\t%s\n",
-			r->seq, r->seq, r->off, r->len, r->in, r->size, r->occurrence,
+			"\t%" PRIu64 "\t%c\t%" PRIu32 "\t%s\t%s\n",
+			r->seq, r->seq, r->off, r->len, r->in, r->size,
+			r->gone ? 'T' : 'L', r->occurrence,
 			text_hex(sha, r->sha, DIGEST), text_hex(key, r->key, KEY));
 	}
 	buf_addf(&b, "tags\t-\t%" PRIu64 "\t%" PRIu64 "\n", x->tags_off, x->tags_len);
@@ -128,15 +129,18 @@ static bool hex(const char **s, unsigned char *out, size_t n)
 static bool read_row(struct idx_row *r, const char *s)
 {
 	uint64_t seq, id, occurrence;
+	char state;
 
 	if (!number(&s, &seq) || !number(&s, &id) || id != seq || seq == 0 ||
 		seq > SEQ_MAX || !number(&s, &r->off) || !number(&s, &r->len) ||
-		!number(&s, &r->in) || !number(&s, &r->size) || *s++ != 'L' ||
-		*s++ != '\t' || !number(&s, &occurrence) || occurrence > UINT32_MAX ||
+		!number(&s, &r->in) || !number(&s, &r->size) ||
+		((state = *s++) != 'L' && state != 'T') || *s++ != '\t' ||
+		!number(&s, &occurrence) || occurrence > UINT32_MAX ||
 		!hex(&s, r->sha, DIGEST) || !hex(&s, r->key, KEY) || *s)
 		return false;
 	r->seq = (uint32_t)seq;
 	r->occurrence = (uint32_t)occurrence;
+	r->gone = state == 'T';
 	return r->off <= OFFSET_MAX && r->len <= OFFSET_MAX && r->in <= OFFSET_MAX;
 }
 
@@ -272,13 +276,15 @@ static enum status take_key(void *ctx, char *const f[CSV_COLUMNS], struct err *e
 			"metadata/messages.csv has more rows than there are messages");
 	r = &rb->x->rows[rb->row++];
 	r->occurrence = 1;
+	if (r->gone)
+		return ST_OK;
 	idx_key(r->key, *f[CSV_UIDL] ? f[CSV_UIDL] : NULL, strlen(f[CSV_UIDL]), 1,
 		r->sha);
 	return ST_OK;
 }
 
 static enum status take_message(struct rebuild *rb, struct entries *s,
-	const struct entry *e, uint64_t seq, struct err *err)
+	const struct entry *e, uint64_t seq, bool gone, struct err *err)
 {
 	struct idx *x = rb->x;
 	struct idx_row *r;
@@ -299,6 +305,7 @@ static enum status take_message(struct rebuild *rb, struct entries *s,
 	r->seq = (uint32_t)seq;
 	r->size = e->size;
 	r->in = e->at; /* in the whole tar; made relative at the end */
+	r->gone = gone;
 	return rc;
 }
 
@@ -320,7 +327,7 @@ static enum status take_csv(struct rebuild *rb, struct entries *s, struct err *e
 static enum status scan(struct rebuild *rb, struct entries *s, const char *segment,
 	uint64_t *tags_at, struct err *err)
 {
-	size_t skip = strlen(segment) + 1;
+	size_t skip = strcspn(segment, ".") + 1;
 	struct entry e;
 	uint64_t seq;
 	enum status rc;
@@ -329,7 +336,9 @@ static enum status scan(struct rebuild *rb, struct entries *s, const char *segme
 		const char *path = strlen(e.path) > skip ? e.path + skip : "";
 
 		if (message_path_seq(path, &seq)) {
-			rc = take_message(rb, s, &e, seq, err);
+			rc = take_message(rb, s, &e, seq, false, err);
+		} else if (tombstone_path_seq(path, &seq)) {
+			rc = take_message(rb, s, &e, seq, true, err);
 		} else if (strcmp(path, "bag-info.txt") == 0) {
 			*tags_at = e.at;
 		} else if (strcmp(path, "metadata/messages.csv") == 0) {

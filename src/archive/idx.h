@@ -14,6 +14,7 @@ struct idx_row {
 	uint64_t in;       /* of the entry's header in the unpacked member */
 	uint64_t size;
 	unsigned char sha[DIGEST], key[KEY];
+	bool gone; /* disposed of: size and sha are those of its tombstone, key is zeros */
 };
 
 struct idx {
@@ -29,7 +30,7 @@ void idx_key(unsigned char out[KEY], const char *uidl, size_t n, uint32_t occurr
 struct idx_row *idx_add(struct idx *x);
 void idx_free(struct idx *x);
 
-/* Writes segments/SEGMENT.idx, durable. */
+/* Below, a segment is named by its stem. Writes segments/STEM.idx, durable. */
 enum status idx_write(
 	const struct idx *x, int segdir, const char *segment, struct err *err);
 /* ST_END when there is none; ST_DENIED, EX_DATAERR when it makes no sense. */

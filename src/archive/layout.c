@@ -51,6 +51,18 @@ void segment_name(char out[NAME_MAX_SEGMENT], const struct policy *p, unsigned n
 	snprintf(out, NAME_MAX_SEGMENT, "%s-%06u", p->slug, no % (SEGMENT_NO_MAX + 1));
 }
 
+void segment_stem(char out[STEM_MAX], const struct policy *p, struct segment_no s)
+{
+	char name[NAME_MAX_SEGMENT];
+
+	segment_name(name, p, s.no);
+	if (s.revision)
+		snprintf(
+			out, STEM_MAX, "%s.r%u", name, s.revision % (REVISION_MAX + 1));
+	else
+		snprintf(out, STEM_MAX, "%s", name);
+}
+
 void file_name(char out[FILE_NAME_MAX], const char *segment, const char *suffix)
 {
 	snprintf(out, FILE_NAME_MAX, "%s%s", segment, suffix);
@@ -63,40 +75,57 @@ void rest_name(char out[FILE_NAME_MAX], const char *segment, unsigned member)
 
 static int by_number(const void *a, const void *b)
 {
-	unsigned x = *(const unsigned *)a, y = *(const unsigned *)b;
+	const struct segment_no *x = a, *y = b;
 
-	return x < y ? -1 : x > y;
+	if (x->no != y->no)
+		return x->no < y->no ? -1 : 1;
+	return x->revision < y->revision ? -1 : x->revision > y->revision;
 }
 
-/* The number in SLUG-N.EXT; 0 when it is something else. */
-static unsigned number_of(const char *name, const struct policy *p)
+/* The numbers in SLUG-N.EXT or SLUG-N.rN.EXT; false when it is something else. */
+static bool number_of(struct segment_no *out, const char *name, const struct policy *p)
 {
-	char want[FILE_NAME_MAX], segment[NAME_MAX_SEGMENT];
+	char want[FILE_NAME_MAX], stem[STEM_MAX], *end;
 	size_t n = strlen(p->slug);
-	unsigned long no;
+	unsigned long no, revision = 0;
 
 	if (strncmp(name, p->slug, n) != 0 || name[n] != '-')
-		return 0;
-	no = strtoul(name + n + 1, NULL, 10);
+		return false;
+	no = strtoul(name + n + 1, &end, 10);
 	if (no == 0 || no > SEGMENT_NO_MAX)
-		return 0;
-	segment_name(segment, p, (unsigned)no);
-	file_name(want, segment, codec_suffix(p->codec));
-	return strcmp(want, name) == 0 ? (unsigned)no : 0;
+		return false;
+	if (text_starts(end, ".r"))
+		revision = strtoul(end + 2, NULL, 10);
+	if (revision > REVISION_MAX)
+		return false;
+	*out = (struct segment_no){ (unsigned)no, (unsigned)revision };
+	segment_stem(stem, p, *out);
+	file_name(want, stem, codec_suffix(p->codec));
+	return strcmp(want, name) == 0;
 }
 
-enum status segments_list(
-	unsigned **out, size_t *n, int segdir, const struct policy *p, struct err *err)
+/* Of each number the last: an older revision that is still there is on its way out. */
+static size_t newest_only(struct segment_no *list, size_t n)
 {
-	unsigned *list = NULL, no;
+	size_t i, kept = 0;
+
+	for (i = 0; i < n; i++)
+		if (i + 1 == n || list[i + 1].no != list[i].no)
+			list[kept++] = list[i];
+	return kept;
+}
+
+enum status segments_list(struct segment_no **out, size_t *n, int segdir,
+	const struct policy *p, struct err *err)
+{
+	struct segment_no *list = NULL, no;
 	struct names *l;
 	const char *name;
 	enum status rc = names_open(&l, segdir, ".", err);
 
 	*n = 0;
 	while (rc == ST_OK && (rc = names_next(l, &name, err)) == ST_OK) {
-		no = number_of(name, p);
-		if (no == 0)
+		if (!number_of(&no, name, p))
 			continue;
 		list = xreallocarray(list, *n + 1, sizeof(*list));
 		list[(*n)++] = no;
@@ -109,6 +138,7 @@ enum status segments_list(
 	}
 	if (*n)
 		qsort(list, *n, sizeof(*list), by_number);
+	*n = newest_only(list, *n);
 	*out = list;
 	return ST_OK;
 }
@@ -292,15 +322,16 @@ void message_path(struct buf *b, const char *folder, uint64_t seq)
 	buf_addf(b, "/%09" PRIu64 ".eml", seq);
 }
 
-bool message_path_seq(const char *path, uint64_t *seq)
+/* "data/eml/LABEL/000000001" and then this. */
+static bool path_seq(const char *path, const char *end, uint64_t *seq)
 {
-	size_t n = strlen(path), i;
+	size_t n = strlen(path), k = strlen(end), i;
 	const char *digits;
 
-	if (n < strlen("data/eml/x/000000001.eml") || !text_starts(path, "data/eml/") ||
-		strcmp(path + n - 4, ".eml") != 0)
+	if (n < strlen("data/eml/x/000000001") + k || !text_starts(path, "data/eml/") ||
+		strcmp(path + n - k, end) != 0)
 		return false;
-	digits = path + n - 13;
+	digits = path + n - k - 9;
 	if (digits[-1] != '/')
 		return false;
 	*seq = 0;
@@ -310,4 +341,19 @@ bool message_path_seq(const char *path, uint64_t *seq)
 		*seq = *seq * 10 + (uint64_t)(digits[i] - '0');
 	}
 	return true;
+}
+
+bool message_path_seq(const char *path, uint64_t *seq)
+{
+	return path_seq(path, ".eml", seq);
+}
+
+bool tombstone_path_seq(const char *path, uint64_t *seq)
+{
+	return path_seq(path, ".tombstone", seq);
+}
+
+bool entry_path_seq(const char *path, bool tombstone, uint64_t *seq)
+{
+	return tombstone ? tombstone_path_seq(path, seq) : message_path_seq(path, seq);
 }

@@ -11,6 +11,8 @@ enum {
 	ARCHIVE_FORMAT = 1,
 	SLUG_MAX = 32,
 	NAME_MAX_SEGMENT = SLUG_MAX + 8, /* "-", 6 digits, NUL */
+	STEM_MAX = NAME_MAX_SEGMENT + 8, /* ".r", up to 4 digits */
+	REVISION_MAX = 9999,
 	FILE_NAME_MAX = 96,
 	SEGMENT_MESSAGES_MAX = 65000, /* zip: under 65 535 entries */
 	SEGMENT_NO_MAX = 999999,
@@ -46,6 +48,13 @@ const char *codec_open_suffix(enum archive_codec c);
 bool codec_packs(enum archive_codec c);
 
 void segment_name(char out[NAME_MAX_SEGMENT], const struct policy *p, unsigned no);
+/*
+ * What the names of its files begin with: its name and, when messages were disposed of, ".rN".
+ */
+struct segment_no {
+	unsigned no, revision;
+};
+void segment_stem(char out[STEM_MAX], const struct policy *p, struct segment_no s);
 /* The file's name, of a fixed kind: "%s.idx" with the segment's name. */
 void file_name(char out[FILE_NAME_MAX], const char *segment, const char *suffix);
 void rest_name(char out[FILE_NAME_MAX], const char *segment, unsigned member);
@@ -61,9 +70,9 @@ enum status names_open(
 enum status names_next(struct names *l, const char **name, struct err *err);
 void names_close(struct names **l);
 
-/* The numbers of the sealed segments, ascending; *out is the caller's. */
-enum status segments_list(
-	unsigned **out, size_t *n, int segdir, const struct policy *p, struct err *err);
+/* The sealed segments, ascending, each in its newest revision; *out is the caller's. */
+enum status segments_list(struct segment_no **out, size_t *n, int segdir,
+	const struct policy *p, struct err *err);
 
 /* The number of the segment whose commit log is in open/; 0: there is none. */
 enum status open_log_find(
@@ -75,6 +84,10 @@ void folder_label(struct buf *b, const char *folder);
 void message_path(struct buf *b, const char *folder, uint64_t seq);
 /* Whether it is such a path, and of which message. */
 bool message_path_seq(const char *path, uint64_t *seq);
+/* The same for what stands where a message stood: ".tombstone" instead of ".eml". */
+bool tombstone_path_seq(const char *path, uint64_t *seq);
+/* Either of them. */
+bool entry_path_seq(const char *path, bool tombstone, uint64_t *seq);
 
 /* ---- manifest-sha256.txt of the directory ---- */
 

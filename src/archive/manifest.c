@@ -143,17 +143,67 @@ static enum status cover_segments(struct lines *l, size_t known, int dir, int se
 	} kinds[] = { { "segments/", codec_suffix(p->codec) }, { "segments/", ".idx" },
 		{ "seals/", ".seal.json" }, { "seals/", ".seal.p7s" },
 		{ "seals/", ".seal.tsr" } };
-	char name[NAME_MAX_SEGMENT], path[FILE_NAME_MAX], file[FILE_NAME_MAX];
-	unsigned *list = NULL;
+	char stem[STEM_MAX], path[FILE_NAME_MAX], file[FILE_NAME_MAX];
+	struct segment_no *list = NULL;
 	size_t n, i, k;
 	enum status rc = segments_list(&list, &n, segdir, p, err);
 
 	for (i = 0; rc == ST_OK && i < n; i++)
 		for (k = 0; rc == ST_OK && k < N_ELEMENTS(kinds); k++) {
-			segment_name(name, p, list[i]);
-			file_name(file, name, kinds[k].suffix);
+			struct segment_no of = list[i];
+
+			/* A seal is of the segment as it was sealed. */
+			if (text_starts(kinds[k].folder, "seals"))
+				of.revision = 0;
+			segment_stem(stem, p, of);
+			file_name(file, stem, kinds[k].suffix);
 			file_name(path, kinds[k].folder, file);
 			rc = cover_some(l, known, dir, path, sum, err);
+		}
+	free(list);
+	return rc;
+}
+
+/* The records of holds, retention and disposals. */
+static enum status cover_policy(struct lines *l, size_t known, int dir, struct err *err)
+{
+	char path[FILE_NAME_MAX];
+	struct names *names;
+	const char *file;
+	enum status rc = names_open(&names, dir, "policy", err);
+
+	while (rc == ST_OK && (rc = names_next(names, &file, err)) == ST_OK)
+		if (file[0] != '.' && strlen(file) + 8 < sizeof(path)) {
+			file_name(path, "policy/", file);
+			rc = cover(l, known, dir, path, NULL, err);
+		}
+	names_close(&names);
+	return rc < 0 ? rc : ST_OK;
+}
+
+/* A segment that messages were disposed of takes the place of its older revision. */
+static enum status drop_replaced(
+	struct lines *l, int segdir, const struct policy *p, struct err *err)
+{
+	const char *suffixes[] = { codec_suffix(p->codec), ".idx" };
+	char stem[STEM_MAX], path[FILE_NAME_MAX], file[FILE_NAME_MAX];
+	struct segment_no *list = NULL;
+	size_t n, i, k, m;
+	enum status rc = segments_list(&list, &n, segdir, p, err);
+
+	for (i = 0; rc == ST_OK && i < n; i++)
+		while (list[i].revision) {
+			list[i].revision--;
+			segment_stem(stem, p, list[i]);
+			for (k = 0; k < N_ELEMENTS(suffixes); k++) {
+				file_name(file, stem, suffixes[k]);
+				file_name(path, "segments/", file);
+				for (m = 0; m < l->n; m++)
+					if (strcmp(l->p[m].name, path) == 0) {
+						free(l->p[m].name);
+						l->p[m--] = l->p[--l->n];
+					}
+			}
 		}
 	free(list);
 	return rc;
@@ -168,6 +218,8 @@ enum status manifest_update(int dir, int segdir, const struct policy *p,
 	size_t known, i;
 	enum status rc = manifest_each(dir, keep, &l, err);
 
+	if (rc >= 0)
+		rc = drop_replaced(&l, segdir, p, err);
 	if (rc < 0)
 		goto out;
 	if (l.n)
@@ -180,6 +232,8 @@ enum status manifest_update(int dir, int segdir, const struct policy *p,
 		rc = cover_some(&l, known, dir, "VERIFY.sh", NULL, err);
 	if (rc == ST_OK)
 		rc = cover_segments(&l, known, dir, segdir, p, sum, err);
+	if (rc == ST_OK)
+		rc = cover_policy(&l, known, dir, err);
 	if (rc < 0)
 		goto out;
 	qsort(l.p, l.n, sizeof(*l.p), by_name);

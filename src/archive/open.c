@@ -150,7 +150,8 @@ enum status archive_open(
 	w->dir = w->opendir = w->segdir = w->sealdir = w->logdir = w->lock = -1;
 	w->threads = cfg->threads;
 	w->fixed = cfg->fixed;
-	memset(&w->account, 0xff, sizeof(w->account)); /* nothing was told */
+	w->story = cfg->story;
+	w->story_ctx = cfg->story_ctx;
 	buf_init(&w->row, CSV_ROW_MAX);
 	find_new(&w->find);
 	if (cfg->source) {

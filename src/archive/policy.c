@@ -203,7 +203,10 @@ void readme_text(struct buf *b, const struct policy *p)
 		"This directory is a mail archive made by popferry, format %d.\n"
 		"It can be read and checked without popferry.\n\n"
 		"Each file in segments/ holds messages as the mail server sent them, one\n"
-		"file a message, and a table of them: metadata/messages.csv.\n\n",
+		"file a message, and a table of them: metadata/messages.csv. The last one of a run\n"
+		"has metadata/listing.tsv too: all that the server listed, and what became of it;\n"
+		"metadata/errors.csv: what could not be had; metadata/server.json: what the server\n"
+		"said.\n\n",
 		ARCHIVE_FORMAT);
 	buf_addf(b, "List a segment:      %s segments/%s%s\n", how[p->codec].list, name,
 		ext);

@@ -28,6 +28,14 @@ enum status reader_open_sealed(int *fd, const struct archive_reader *r,
 	return *fd < 0 ? err_sys(err, ST_FATAL, "open segments/%s", s->file) : ST_OK;
 }
 
+enum status reader_gone(uint64_t seq, struct err *err)
+{
+	return err_set(err, ST_DENIED, EX_PARTIAL,
+		"message %" PRIu64
+		" was disposed of: the records in policy/ tell when and by whose authority",
+		seq);
+}
+
 static void close_fd(int *fd)
 {
 	if (*fd >= 0)
@@ -39,7 +47,7 @@ static void close_fd(int *fd)
 
 static enum status list_sealed(struct archive_reader *r, struct err *err)
 {
-	unsigned *list = NULL;
+	struct segment_no *list = NULL;
 	size_t n, i;
 	enum status rc = segments_list(&list, &n, r->segdir, &r->policy, err);
 
@@ -49,9 +57,11 @@ static enum status list_sealed(struct archive_reader *r, struct err *err)
 	for (i = 0; i < n; i++) {
 		struct sealed *s = &r->sealed[i];
 
-		s->no = list[i];
+		s->no = list[i].no;
+		s->revision = list[i].revision;
 		segment_name(s->name, &r->policy, s->no);
-		file_name(s->file, s->name, codec_suffix(r->policy.codec));
+		segment_stem(s->stem, &r->policy, list[i]);
+		file_name(s->file, s->stem, codec_suffix(r->policy.codec));
 	}
 	free(list);
 	return rc;
@@ -231,6 +241,8 @@ static enum status each_row(void *ctx, char *const f[CSV_COLUMNS], struct err *e
 		return err_set(err, ST_DENIED, EX_DATAERR,
 			"segment %s: its table has more rows than a segment can have",
 			e->segment);
+	if (i < e->x->n && e->x->rows[i].gone)
+		return ST_OK;
 	row.occurrence = i < e->x->n ? e->x->rows[i].occurrence : 1;
 	return give(e, &row, err);
 }
@@ -268,7 +280,8 @@ static enum status each_bare(struct each *e, struct err *err)
 
 		for (i = 0; i < N_ELEMENTS(texts); i++)
 			*texts[i] = "";
-		rc = give(e, &row, err);
+		if (!x->gone)
+			rc = give(e, &row, err);
 	}
 	return rc;
 }
@@ -301,7 +314,7 @@ static enum status each_sealed(struct archive_reader *r, const struct sealed *s,
 {
 	struct err more = ERR_INIT;
 	struct idx x = { 0 };
-	enum status rc = idx_get(&x, r->segdir, r->policy.codec, s->name, err);
+	enum status rc = idx_get(&x, r->segdir, r->policy.codec, s->stem, err);
 
 	if (rc < 0)
 		return rc;

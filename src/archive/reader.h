@@ -8,10 +8,11 @@
 #include "tar.h"
 
 struct sealed {
-	unsigned no;
-	char name[NAME_MAX_SEGMENT];
-	char file[FILE_NAME_MAX]; /* in segments/ */
-	uint64_t first, last;     /* 0 until its index was looked at, loaded */
+	unsigned no, revision;
+	char name[NAME_MAX_SEGMENT]; /* inside of it */
+	char stem[STEM_MAX];         /* of its files: the same, and perhaps ".rN" */
+	char file[FILE_NAME_MAX];    /* in segments/ */
+	uint64_t first, last;        /* 0 until its index was looked at, loaded */
 };
 
 /* An opened member, so that the message after the last one read comes at once. */
@@ -40,6 +41,9 @@ struct archive_reader {
 	struct sealed *looked; /* a row of its index was looked up */
 	struct cursor cursor;
 };
+
+/* ST_DENIED, EX_PARTIAL: what is said when a message is asked for that is gone. */
+enum status reader_gone(uint64_t seq, struct err *err);
 
 enum status reader_open_sealed(int *fd, const struct archive_reader *r,
 	const struct sealed *s, struct err *err);

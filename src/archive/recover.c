@@ -1,5 +1,6 @@
 /* recover.c: open/ is brought back to the last commit. See FORMAT. */
 #include "statement.h"
+#include "told.h"
 #include "writer.h"
 
 #include <popferry/fault.h>
@@ -112,13 +113,30 @@ static enum status load_rest(struct open_segment *g, const struct open_state *o,
 	return rc;
 }
 
+/* The names of the files that Z tells of. */
+static void keep_told(const struct open_segment *g, const struct open_state *o,
+	char name[TAGS][FILE_NAME_MAX], const char **keep)
+{
+	struct told_file f;
+	int tag;
+
+	for (tag = 0; o->told && tag < TAGS; tag++)
+		if (told_find(o->told, (enum tag)tag, &f)) {
+			told_name(name[tag], g->name, (enum tag)tag);
+			*keep++ = name[tag];
+		}
+}
+
 static enum status restore(
 	struct archive_writer *w, const struct open_state *o, struct err *err)
 {
 	char log[FILE_NAME_MAX], part[FILE_NAME_MAX] = "", rest[FILE_NAME_MAX] = "";
-	const char *const keep[] = { log, part, rest, NULL };
+	char told[TAGS][FILE_NAME_MAX];
+	const char *keep[4 + TAGS] = { log, part, rest };
 	struct open_segment *g = w->seg;
 	enum status rc;
+
+	keep_told(g, o, told, keep + 3);
 
 	g->next = o->next;
 	g->durable = g->told = g->in_part = g->whole_last = o->next - 1;
@@ -175,7 +193,7 @@ static enum status recover_open(struct archive_writer *w, unsigned no, struct er
 		memcpy(w->seg->seed, o.seed, SEED);
 		rc = restore(w, &o, err);
 		if (rc == ST_OK && o.sealing)
-			rc = seal_segment(w, err);
+			rc = seal_segment(w, false, err);
 	}
 	open_state_free(&o);
 	return rc;
@@ -198,16 +216,16 @@ static enum status must_be_there(
 
 static enum status sealed_end(struct archive_writer *w, struct err *err)
 {
-	char name[NAME_MAX_SEGMENT];
+	struct segment_no *list = NULL;
+	char stem[STEM_MAX];
 	struct idx x = { 0 };
-	unsigned *list = NULL;
 	size_t n;
 	enum status rc = segments_list(&list, &n, w->segdir, &w->policy, err);
 
 	if (rc == ST_OK && n) {
-		w->last_no = list[n - 1];
-		segment_name(name, &w->policy, w->last_no);
-		rc = idx_get(&x, w->segdir, w->policy.codec, name, err);
+		w->last_no = list[n - 1].no;
+		segment_stem(stem, &w->policy, list[n - 1]);
+		rc = idx_get(&x, w->segdir, w->policy.codec, stem, err);
 		if (rc == ST_OK)
 			w->last_seq = x.rows[x.n - 1].seq;
 		idx_free(&x);

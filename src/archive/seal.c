@@ -3,6 +3,7 @@
 #include "pool.h"
 #include "segment.h"
 #include "statement.h"
+#include "told.h"
 #include "writer.h"
 
 #include <popferry/fault.h>
@@ -151,21 +152,46 @@ static enum status note_retrieved(
 	return rc;
 }
 
-/* What the seal will say that cannot be known later. */
-static enum status tell(struct archive_writer *w, struct open_state *o, struct err *err)
+enum status seal_nothing(struct archive_writer *w, struct err *err)
+{
+	struct custody_event e = { .event = "retrieve", .now = writer_now(w) };
+	struct told t;
+	char *detail;
+	enum status rc = told_make(&t, w, true, err);
+
+	if (rc == ST_OK && t.account) {
+		detail = xasprintf("{\"reconcile\":%s}", buf_str(&t.reconcile));
+		e.object = t.account;
+		e.detail = detail;
+		rc = custody_add(w->dir, &e, err);
+		free(detail);
+	}
+	told_free(&t);
+	return rc;
+}
+
+/* What the seal and the segment will say that cannot be known later. */
+static enum status tell(
+	struct archive_writer *w, struct open_state *o, bool last, struct err *err)
 {
 	struct buf b = BUF_INIT(TOLD_MAX);
 	struct custody_head head;
+	struct told t;
 	enum status rc;
 
 	/* 0.1.0 told nothing. */
 	if (w->seg->sealing && o->told && *o->told)
 		return ST_OK;
-	rc = note_retrieved(w, o, err);
+	rc = told_make(&t, w, last, err);
+	if (rc == ST_OK)
+		rc = note_retrieved(w, o, err);
 	if (rc == ST_OK)
 		rc = custody_last(w->dir, &head, err);
-	if (rc == ST_OK)
-		statement_told(&b, &head, &w->account, writer_now(w));
+	if (rc == ST_OK) {
+		statement_told(&b, &head, buf_str(&t.reconcile), writer_now(w));
+		buf_adds(&b, buf_str(&t.files));
+	}
+	told_free(&t);
 	free(o->told);
 	o->told = buf_take(&b);
 	return rc;
@@ -347,7 +373,7 @@ enum status seal_finish(struct archive_writer *w, const char *segment,
 	return rc;
 }
 
-enum status seal_segment(struct archive_writer *w, struct err *err)
+enum status seal_segment(struct archive_writer *w, bool last, struct err *err)
 {
 	struct open_segment *g = w->seg;
 	char part[FILE_NAME_MAX], zip[FILE_NAME_MAX];
@@ -359,7 +385,7 @@ enum status seal_segment(struct archive_writer *w, struct err *err)
 	enum status rc = open_state_read(&o, g->log, &w->policy, err);
 
 	if (rc == ST_OK)
-		rc = tell(w, &o, err);
+		rc = tell(w, &o, last, err);
 	if (rc == ST_OK)
 		rc = note_sealing(w, &o, err);
 	fault_step("archive-seal-begun");

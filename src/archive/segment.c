@@ -1,6 +1,5 @@
 /* segment.c: every byte of a segment, compared with what is known of it. */
-#include "segment.h"
-#include "csv.h"
+#include "check.h"
 #include "hash.h"
 #include "pool.h"
 
@@ -14,33 +13,12 @@
 #include <sys/stat.h>
 
 enum {
-	TEXT_MAX = 64 * 1024,
-	MANIFEST_LINE_MAX = 512,
 	WHAT_MAX = 1024,
 	ZIP_TRIES = 100, /* damaged messages after which the rest is given up */
 	PADDING_MAX = 1024 * 1024, /* zeros behind the end of a tar */
 	PARTS = 16,                /* of a segment, to be looked at by threads */
 	FOUND_MAX = 16 * 1024 * 1024,
-	LEAF_TAIL = 2 * SALT + 1 + 2 * DIGEST + 1, /* of a line: salt, leaf, LF */
 };
-
-const char *const tag_names[TAGS] = { "bag-info.txt", "metadata/messages.csv",
-	"metadata/merkle.tsv", "manifest-sha256.txt", "tagmanifest-sha256.txt" };
-const char bagit_text[] = "BagIt-Version: 1.0\nTag-File-Character-Encoding: UTF-8\n";
-
-void tagmanifest_text(struct buf *b, const struct tag_sums *sums)
-{
-	unsigned char bagit[DIGEST];
-	char hex[2 * DIGEST + 1];
-	int i;
-
-	hash_of(bagit_text, strlen(bagit_text), bagit);
-	buf_addf(b, "%s  bagit.txt\n", text_hex(hex, bagit, DIGEST));
-	for (i = 0; i < TAG_TAGMANIFEST; i++)
-		if (i != TAG_TREE || sums->tree)
-			buf_addf(b, "%s  %s\n", text_hex(hex, sums->of[i], DIGEST),
-				tag_names[i]);
-}
 
 void tally_bad(struct tally *t, const char *fmt, ...)
 {
@@ -55,60 +33,6 @@ void tally_bad(struct tally *t, const char *fmt, ...)
 		t->bad(t->ctx, text_clean(what, sizeof(what), raw, strlen(raw)));
 }
 
-/*
- * Entries are expected in order: position 0 is bagit.txt, 1 to n are the
- * messages of the index, then come the tag files.
- */
-struct check {
-	const char *segment, *file;
-	const struct idx *x;
-	struct tally *t;
-	struct segment_facts *facts;
-	struct err *err;
-	size_t pos;
-	uint64_t from, to; /* bytes of the file that are looked at */
-	uint64_t *paths;   /* short hash of each message's path; 0: not seen */
-	struct tag_sums sums;
-	size_t row; /* of the table that is compared */
-	struct buf line;
-	bool tree_begun, tree_bad;
-};
-
-static uint64_t path_hash(const char *path)
-{
-	unsigned char sha[DIGEST];
-	uint64_t h;
-
-	hash_of(path, strlen(path), sha);
-	memcpy(&h, sha, sizeof(h));
-	return h | 1;
-}
-
-/* Reads the entry through; out is its SHA-256. take may be NULL. */
-static enum status read_entry(struct check *ck, struct entries *s,
-	unsigned char out[DIGEST],
-	enum status (*take)(struct check *ck, const char *p, size_t n))
-{
-	struct hash *h;
-	const char *p;
-	size_t n;
-	enum status rc;
-
-	hash_begin(&h);
-	while ((rc = entries_data(s, &p, &n, ck->err)) == ST_OK && n) {
-		hash_put(h, p, n);
-		if (take && (rc = take(ck, p, n)) < 0)
-			break;
-	}
-	hash_end(&h, out);
-	return rc;
-}
-
-static enum status wrong(struct check *ck, const char *what)
-{
-	return err_set(ck->err, ST_DENIED, EX_DATAERR, "%s", what);
-}
-
 static enum status check_message(
 	struct check *ck, struct entries *s, const struct entry *e, const char *path)
 {
@@ -117,7 +41,7 @@ static enum status check_message(
 	uint64_t seq;
 	enum status rc;
 
-	if (!message_path_seq(path, &seq) || seq != r->seq)
+	if (!entry_path_seq(path, r->gone, &seq) || seq != r->seq)
 		return err_set(ck->err, ST_DENIED, EX_DATAERR,
 			"%s stands where message %" PRIu32 " should", e->path, r->seq);
 	if (e->size != r->size)
@@ -125,15 +49,17 @@ static enum status check_message(
 			"message %" PRIu32 " says it has %" PRIu64
 			" bytes, its row says %" PRIu64,
 			r->seq, e->size, r->size);
-	rc = read_entry(ck, s, sha, NULL);
+	rc = check_read(ck, s, sha, NULL);
 	if (rc < 0)
 		return rc;
-	ck->paths[ck->pos - 1] = path_hash(path);
+	ck->paths[ck->pos - 1] = check_path_hash(path);
 	if (memcmp(sha, r->sha, DIGEST) != 0) {
 		tally_bad(ck->t,
 			"%s: message %" PRIu32 " (%s, in bytes %" PRIu64 " to %" PRIu64
 			") was changed: its SHA-256 is not the recorded one",
 			ck->file, r->seq, path, ck->from, ck->to);
+	} else if (r->gone) {
+		ck->t->gone++;
 	} else {
 		ck->t->messages++;
 		ck->t->bytes += r->size;
@@ -141,248 +67,19 @@ static enum status check_message(
 	return ST_OK;
 }
 
-/* ---- the tables ---- */
-
-static void check_row(struct check *ck, const char *table, const char *path,
-	const char *sha_hex, const char *size)
-{
-	unsigned char sha[DIGEST];
-	const struct idx_row *r;
-	size_t i = ck->row++;
-
-	if (i >= ck->x->n) {
-		if (i == ck->x->n)
-			tally_bad(ck->t,
-				"%s: %s has more lines than there are messages",
-				ck->file, table);
-		return;
-	}
-	r = &ck->x->rows[i];
-	if (!text_unhex(sha, DIGEST, sha_hex) || memcmp(sha, r->sha, DIGEST) != 0 ||
-		(ck->paths[i] && ck->paths[i] != path_hash(path)) ||
-		(size && strtoull(size, NULL, 10) != r->size))
-		tally_bad(ck->t, "%s: %s does not describe message %" PRIu32, ck->file,
-			table, r->seq);
-}
-
-static void rows_end(struct check *ck, const char *table)
-{
-	if (ck->row < ck->x->n)
-		tally_bad(ck->t, "%s: %s lacks %zu of %zu messages", ck->file, table,
-			ck->x->n - ck->row, ck->x->n);
-}
-
-static enum status take_csv_row(void *ctx, char *const f[CSV_COLUMNS], struct err *err)
-{
-	struct check *ck = ctx;
-	size_t i = ck->row;
-
-	(void)err;
-	if (i > ck->x->n)
-		return wrong(ck, "metadata/messages.csv does not end");
-	if (i < ck->x->n && strtoull(f[CSV_SEQ], NULL, 10) != ck->x->rows[i].seq)
-		tally_bad(ck->t, "%s: row %zu of %s is of another message", ck->file,
-			i + 1, tag_names[TAG_CSV]);
-	check_row(ck, tag_names[TAG_CSV], f[CSV_PATH], f[CSV_SHA256], f[CSV_SIZE]);
-	return ST_OK;
-}
-
-static enum status check_csv(
-	struct check *ck, struct entries *s, unsigned char sha[DIGEST])
-{
-	struct hash *h;
-	struct csv csv;
-	const char *p;
-	size_t n;
-	enum status rc;
-
-	csv_init(&csv);
-	hash_begin(&h);
-	while ((rc = entries_data(s, &p, &n, ck->err)) == ST_OK && n) {
-		hash_put(h, p, n);
-		rc = csv_feed(&csv, p, n, take_csv_row, ck, ck->err);
-		if (rc < 0)
-			break;
-	}
-	hash_end(&h, sha);
-	if (rc == ST_OK)
-		rc = csv_end(&csv, ck->err);
-	if (rc == ST_OK)
-		rows_end(ck, tag_names[TAG_CSV]);
-	csv_release(&csv);
-	return rc;
-}
-
-/* Each line goes to take(), with its LF. */
-static enum status by_line(struct check *ck, const char *p, size_t n, const char *table,
-	enum status (*take)(struct check *ck, char *line, size_t n))
-{
-	enum status rc = ST_OK;
-	size_t i;
-
-	for (i = 0; rc == ST_OK && i < n; i++) {
-		if (!buf_addc(&ck->line, p[i]))
-			return err_set(ck->err, ST_DENIED, EX_DATAERR,
-				"%s has an endless line", table);
-		if (p[i] != '\n')
-			continue;
-		if (ck->row > ck->x->n)
-			return err_set(ck->err, ST_DENIED, EX_DATAERR,
-				"%s does not end", table);
-		rc = take(ck, ck->line.p, ck->line.n);
-		buf_clear(&ck->line);
-	}
-	return rc;
-}
-
-static enum status manifest_line(struct check *ck, char *s, size_t n)
-{
-	if (n < 2 * DIGEST + 4 || memcmp(s + 2 * DIGEST, "  ", 2) != 0)
-		return wrong(ck, "manifest-sha256.txt has a line that is none");
-	s[2 * DIGEST] = s[n - 1] = '\0';
-	check_row(ck, tag_names[TAG_MANIFEST], s + 2 * DIGEST + 2, s, NULL);
-	return ST_OK;
-}
-
-static enum status take_manifest(struct check *ck, const char *p, size_t n)
-{
-	return by_line(ck, p, n, tag_names[TAG_MANIFEST], manifest_line);
-}
-
-/* The salt is what only this table knows; all else follows from the index. */
-static enum status leaf_line(struct check *ck, char *s, size_t n)
-{
-	struct buf want = BUF_INIT(TREE_LINE_MAX);
-	unsigned char salt[SALT], leaf[DIGEST] = { 0 };
-	const struct idx_row *r;
-	char *tail;
-
-	if (!ck->tree_begun) {
-		ck->tree_begun = true;
-		return strcmp(s, tree_head) == 0
-			? ST_OK
-			: wrong(ck,
-				  "metadata/merkle.tsv has not the columns it should");
-	}
-	if (ck->row++ >= ck->x->n)
-		return wrong(ck, "metadata/merkle.tsv has too many lines");
-	r = &ck->x->rows[ck->row - 1];
-	tail = n > LEAF_TAIL ? s + n - LEAF_TAIL : s;
-	if (n > LEAF_TAIL && tail[2 * SALT] == '\t')
-		tail[2 * SALT] = '\0';
-	if (text_unhex(salt, SALT, tail)) {
-		tail[2 * SALT] = '\t';
-		tree_line(&want, r, salt);
-		tree_leaf(leaf, r, salt);
-	}
-	if (want.n != n || memcmp(want.p, s, n) != 0) {
-		tally_bad(ck->t, "%s: %s does not describe message %" PRIu32, ck->file,
-			tag_names[TAG_TREE], r->seq);
-		ck->tree_bad = true;
-	} else if (ck->facts) {
-		tree_add(&ck->facts->tree, leaf);
-	}
-	buf_free(&want);
-	return ST_OK;
-}
-
-static enum status take_tree(struct check *ck, const char *p, size_t n)
-{
-	return by_line(ck, p, n, tag_names[TAG_TREE], leaf_line);
-}
-
-static enum status check_tree(struct check *ck, struct entries *s)
-{
-	enum status rc = read_entry(ck, s, ck->sums.of[TAG_TREE], take_tree);
-
-	if (rc != ST_OK)
-		return rc;
-	if (ck->line.n)
-		return wrong(ck, "metadata/merkle.tsv ends inside a line");
-	rows_end(ck, tag_names[TAG_TREE]);
-	ck->sums.tree = true;
-	if (ck->facts)
-		ck->facts->has_tree = !ck->tree_bad && ck->row == ck->x->n;
-	return ST_OK;
-}
-
-static enum status check_text(struct check *ck, struct entries *s, enum tag tag)
-{
-	struct buf got = BUF_INIT(TEXT_MAX), want = BUF_INIT(TEXT_MAX);
-	enum status rc = entries_text(s, &got, ck->err);
-	uint64_t bytes = 0;
-	size_t i;
-
-	for (i = 0; i < ck->x->n; i++)
-		bytes += ck->x->rows[i].size;
-	hash_of(buf_str(&got), got.n, ck->sums.of[tag]);
-	if (rc == ST_OK && tag == TAG_TAGMANIFEST && ck->facts) {
-		memcpy(ck->facts->tags_sha, ck->sums.of[tag], DIGEST);
-		ck->facts->has_tags = true;
-	}
-	if (tag == TAG_INFO)
-		buf_addf(&want, "\nPayload-Oxum: %" PRIu64 ".%zu\n", bytes, ck->x->n);
-	else
-		tagmanifest_text(&want, &ck->sums);
-	if (rc == ST_OK &&
-		(tag == TAG_INFO ? !strstr(buf_str(&got), buf_str(&want))
-				 : strcmp(buf_str(&got), buf_str(&want)) != 0))
-		tally_bad(ck->t, "%s: %s does not agree with the rest of the segment",
-			ck->file, tag_names[tag]);
-	buf_free(&got);
-	buf_free(&want);
-	return rc;
-}
-
-static enum status check_tag(
-	struct check *ck, struct entries *s, enum tag tag, const char *path)
-{
-	enum status rc;
-
-	ck->row = 0;
-	if (strcmp(path, tag_names[tag]) != 0)
-		return err_set(ck->err, ST_DENIED, EX_DATAERR,
-			"%s stands where %s should", path, tag_names[tag]);
-	switch (tag) {
-	case TAG_CSV:
-		return check_csv(ck, s, ck->sums.of[tag]);
-	case TAG_TREE:
-		return check_tree(ck, s);
-	case TAG_MANIFEST:
-		rc = read_entry(ck, s, ck->sums.of[tag], take_manifest);
-		if (rc == ST_OK)
-			rows_end(ck, tag_names[tag]);
-		return rc;
-	default:
-		return check_text(ck, s, tag);
-	}
-}
-
 /* ---- entries ---- */
 
 static enum status check_bagit(struct check *ck, struct entries *s, const char *path)
 {
-	struct buf b = BUF_INIT(TEXT_MAX);
+	struct buf b = BUF_INIT(CHECK_TEXT_MAX);
 	enum status rc = entries_text(s, &b, ck->err);
 
 	if (rc == ST_OK &&
 		(strcmp(path, "bagit.txt") != 0 ||
 			strcmp(buf_str(&b), bagit_text) != 0))
-		rc = wrong(ck, "it does not start with the bagit.txt it should");
+		rc = check_wrong(ck, "it does not start with the bagit.txt it should");
 	buf_free(&b);
 	return rc;
-}
-
-/* Which one should come now. */
-static enum tag tag_at(struct check *ck, const char *path)
-{
-	enum tag tag = (enum tag)(ck->pos - 1 - ck->x->n);
-
-	if (tag == TAG_TREE && strcmp(path, tag_names[TAG_MANIFEST]) == 0) {
-		ck->pos++;
-		tag = TAG_MANIFEST;
-	}
-	return tag;
 }
 
 static enum status check_entry(
@@ -401,7 +98,7 @@ static enum status check_entry(
 	else if (pos <= ck->x->n)
 		rc = check_message(ck, s, e, path);
 	else
-		rc = check_tag(ck, s, tag_at(ck, path), path);
+		rc = check_tag(ck, s, check_tag_at(ck, path), path);
 	if (rc == ST_OK)
 		ck->pos++;
 	return rc;
@@ -438,11 +135,11 @@ static enum status drain(struct check *ck, struct unpacker *u)
 	while ((rc = unpacker_next(u, &p, &n, ck->err)) == ST_OK && n) {
 		for (i = 0; i < n; i++)
 			if (p[i])
-				return wrong(
+				return check_wrong(
 					ck, "something follows the end of the tar");
 		all += n;
 		if (all > PADDING_MAX)
-			return wrong(ck, "zeros without an end follow the tar");
+			return check_wrong(ck, "zeros without an end follow the tar");
 	}
 	return rc;
 }
@@ -466,10 +163,10 @@ static enum status run_group(struct check *ck, int fd, enum archive_codec c,
 		else
 			rc = ck->pos < end
 				? check_entry(ck, s, &e)
-				: wrong(ck, "it has more entries than it should");
+				: check_wrong(ck, "it has more entries than it should");
 	}
 	if (rc == ST_END && ck->pos < end)
-		rc = wrong(ck, "it ends too early");
+		rc = check_wrong(ck, "it ends too early");
 	if (rc == ST_END)
 		rc = c == ARCHIVE_ZIP ? ST_OK : drain(ck, u);
 	entries_close(&s);
@@ -534,7 +231,7 @@ static void check_begin(struct check *ck, const char *segment, const char *file,
 	ck->t = t;
 	ck->err = err;
 	ck->paths = xcalloc(x->n, sizeof(*ck->paths));
-	buf_init(&ck->line, MANIFEST_LINE_MAX);
+	buf_init(&ck->line, CHECK_LINE_MAX);
 }
 
 static void check_end(struct check *ck)
@@ -632,6 +329,7 @@ static enum status join(struct part *p, struct tally *t, struct err *err)
 			t->bad(t->ctx, what);
 	t->damaged += p->t.damaged;
 	t->messages += p->t.messages;
+	t->gone += p->t.gone;
 	t->bytes += p->t.bytes;
 	buf_free(&p->found);
 	return p->rc == ST_OK ? ST_OK

@@ -6,18 +6,30 @@
 
 #include "commit.h"
 #include "idx.h"
+#include "listing.h"
 #include "tar.h"
 #include "tree.h"
 
 /* The tag files, in their order. */
-enum tag { TAG_INFO, TAG_CSV, TAG_TREE, TAG_MANIFEST, TAG_TAGMANIFEST, TAGS };
+enum tag {
+	TAG_INFO,
+	TAG_CSV,
+	TAG_TREE,
+	TAG_LISTING,
+	TAG_ERRORS,
+	TAG_SERVER,
+	TAG_MANIFEST,
+	TAG_TAGMANIFEST,
+	TAGS
+};
 extern const char *const tag_names[TAGS];
 extern const char bagit_text[];
 
-/* Segments of 0.1.0 have no TAG_TREE. */
+/* From TAG_TREE to TAG_SERVER a segment may lack some: those of 0.1.0 have none of them. */
+bool tag_may_lack(enum tag tag);
 struct tag_sums {
 	unsigned char of[TAGS][DIGEST];
-	bool tree;
+	bool has[TAGS]; /* counts where it may be lacking */
 };
 
 /* What a seal says of a segment. */
@@ -27,6 +39,7 @@ struct segment_facts {
 	bool has_tree;      /* it was read, and is right */
 	unsigned char tags_sha[DIGEST];
 	bool has_tags;
+	struct listing_sums listing; /* of TAG_LISTING, where it has one */
 };
 
 /* What tagmanifest-sha256.txt says; its own sum is not looked at. */
@@ -36,7 +49,7 @@ void tagmanifest_text(struct buf *b, const struct tag_sums *sums);
 struct tally {
 	void (*bad)(void *ctx, const char *what);
 	void *ctx;
-	uint64_t messages, bytes, damaged;
+	uint64_t messages, bytes, gone, damaged;
 };
 void tally_bad(struct tally *t, const char *fmt, ...)
 	__attribute__((format(printf, 2, 3)));

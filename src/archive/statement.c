@@ -33,16 +33,8 @@ static void add_hex(struct buf *b, const char *key, const unsigned char sha[DIGE
 	buf_addf(b, "\"%s\":\"%s\"", key, text_hex(hex, sha, DIGEST));
 }
 
-static void add_count(struct buf *b, const char *key, uint64_t n)
-{
-	if (n == UINT64_MAX)
-		buf_addf(b, "%s:null", key);
-	else
-		buf_addf(b, "%s:%" PRIu64, key, n);
-}
-
 void statement_told(struct buf *b, const struct custody_head *custody,
-	const struct archive_account *a, int64_t now)
+	const char *reconcile, int64_t now)
 {
 	char at[24];
 
@@ -51,13 +43,7 @@ void statement_told(struct buf *b, const struct custody_head *custody,
 	add_hex(b, "head", custody->sha);
 	buf_adds(b, "}\n");
 	custody_operator(b);
-	buf_adds(b, "\n");
-	add_count(b, "{\"failed\"", a->failed);
-	add_count(b, ",\"known\"", a->known);
-	add_count(b, ",\"listed\"", a->listed);
-	add_count(b, ",\"octets\"", a->octets);
-	add_count(b, ",\"stored\"", a->stored);
-	buf_addf(b, "}\n\"%s\"\n", clock_rfc3339(at, now));
+	buf_addf(b, "\n%s\n\"%s\"\n", reconcile, clock_rfc3339(at, now));
 }
 
 static void add_prev(struct buf *b, const struct statement *s)
@@ -160,6 +146,26 @@ static bool get_prev(struct statement *s, const char *text)
 	return true;
 }
 
+/* All of it, or nothing. */
+static bool get_reconcile(struct statement *s, const char *text)
+{
+	struct listing_sums *l = &s->listing;
+	char key[TOKEN_MAX];
+	size_t i;
+
+	if (json_get(key, text, "reconcile.listed") && strcmp(key, "null") == 0)
+		return true;
+	l->known = true;
+	for (i = 0; i < FATES; i++) {
+		snprintf(key, sizeof(key), "reconcile.%s", fate_names[i]);
+		if (!json_number(&l->count[i], text, key))
+			return false;
+	}
+	return json_number(&s->listed, text, "reconcile.listed") &&
+		json_number(&l->octets, text, "reconcile.octets") &&
+		json_hex(l->sha, DIGEST, text, "reconcile.uidl_sha256");
+}
+
 static bool get_segment(struct statement *s, const char *text)
 {
 	char name[TOKEN_MAX];
@@ -191,7 +197,7 @@ static bool parse(struct statement *s, const char *text)
 		json_number(&s->last, text, "range.last") &&
 		json_number(&s->count, text, "range.count") &&
 		json_number(&s->octets, text, "range.octets") && get_prev(s, text) &&
-		get_segment(s, text) && get_tree(s, text);
+		get_segment(s, text) && get_reconcile(s, text) && get_tree(s, text);
 }
 
 enum status statement_load(struct statement *s, int dir, const struct policy *p,

@@ -5,6 +5,7 @@
 #define ARCHIVE_STATEMENT_H
 
 #include "custody.h"
+#include "listing.h"
 #include "tree.h"
 
 struct statement {
@@ -20,6 +21,8 @@ struct statement {
 	struct tree tree;
 	unsigned char root[DIGEST];
 	struct custody_head custody;
+	struct listing_sums listing; /* of "reconcile" */
+	uint64_t listed;
 	unsigned char self[DIGEST]; /* of the file, when it was read */
 };
 
@@ -27,9 +30,8 @@ struct statement {
 void statement_name(char out[FILE_NAME_MAX], const struct policy *p, unsigned no);
 
 /* The five values that are written with Z, one a line. */
-struct archive_account;
 void statement_told(struct buf *b, const struct custody_head *custody,
-	const struct archive_account *a, int64_t now);
+	const char *reconcile, int64_t now);
 
 /* The file, from that and what can be known from the archive itself. */
 void statement_text(struct buf *b, const struct statement *s, const char *told);

@@ -139,7 +139,8 @@ static void list_idx(
 		const struct archive_listed m = { x->rows[i].seq, x->rows[i].size,
 			x->rows[i].sha };
 
-		l->each(l->ctx, &m);
+		if (!x->rows[i].gone)
+			l->each(l->ctx, &m);
 	}
 	l->next = (uint64_t)x->rows[x->n - 1].seq + 1;
 }
@@ -163,7 +164,7 @@ static enum status list_sealed(struct listing *l, size_t i, struct err *err)
 	(void)err;
 	if (r->sealed[i].no > before + 1)
 		lose_segment(l, before + 1);
-	rc = idx_get(&x, r->segdir, r->policy.codec, r->sealed[i].name, &why);
+	rc = idx_get(&x, r->segdir, r->policy.codec, r->sealed[i].stem, &why);
 	if (rc == ST_OK)
 		list_idx(l, i, r->sealed[i].name, &x);
 	else
@@ -257,7 +258,7 @@ static enum status enter(
 	if (!open)
 		rc = reader_open_sealed(&s->fd, r, sealed, err);
 	if (rc == ST_OK && !open)
-		rc = idx_get(&s->own, r->segdir, r->policy.codec, s->name, err);
+		rc = idx_get(&s->own, r->segdir, r->policy.codec, sealed->stem, err);
 	/* Another one than was listed? */
 	if (rc == ST_OK &&
 		(s->x->rows[0].seq != span->first ||
@@ -353,7 +354,8 @@ static enum status find_entry(struct archive_stream *s, size_t i, struct err *er
 
 	while ((rc = entries_next(s->entries, &e, err)) == ST_OK) {
 		bool message = strncmp(e.path, s->name, n) == 0 && e.path[n] == '/' &&
-			message_path_seq(e.path + n + 1, &seq);
+			(message_path_seq(e.path + n + 1, &seq) ||
+				tombstone_path_seq(e.path + n + 1, &seq));
 
 		if (!message && codec_of(s, s->rest) == ARCHIVE_ZIP)
 			continue;
@@ -379,7 +381,8 @@ static bool remake(struct archive_stream *s)
 	if (s->remade || s->fd < 0)
 		return false;
 	s->remade = true;
-	if (idx_rebuild(&x, s->fd, s->r->policy.codec, s->name, NULL) != ST_OK)
+	if (idx_rebuild(&x, s->fd, s->r->policy.codec, s->r->sealed[s->in->sealed].stem,
+		    NULL) != ST_OK)
 		return false;
 	if (x.n != s->own.n || x.rows[0].seq != s->own.rows[0].seq) {
 		idx_free(&x);
@@ -543,6 +546,8 @@ enum status archive_stream_get(struct archive_stream *s, uint64_t seq, mail_take
 		rc = enter(s, span, err);
 	if (rc != ST_OK)
 		return rc;
+	if (s->x->rows[seq - span->first].gone)
+		return reader_gone(seq, err);
 	rc = reach(s, seq - span->first, err);
 	if (rc == ST_OK)
 		rc = give(s, seq - span->first, take, ctx, err);

@@ -2,16 +2,24 @@
 #include "csv.h"
 #include "hash.h"
 #include "segment.h"
+#include "told.h"
 #include "writer.h"
 
+#include <popferry/fs.h>
 #include <popferry/mem.h>
 
+#include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
-enum { INFO_MAX = 128 * 1024, LINE_MAX_BYTES = 2 * DIGEST + 512 };
+enum {
+	INFO_MAX = 128 * 1024,
+	LINE_MAX_BYTES = 2 * DIGEST + 512,
+	COPY_BYTES = 64 * 1024,
+};
 
 /*
  * The rows are read from the log once to measure and digest what is made of
@@ -26,6 +34,7 @@ struct tags {
 	struct buf info, tagmanifest;
 	struct hash *csv_hash, *manifest_hash; /* while measuring */
 	uint64_t csv_n, tree_n, manifest_n, bytes;
+	uint64_t told_n[TAGS]; /* of what the run told */
 	char newest[24];
 	struct tag_sums sums;
 };
@@ -152,16 +161,33 @@ static void make_info(struct tags *t)
 		buf_addf(&t->info, "Source-URL: %s\n", t->o->sources[i]);
 }
 
+/* Measured before it was written down. */
+static void measure_told(struct tags *t)
+{
+	struct told_file f;
+	int tag;
+
+	for (tag = TAG_LISTING; tag <= TAG_SERVER; tag++) {
+		t->sums.has[tag] = told_find(t->o->told, (enum tag)tag, &f);
+		if (!t->sums.has[tag])
+			continue;
+		t->told_n[tag] = f.n;
+		memcpy(t->sums.of[tag], f.sha, DIGEST);
+	}
+}
+
 static enum status measure(struct tags *t, struct err *err)
 {
 	struct measure tree = { NULL, 0 };
 	enum status rc;
 
+	measure_told(t);
+
 	hash_begin(&tree.hash);
 	tree_text(t, measure_piece, &tree, err);
 	hash_end(&tree.hash, t->sums.of[TAG_TREE]);
 	t->tree_n = tree.n;
-	t->sums.tree = true;
+	t->sums.has[TAG_TREE] = true;
 	hash_begin(&t->csv_hash);
 	hash_begin(&t->manifest_hash);
 	hash_put(t->csv_hash, t->head.p, t->head.n);
@@ -226,12 +252,52 @@ static enum status tag_manifest(struct tags *t, struct err *err)
 	return rc == ST_OK ? tarw_entry_end(tar, err) : rc;
 }
 
+/* From its file in open/. */
+static enum status tag_told(struct tags *t, enum tag tag, struct err *err)
+{
+	struct tarw *tar = t->w->seg->tar;
+	char name[FILE_NAME_MAX], *p;
+	uint64_t at = 0;
+	ssize_t n = 1;
+	int fd;
+	enum status rc;
+
+	told_name(name, t->w->seg->name, tag);
+	rc = writer_open_file(&fd, t->w->opendir, name, O_RDONLY, err);
+	if (rc != ST_OK)
+		return rc;
+	p = xmalloc(COPY_BYTES);
+	rc = tag_begin(t, tag, t->told_n[tag], err);
+	while (rc == ST_OK && at < t->told_n[tag] && n > 0) {
+		uint64_t left = t->told_n[tag] - at;
+
+		n = fs_pread(fd, p, left < COPY_BYTES ? (size_t)left : COPY_BYTES, at);
+		if (n > 0)
+			rc = tarw_data(tar, p, (size_t)n, err);
+		at += n > 0 ? (uint64_t)n : 0;
+	}
+	if (rc == ST_OK && n < 0)
+		rc = err_sys(err, ST_FATAL, "read open/%s", name);
+	else if (rc == ST_OK && n == 0)
+		rc = err_set(err, ST_DENIED, EX_DATAERR,
+			"open/%s has lost bytes: put open/ back from a copy of the archive",
+			name);
+	free(p);
+	close(fd);
+	return rc == ST_OK ? tarw_entry_end(tar, err) : rc;
+}
+
 static enum status tags_write(struct tags *t, struct err *err)
 {
 	struct open_segment *g = t->w->seg;
 	uint64_t raw = tar_room(t->info.n) + tar_room(t->csv_n) + tar_room(t->tree_n) +
 		tar_room(t->manifest_n) + tar_room(t->tagmanifest.n) + TAR_END;
-	enum status rc = part_begin(t->w, raw, err);
+	enum status rc;
+	int tag;
+
+	for (tag = TAG_LISTING; tag <= TAG_SERVER; tag++)
+		raw += t->sums.has[tag] ? tar_room(t->told_n[tag]) : 0;
+	rc = part_begin(t->w, raw, err);
 
 	if (rc == ST_OK)
 		rc = tag_text(t, TAG_INFO, &t->info, err);
@@ -239,6 +305,9 @@ static enum status tags_write(struct tags *t, struct err *err)
 		rc = tag_csv(t, err);
 	if (rc == ST_OK)
 		rc = tag_tree(t, err);
+	for (tag = TAG_LISTING; rc == ST_OK && tag <= TAG_SERVER; tag++)
+		if (t->sums.has[tag])
+			rc = tag_told(t, (enum tag)tag, err);
 	if (rc == ST_OK)
 		rc = tag_manifest(t, err);
 	if (rc == ST_OK)

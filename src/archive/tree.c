@@ -50,6 +50,111 @@ bool tree_same(const struct tree *a, const struct tree *b)
 		memcmp(a->edge, b->edge, a->edges * sizeof(a->edge[0])) == 0;
 }
 
+/* ---- paths ---- */
+
+struct wood {
+	const struct tree *before;
+	unsigned char (*leaves)[DIGEST];
+};
+
+/* Where the left half of n leaves ends: the largest power of two below n. */
+static uint64_t half(uint64_t n)
+{
+	uint64_t k = 1;
+
+	while (k < n - k)
+		k *= 2;
+	return k;
+}
+
+/* One of the whole subtrees that are known of the leaves before. */
+static bool known_node(
+	const struct tree *t, uint64_t from, uint64_t n, unsigned char out[DIGEST])
+{
+	uint64_t at = 0, whole;
+	size_t i = 0;
+	int bit;
+
+	for (bit = 63; bit >= 0 && i < t->edges; bit--) {
+		whole = UINT64_C(1) << bit;
+		if (!(t->n & whole))
+			continue;
+		if (at == from && whole == n) {
+			memcpy(out, t->edge[i], DIGEST);
+			return true;
+		}
+		at += whole;
+		i++;
+	}
+	return false;
+}
+
+/* Of n leaves from there on; at most 64 deep. */
+static void subtree(
+	const struct wood *w, uint64_t from, uint64_t n, unsigned char out[DIGEST])
+{
+	unsigned char left[DIGEST], right[DIGEST];
+
+	if (from < w->before->n && known_node(w->before, from, n, out))
+		return;
+	if (n == 1) {
+		memcpy(out, w->leaves[from - w->before->n], DIGEST);
+		return;
+	}
+	subtree(w, from, half(n), left);
+	subtree(w, from + half(n), n - half(n), right);
+	node(out, left, right);
+}
+
+void tree_path(struct tree_path *out, const struct tree *before,
+	unsigned char (*leaves)[DIGEST], size_t n, uint64_t index)
+{
+	const struct wood w = { before, leaves };
+	struct {
+		uint64_t from, n;
+	} other[TREE_PATH];
+	uint64_t from = 0, left = before->n + n;
+	size_t i;
+
+	out->index = index;
+	out->size = left;
+	for (out->n = 0; left > 1; out->n++) {
+		uint64_t k = half(left);
+		bool right = index - from >= k;
+
+		other[out->n].from = right ? from : from + k;
+		other[out->n].n = right ? k : left - k;
+		from = right ? from + k : from;
+		left = right ? left - k : k;
+	}
+	for (i = 0; i < out->n; i++)
+		subtree(&w, other[i].from, other[i].n, out->node[out->n - 1 - i]);
+}
+
+bool tree_path_root(const struct tree_path *p, const unsigned char leaf[DIGEST],
+	unsigned char out[DIGEST])
+{
+	uint64_t at = p->index, last = p->size - 1;
+	size_t i;
+
+	if (p->index >= p->size)
+		return false;
+	memcpy(out, leaf, DIGEST);
+	for (i = 0; i < p->n && last; i++, at >>= 1, last >>= 1) {
+		if (!(at & 1) && at != last) {
+			node(out, out, p->node[i]);
+			continue;
+		}
+		node(out, p->node[i], out);
+		/* Where there is nothing to the right, the node stands for itself. */
+		for (; !(at & 1); last >>= 1)
+			at >>= 1;
+	}
+	return i == p->n && last == 0;
+}
+
+/* ---- leaves ---- */
+
 void tree_salt(unsigned char out[SALT], const unsigned char seed[SEED],
 	const struct idx_row *r)
 {

@@ -24,6 +24,24 @@ void tree_salt(unsigned char out[SALT], const unsigned char seed[SEED],
 void tree_leaf(unsigned char out[DIGEST], const struct idx_row *r,
 	const unsigned char salt[SALT]);
 
+/*
+ * What leads from a leaf to the root (RFC 6962, 2.1.1): the other child of each node on
+ * the way, the lowest first.
+ */
+enum { TREE_PATH = 64 };
+struct tree_path {
+	uint64_t index, size; /* of the leaf, from 0; of the tree */
+	size_t n;
+	unsigned char node[TREE_PATH][DIGEST];
+};
+
+/* Of a leaf among those that were added to `before`; index counts from the first of all. */
+void tree_path(struct tree_path *out, const struct tree *before,
+	unsigned char (*leaves)[DIGEST], size_t n, uint64_t index);
+/* The root that a leaf has by its path; false: there can be no such path. */
+bool tree_path_root(const struct tree_path *p, const unsigned char leaf[DIGEST],
+	unsigned char out[DIGEST]);
+
 /* metadata/merkle.tsv: the line of names; the line of a message. */
 enum { TREE_LINE_MAX = 256 };
 extern const char tree_head[];

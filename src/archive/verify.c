@@ -45,7 +45,14 @@ static bool is_listed(const struct verify *v, const char *name, bool good)
 {
 	const struct listed *l = find(v, name);
 
-	return l && (!good || l->good);
+	if (!l)
+		return evidence_excuses(&v->evidence, name);
+	return !good || l->good;
+}
+
+static bool has_line(void *ctx, const char *name)
+{
+	return find(ctx, name) != NULL;
 }
 
 static const unsigned char *sum_of(void *ctx, const char *name)
@@ -151,16 +158,16 @@ static enum status sealed_idx(struct verify *v, const struct sealed *s, int fd,
 	struct err why = ERR_INIT;
 	enum status rc;
 
-	file_name(path, "segments/", s->name);
+	file_name(path, "segments/", s->stem);
 	file_name(name, path, ".idx");
 	if (is_listed(v, name, true) || s->no == v->r->log_no) {
-		rc = idx_load(x, v->r->segdir, s->name, &why);
+		rc = idx_load(x, v->r->segdir, s->stem, &why);
 		if (rc == ST_OK)
 			return ST_OK;
 	}
 	if (!is_listed(v, name, false))
 		tally_bad(&v->t, "%s is missing", name);
-	return idx_rebuild(x, fd, v->r->policy.codec, s->name, err);
+	return idx_rebuild(x, fd, v->r->policy.codec, s->stem, err);
 }
 
 /* Messages of which only the file is looked at. */
@@ -169,6 +176,10 @@ static void count(struct verify *v, const struct idx *x, bool good)
 	size_t i;
 
 	for (i = 0; good && i < x->n; i++) {
+		if (x->rows[i].gone) {
+			v->t.gone++;
+			continue;
+		}
 		v->t.messages++;
 		v->t.bytes += x->rows[i].size;
 	}
@@ -202,7 +213,7 @@ static enum status check_sealed(struct verify *v, const struct sealed *s,
 			rc = segment_check(fd, v->r->policy.codec, s->name, file, &x,
 				&facts, &v->t, &why);
 		if (rc == ST_OK && seal)
-			evidence_segment(&v->evidence, seal, &x,
+			evidence_segment(&v->evidence, seal, s, &x,
 				v->how.quick ? NULL : &facts, started);
 	}
 	if (rc < 0)
@@ -264,9 +275,9 @@ static enum status check_sample(struct verify *v, struct err *err)
 		if (getrandom(&random, sizeof(random), 0) != sizeof(random))
 			return err_sys(err, ST_FATAL, "random bytes");
 		rc = archive_get(v->r, from + random % room + 1, pass_over, NULL, &why);
-		if (rc == ST_DENIED)
+		if (rc == ST_DENIED && why.exit != EX_PARTIAL) /* not disposed of */
 			tally_bad(&v->t, "%s", why.text);
-		else if (rc < 0)
+		else if (rc < 0 && rc != ST_DENIED)
 			return err_set(err, rc, why.exit, "%s", why.text);
 		/* One that is not there was told with the others around it. */
 		rc = ST_OK;
@@ -291,15 +302,22 @@ enum status archive_verify_as(struct archive_reader *r, const struct archive_how
 		v.how = *how;
 	v.evidence = (struct evidence){ .r = r, .t = &v.t, .sum = sum_of, .ctx = &v };
 	memset(out, 0, sizeof(*out));
-	check_manifest(&v);
-	rc = check_extra(&v, err);
+	rc = evidence_begin(&v.evidence, err);
+	if (rc == ST_OK)
+		check_manifest(&v);
+	if (rc == ST_OK)
+		rc = check_extra(&v, err);
+	if (rc == ST_OK)
+		rc = evidence_policy(&v.evidence, has_line, err);
 	if (rc == ST_OK)
 		rc = check_segments(&v, out, err);
 	if (rc == ST_OK)
 		rc = evidence_end(&v.evidence, err);
 	if (rc == ST_OK && v.how.quick)
 		rc = check_sample(&v, err);
-	free(v.evidence.seals);
+	out->gone = v.t.gone;
+	out->unfinished = v.evidence.pending;
+	evidence_free(&v.evidence);
 	out->unsealed = v.evidence.unsealed;
 	out->events = v.evidence.events;
 	out->messages = v.t.messages;

@@ -258,6 +258,14 @@ static enum status put(struct archive_writer *w, const struct message *m,
 	return rc;
 }
 
+static enum status close_segment(struct archive_writer *w, bool last, struct err *err)
+{
+	enum status rc = segment_commit(w, 0, err);
+
+	/* A segment in which nothing was put by a run that failed is none. */
+	return rc == ST_OK && w->seg ? seal_segment(w, last, err) : rc;
+}
+
 enum status archive_put(struct archive_writer *w, const struct message *m,
 	const struct archive_entry *e, uint64_t *seq, struct err *err)
 {
@@ -274,7 +282,7 @@ enum status archive_put(struct archive_writer *w, const struct message *m,
 	if (w->seg)
 		rc = know_length(w, err);
 	if (rc == ST_OK && segment_full(w))
-		rc = archive_seal(w, err);
+		rc = close_segment(w, false, err);
 	if (rc == ST_OK)
 		rc = put(w, m, e, seq, err);
 	w->broken = w->broken || rc < 0;
@@ -407,8 +415,6 @@ enum status archive_commit(struct archive_writer *w, uint64_t seq, struct err *e
 	if (w->broken)
 		return broken(err);
 	rc = segment_commit(w, seq, err);
-	if (rc == ST_OK && segment_full(w))
-		return archive_seal(w, err);
 	w->broken = rc < 0;
 	return rc;
 }
@@ -423,20 +429,13 @@ int64_t writer_now(const struct archive_writer *w)
 	return w->fixed ? w->fixed->now : clock_utc();
 }
 
-void archive_account(struct archive_writer *w, const struct archive_account *a)
-{
-	w->account = *a;
-}
-
 enum status archive_seal(struct archive_writer *w, struct err *err)
 {
 	enum status rc;
 
 	if (w->broken)
 		return broken(err);
-	rc = segment_commit(w, 0, err);
-	if (rc == ST_OK && w->seg)
-		rc = seal_segment(w, err);
+	rc = w->seg ? close_segment(w, true, err) : seal_nothing(w, err);
 	w->broken = rc < 0;
 	return rc;
 }
@@ -447,14 +446,14 @@ static enum status load_find(struct archive_writer *w, struct err *err)
 {
 	struct idx x = { 0 };
 	struct open_state o = { 0 };
-	char name[NAME_MAX_SEGMENT];
-	unsigned *list = NULL;
+	char stem[STEM_MAX];
+	struct segment_no *list = NULL;
 	size_t n, i, k;
 	enum status rc = segments_list(&list, &n, w->segdir, &w->policy, err);
 
 	for (i = 0; rc == ST_OK && i < n; i++) {
-		segment_name(name, &w->policy, list[i]);
-		rc = idx_get(&x, w->segdir, w->policy.codec, name, err);
+		segment_stem(stem, &w->policy, list[i]);
+		rc = idx_get(&x, w->segdir, w->policy.codec, stem, err);
 		for (k = 0; rc == ST_OK && k < x.n; k++)
 			find_add(w->find, &x.rows[k]);
 		idx_free(&x);

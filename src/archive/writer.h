@@ -55,7 +55,10 @@ struct archive_writer {
 	int dir, opendir, segdir, sealdir, logdir, lock;
 	struct policy policy;
 	const struct archive_fixed *fixed;
-	struct archive_account account;
+	void (*story)(void *ctx, struct run_story *out); /* may be NULL */
+	void *story_ctx;
+	unsigned char listing_sha[DIGEST]; /* of the run's so manieth listing */
+	unsigned listing_of;
 	uint64_t segment_bytes, segment_messages;
 	char *source;
 	bool source_told; /* stands in this segment's log */
@@ -106,8 +109,10 @@ enum status writer_recover(struct archive_writer *w, struct err *err);
 /* tags.c: of the open segment whose members are all whole; tells o where it is. */
 enum status tags_add(struct archive_writer *w, struct open_state *o, struct err *err);
 
-/* seal.c: of a committed segment; afterwards none is open. */
-enum status seal_segment(struct archive_writer *w, struct err *err);
+/* seal.c: of a committed segment; afterwards none is open. last: it ends the run. */
+enum status seal_segment(struct archive_writer *w, bool last, struct err *err);
+/* A run that has nothing to seal is at its end. */
+enum status seal_nothing(struct archive_writer *w, struct err *err);
 /* What is left when the segment stands in segments/ already. sum: its digest, or NULL
  * when it is not known. */
 enum status seal_finish(struct archive_writer *w, const char *segment,

@@ -32,7 +32,7 @@ struct option {
 };
 
 /* Which settings are options of a command. */
-enum takes { TAKES_NOTHING, TAKES_SERVER, TAKES_DEST, TAKES_JOB, TAKES_ALL };
+enum takes { TAKES_NOTHING, TAKES_SERVER, TAKES_ENDS, TAKES_JOB, TAKES_ALL };
 
 struct command {
 	const char *name, *arguments, *summary;
@@ -49,13 +49,24 @@ int cmd_status(struct cli *c, struct err *err);
 int cmd_list(struct cli *c, struct err *err);
 int cmd_show(struct cli *c, struct err *err);
 int cmd_export(struct cli *c, struct err *err);
+int cmd_import(struct cli *c, struct err *err);
 int cmd_stats(struct cli *c, struct err *err);
 int cmd_verify(struct cli *c, struct err *err);
 int cmd_keygen(struct cli *c, struct err *err);
 int cmd_seal(struct cli *c, struct err *err);
+int cmd_hold(struct cli *c, struct err *err);
+int cmd_retention(struct cli *c, struct err *err);
+int cmd_dispose(struct cli *c, struct err *err);
+int cmd_recover(struct cli *c, struct err *err);
+int cmd_search(struct cli *c, struct err *err);
+int cmd_report(struct cli *c, struct err *err);
+int cmd_prove(struct cli *c, struct err *err);
 extern const struct option run_options[], show_options[], export_options[];
 extern const struct option verify_options[];
+extern const struct option search_options[], report_options[];
+extern const struct option hold_options[], retention_options[], dispose_options[];
 extern const struct option keygen_options[], seal_options[];
+extern const struct option prove_options[];
 
 /* What --log-format asks for, known before anything can be complained about. */
 enum log_format cli_format(int argc, char **argv);
@@ -93,6 +104,8 @@ int cli_seals(const struct cli *c, const char *path, const char *signers,
 	const char *tsas, struct err *err);
 /* A header's text for people: decoded (RFC 2047), clean, clipped. Returns out. */
 const char *cli_show(char *out, size_t cap, const char *header);
+/* Exactly so many columns of a clean text, whatever its bytes are, and a blank. */
+void cli_column(const char *clean, int columns);
 /* Opens the state directory of a JOB argument: a directory or a profile. */
 enum status cli_job_dir(const char *arg, int *dirfd, char **path, struct err *err);
 

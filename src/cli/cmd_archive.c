@@ -38,11 +38,9 @@ static size_t character(const char *s, int *columns)
 	return n;
 }
 
-/* Exactly so many columns, whatever their bytes are, and a blank. */
-static void print_column(const char *s, int columns)
+void cli_column(const char *clean, int columns)
 {
-	char clean[COLUMN];
-	const char *p = cli_show(clean, sizeof(clean), s), *start = p;
+	const char *p = clean, *start = p;
 	int need;
 
 	while (*p) {
@@ -54,6 +52,13 @@ static void print_column(const char *s, int columns)
 		p += n;
 	}
 	printf("%.*s%*s ", (int)(p - start), start, columns, "");
+}
+
+static void print_column(const char *s, int columns)
+{
+	char clean[COLUMN];
+
+	cli_column(cli_show(clean, sizeof(clean), s), columns);
 }
 
 /* Of 2019-03-05T09:30:00+01:00 what one looks for. */

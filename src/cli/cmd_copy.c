@@ -3,6 +3,7 @@
 #include <popferry/text.h>
 
 #include "cli.h"
+#include "notary.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -186,11 +187,13 @@ void ferry_log(const struct job *job, const struct outcome *o)
 int ferry_one(const struct cli *c, const struct job *job)
 {
 	struct progress_line *line = NULL;
+	struct notary *notary = NULL;
 	struct engine *e = NULL;
 	struct outcome o;
 	struct err err = ERR_INIT;
 
-	if (ferry_ready(job, &err) != ST_OK) {
+	if (ferry_ready(job, &err) != ST_OK ||
+		notary_open(&notary, job, &err) != ST_OK) {
 		cli_complain(c, &err);
 		return err.exit;
 	}
@@ -200,6 +203,8 @@ int ferry_one(const struct cli *c, const struct job *job)
 	engine_run(e, &o);
 	progress_end(&line);
 	stop_no_more();
+	notary_sign(notary, job, &o, ferry_tells(c, job));
+	notary_close(&notary);
 	if (ferry_report(job, &o, &err) != ST_OK)
 		cli_complain(c, &err);
 	if (o.exit != 0 && o.err.text[0])

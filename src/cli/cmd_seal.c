@@ -1,12 +1,12 @@
 /* cmd_seal.c: signatures and timestamps of an archive's seals. */
-#include <popferry/archive.h>
 #include <popferry/buf.h>
-#include <popferry/clock.h>
 #include <popferry/mem.h>
 #include <popferry/sign.h>
 #include <popferry/text.h>
 
 #include "cli.h"
+#include "marks.h"
+#include "notary.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -39,81 +39,10 @@ struct looking {
 	uint64_t seals, bad, open;
 };
 
-static const char *word(enum sign_verdict v)
-{
-	static const char *const words[] = { "none", "trusted", "unknown", "bad" };
-
-	return words[v];
-}
-
-static void add(struct buf *b, const char *name, const char *text)
-{
-	buf_addf(b, ",\"%s\":", name);
-	text_json(b, text, strlen(text));
-}
-
-static void seal_json(const char *seal, const struct sign_state *s)
-{
-	struct buf b = BUF_INIT(JSON_MAX);
-	char when[24] = "";
-
-	if (s->time)
-		clock_rfc3339(when, s->time);
-	buf_adds(&b, "{\"seal\":");
-	text_json(&b, seal, strlen(seal));
-	add(&b, "signature", word(s->signature.verdict));
-	add(&b, "signer", s->signature.by);
-	add(&b, "signer_sha256", s->signature.sha256);
-	add(&b, "signature_reason", s->signature.why);
-	add(&b, "timestamp", word(s->stamp.verdict));
-	add(&b, "time", when);
-	add(&b, "timestamp_over", s->over_file ? "seal" : "signature");
-	add(&b, "tsa", s->stamp.by);
-	add(&b, "tsa_sha256", s->stamp.sha256);
-	add(&b, "timestamp_reason", s->stamp.why);
-	printf("%s}\n", buf_str(&b));
-	buf_free(&b);
-}
-
-static void mark_text(const char *what, const char *none, const struct sign_mark *m)
-{
-	switch (m->verdict) {
-	case SIGN_NONE:
-		printf("  %s\n", none);
-		break;
-	case SIGN_TRUSTED:
-		printf("  %s by %s\n", what, m->by);
-		break;
-	case SIGN_UNKNOWN:
-		printf("  %s by %s, not known here: %s\n    fingerprint (SHA-256): %s\n",
-			what, m->by, m->why, m->sha256);
-		break;
-	case SIGN_BAD:
-		printf("  BAD, %s%s%s: %s\n", what, *m->by ? " by " : "", m->by,
-			m->why);
-		break;
-	}
-}
-
-static void seal_text(const char *seal, const struct sign_state *s)
-{
-	char what[64] = "timestamped", when[24];
-
-	if (s->time)
-		snprintf(what, sizeof(what), "timestamped %s%s",
-			clock_rfc3339(when, s->time),
-			s->over_file && s->signature.verdict != SIGN_NONE
-				? " (not the signature)"
-				: "");
-	printf("%s\n", seal);
-	mark_text("signed", "not signed", &s->signature);
-	mark_text(what, "not timestamped", &s->stamp);
-}
-
 static void weigh(struct looking *l, enum sign_verdict v, bool wanted)
 {
-	l->bad += v == SIGN_BAD || (v == SIGN_UNKNOWN && wanted);
-	l->open += v == SIGN_NONE && wanted;
+	l->bad += marks_weigh(v, wanted) == EX_DATAERR;
+	l->open += marks_weigh(v, wanted) == EX_PARTIAL;
 }
 
 static void look(void *ctx, const char *seal, const struct sign_state *s)
@@ -123,10 +52,7 @@ static void look(void *ctx, const char *seal, const struct sign_state *s)
 	l->seals++;
 	weigh(l, s->signature.verdict, l->signers);
 	weigh(l, s->stamp.verdict, l->tsas);
-	if (l->c->format == LOG_JSON)
-		seal_json(seal, s);
-	else if (l->c->verbosity >= 0)
-		seal_text(seal, s);
+	marks_tell(l->c, seal, s);
 }
 
 int cli_seals(const struct cli *c, const char *path, const char *signers,
@@ -192,7 +118,7 @@ static void tell(const struct cli *c, const char *path, const struct sign_done *
 			",\"left_unsigned\":%" PRIu64,
 			d->seals, d->signatures, d->stamps, d->waiting,
 			d->unsigned_before);
-		add(&b, "archive", path);
+		marks_add(&b, "archive", path);
 		printf("%s}\n", buf_str(&b));
 	} else if (c->verbosity >= 0) {
 		printf("%s: %" PRIu64 " seal%s, %" PRIu64 " signed and %" PRIu64
@@ -206,23 +132,6 @@ static void tell(const struct cli *c, const char *path, const struct sign_done *
 			       " left unsigned (timestamped before there was a key)",
 				d->unsigned_before);
 		printf("\n");
-	}
-	buf_free(&b);
-}
-
-/* Who touched the evidence, and when, is part of its history. */
-static void note(const struct cli *c, const char *path, const struct sign_done *d)
-{
-	struct buf b = BUF_INIT(JSON_MAX);
-	struct err err = ERR_INIT;
-
-	if (!d->signatures && !d->stamps)
-		return;
-	buf_addf(&b, "{\"signatures\":%" PRIu64 ",\"timestamps\":%" PRIu64 "}",
-		d->signatures, d->stamps);
-	if (archive_note(path, "sign", "seals", buf_str(&b), &err) < 0) {
-		err_note(&err, "this was not noted in the archive");
-		cli_complain(c, &err);
 	}
 	buf_free(&b);
 }
@@ -252,6 +161,7 @@ static int seal(struct cli *c, const struct tsa_config *t, struct err *err)
 		.password = password,
 		.ctx = &secret };
 	const char *path = cli_archive_path(c->args[0]);
+	struct err more = ERR_INIT;
 	struct sign_done done = { 0 };
 	struct signer *s = NULL;
 	enum status rc = cli_key_secret(c, &secret, err);
@@ -260,7 +170,8 @@ static int seal(struct cli *c, const struct tsa_config *t, struct err *err)
 		rc = signer_open(&s, &cfg, err);
 	if (rc == ST_OK) {
 		rc = sign_archive(path, s, t->n ? t : NULL, &done, err);
-		note(c, path, &done);
+		if (notary_note(path, &done, &more) < 0)
+			cli_complain(c, &more);
 		if (rc == ST_OK || done.seals)
 			tell(c, path, &done);
 	}

@@ -46,7 +46,8 @@ struct show {
 	size_t n_parts;
 	const struct mime_part *chosen;
 	struct charset *charset;
-	bool exact; /* bytes go out as they are */
+	struct html *html; /* of a part that is shown without its tags */
+	bool exact;        /* bytes go out as they are */
 	char line[PIECE];
 	size_t line_n;
 };
@@ -210,21 +211,36 @@ static void give_part(void *ctx, const struct mime_part *p, const char *d, size_
 		charset_put(s->charset, d, n);
 }
 
-/* Text is shown as UTF-8; what goes into a file or pipe stays as it is. */
+static void put_marked(void *ctx, const char *p, size_t n)
+{
+	html_put(((struct show *)ctx)->html, p, n);
+}
+
+/*
+ * Text is shown as UTF-8, HTML of a message without its tags; what goes into a file or
+ * pipe stays as it is.
+ */
 static enum status print_part(struct show *s, const struct archive_mail *m,
 	const struct mime_part *p, struct err *err)
 {
+	bool marked = s->mode == TEXT && strcmp(p->type, "text/html") == 0;
 	static const struct mime_to to = { NULL, give_part };
 	struct mime *mime;
 	enum status rc;
 
 	s->chosen = p;
 	charset_begin(&s->charset, s->exact ? "" : p->charset,
-		s->exact ? put_exact : put_text, s);
+		s->exact         ? put_exact
+			: marked ? put_marked
+				 : put_text,
+		s);
+	if (marked)
+		html_begin(&s->html, put_text, s);
 	mime_begin(&mime, &to, s);
 	rc = archive_mail_give(m, mime_put, mime, err);
 	mime_end(&mime);
 	charset_end(&s->charset);
+	html_end(&s->html);
 	if (!s->exact)
 		end_text(s);
 	return rc;

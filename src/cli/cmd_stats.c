@@ -5,30 +5,15 @@
 #include <popferry/text.h>
 
 #include "cli.h"
+#include "sums.h"
 
-#include <dirent.h>
-#include <fcntl.h>
 #include <inttypes.h>
-#include <search.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 
-enum { SHOWN = 10, LABEL = 256, JSON_MAX = 16 * 1024 * 1024 };
-
-struct sum {
-	char *name;
-	uint64_t messages, bytes;
-};
-
-/* Sums by name; a tree while they grow, a list when they are shown. */
-struct sums {
-	void *tree;
-	struct sum **list;
-	size_t n;
-};
+enum { SHOWN = 10, JSON_MAX = 16 * 1024 * 1024 };
 
 struct stats {
 	struct choice *choice;
@@ -39,71 +24,11 @@ struct stats {
 	char first[40], last[40];
 };
 
-static int by_name(const void *a, const void *b)
-{
-	return strcmp(((const struct sum *)a)->name, ((const struct sum *)b)->name);
-}
-
-static struct sum *sum_of(struct sums *s, const char *name)
-{
-	struct sum key = { .name = (char *)(uintptr_t)name }, **at, *new;
-
-	at = tfind(&key, &s->tree, by_name);
-	if (at)
-		return *at;
-	new = xcalloc(1, sizeof(*new));
-	new->name = xstrdup(name);
-	if (!tsearch(new, &s->tree, by_name))
-		xmemory_gone();
-	if (s->n % 1024 == 0)
-		s->list = xreallocarray(s->list, s->n + 1024, sizeof(struct sum *));
-	s->list[s->n++] = new;
-	return new;
-}
-
-static struct sum *add(struct sums *s, const char *name, uint64_t bytes)
-{
-	struct sum *sum = sum_of(s, name);
-
-	sum->messages++;
-	sum->bytes += bytes;
-	return sum;
-}
-
-static void nothing(void *p)
-{
-	(void)p;
-}
-
-static void sums_free(struct sums *s)
-{
-	tdestroy(s->tree, nothing);
-	while (s->n--) {
-		free(s->list[s->n]->name);
-		free(s->list[s->n]);
-	}
-	free(s->list);
-}
-
 /* ---- collecting ---- */
-
-/* The address in a From field, in lower case. */
-static void address(char out[LABEL], const char *from)
-{
-	const char *open = strrchr(from, '<'), *s = open ? open + 1 : from;
-	size_t n = open ? strcspn(s, ">") : strlen(s), i;
-
-	text_clean(out, LABEL, s, n);
-	for (i = 0; out[i]; i++)
-		if (out[i] >= 'A' && out[i] <= 'Z')
-			out[i] = (char)(out[i] - 'A' + 'a');
-	if (out[0] == '\0')
-		snprintf(out, LABEL, "(none)");
-}
 
 static enum status take_row(void *ctx, const struct archive_row *row, struct err *err)
 {
-	char sender[LABEL], year[8];
+	char sender[SUM_LABEL], year[8];
 	struct stats *s = ctx;
 
 	(void)err;
@@ -114,12 +39,12 @@ static enum status take_row(void *ctx, const struct archive_row *row, struct err
 	s->unsealed += !row->sealed;
 	s->odd += row->anomalies[0] != '\0';
 	snprintf(year, sizeof(year), "%.4s", row->date[0] ? row->date : "none");
-	address(sender, row->from);
-	add(&s->folders, row->folder, row->size);
-	add(&s->years, year, row->size);
-	add(&s->senders, sender, row->size);
-	add(&s->segments, row->segment, row->size);
-	if (add(&s->digests, row->sha256, row->size)->messages > 1) {
+	sums_address(sender, row->from);
+	sums_add(&s->folders, row->folder, row->size);
+	sums_add(&s->years, year, row->size);
+	sums_add(&s->senders, sender, row->size);
+	sums_add(&s->segments, row->segment, row->size);
+	if (sums_add(&s->digests, row->sha256, row->size)->messages > 1) {
 		s->copies++;
 		s->copy_bytes += row->size;
 	}
@@ -130,49 +55,11 @@ static enum status take_row(void *ctx, const struct archive_row *row, struct err
 	return ST_OK;
 }
 
-static uint64_t files_in(const char *archive, const char *folder)
-{
-	char *path = xasprintf("%s/%s", archive, folder);
-	DIR *d = opendir(path);
-	uint64_t bytes = 0;
-	struct dirent *e;
-	struct stat st;
-
-	while (d && (e = readdir(d)))
-		if (fstatat(dirfd(d), e->d_name, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
-			S_ISREG(st.st_mode))
-			bytes += (uint64_t)st.st_size;
-	if (d)
-		closedir(d);
-	free(path);
-	return bytes;
-}
-
 /* ---- showing ---- */
-
-static int larger_first(const void *a, const void *b)
-{
-	const struct sum *x = *(struct sum *const *)a, *y = *(struct sum *const *)b;
-
-	if (x->bytes != y->bytes)
-		return x->bytes < y->bytes ? 1 : -1;
-	return strcmp(x->name, y->name);
-}
-
-static int in_order(const void *a, const void *b)
-{
-	return by_name(*(struct sum *const *)a, *(struct sum *const *)b);
-}
-
-static void sort(struct sums *s, int (*how)(const void *, const void *))
-{
-	if (s->n)
-		qsort(s->list, s->n, sizeof(*s->list), how);
-}
 
 static void print_sums(const char *title, const struct sums *s, size_t max)
 {
-	char name[LABEL], bytes[16];
+	char name[SUM_LABEL], bytes[16];
 	size_t i;
 
 	printf("\n%s\n", title);
@@ -245,10 +132,10 @@ static void show_json(const struct stats *s, const char *path)
 
 static void show(struct cli *c, struct stats *s, const char *path)
 {
-	s->stored = files_in(path, "segments") + files_in(path, "open");
-	sort(&s->folders, in_order);
-	sort(&s->years, in_order);
-	sort(&s->senders, larger_first);
+	s->stored = sums_files(path, "segments") + sums_files(path, "open");
+	sums_sort(&s->folders, false);
+	sums_sort(&s->years, false);
+	sums_sort(&s->senders, true);
 	(c->format == LOG_JSON ? show_json : show_text)(s, path);
 }
 

@@ -5,6 +5,8 @@
 #include <popferry/text.h>
 
 #include "cli.h"
+#include "marks.h"
+#include "verify.h"
 
 #include <fcntl.h>
 #include <inttypes.h>
@@ -17,154 +19,15 @@
 enum { JSON_MAX = 256 * 1024 };
 
 const struct option verify_options[] = {
-	{ "quick", NULL, "of an ARCHIVE only files and seals; no message is unpacked" },
+	{ "full", NULL,
+		"of an ARCHIVE everything is read: so it is without this, too" },
+	{ "quick", NULL, "only files, seals and signatures; no message is unpacked" },
 	{ "sample", "N", "the same, and N messages from all over it" },
+	{ "trust", "FILE", "its seals must be signed by these, or their CAs" },
+	{ "tsa-ca", "FILE", "and timestamped by a TSA of these CAs" },
+	{ "server", NULL, "compare an ARCHIVE with what a POP3-URL lists now" },
 	{ NULL, NULL, NULL },
 };
-
-static void add_text(struct buf *b, const char *name, const char *value)
-{
-	buf_addf(b, ",\"%s\":", name);
-	text_json(b, value, strlen(value));
-}
-
-static int bad_usage(const struct cli *c, struct err *err, const char *text)
-{
-	err_set(err, ST_DENIED, EX_USAGE, "%s; try `popferry verify --help`", text);
-	cli_complain(c, err);
-	return err->exit;
-}
-
-/* ---- an archive ---- */
-
-static void show_bad(void *ctx, const char *what)
-{
-	const struct cli *c = ctx;
-
-	if (c->format == LOG_JSON)
-		log_error(NULL, "damaged", LOG_S("what", what));
-	else
-		fprintf(stderr, "popferry: damaged: %s\n", what);
-}
-
-static void archive_json(struct buf *b, const char *path, const struct archive_check *k,
-	const struct archive_how *how, int exit, const char *reason)
-{
-	buf_addf(b,
-		"{\"good\":%s,\"exit\":%d,\"segments\":%" PRIu64
-		",\"messages\":%" PRIu64 ",\"bytes\":%" PRIu64 ",\"damaged\":%" PRIu64
-		",\"seals\":%" PRIu64 ",\"unsealed\":%" PRIu64 ",\"events\":%" PRIu64
-		",\"quick\":%s,\"sample\":%" PRIu64,
-		exit ? "false" : "true", exit, k->segments, k->messages, k->bytes,
-		k->damaged, k->seals, k->unsealed, k->events,
-		how->quick ? "true" : "false", how->sample);
-	add_text(b, "reason", reason);
-	add_text(b, "version", VERSION);
-	add_text(b, "archive", path);
-	buf_adds(b, "}\n");
-}
-
-static void archive_text(
-	const char *path, const struct archive_check *k, const struct archive_how *how)
-{
-	char bytes[16];
-
-	printf("%s: ", path);
-	if (k->damaged)
-		printf("DAMAGED in %" PRIu64 " place%s: ", k->damaged,
-			k->damaged == 1 ? "" : "s");
-	printf("%" PRIu64 " message%s (%s), %" PRIu64 " sealed segment%s%s\n",
-		k->messages, k->messages == 1 ? "" : "s", text_bytes(bytes, k->bytes),
-		k->segments, k->segments == 1 ? "" : "s",
-		k->damaged ? " are good" : ": all good");
-	if (k->unsealed)
-		printf("%s: %" PRIu64 " segment%s no seal, being of popferry 0.1.0\n",
-			path, k->unsealed, k->unsealed == 1 ? " has" : "s have");
-	if (how->quick)
-		printf("%s: of the messages in sealed segments %" PRIu64
-		       " were read, of the others only the files and seals\n",
-			path, how->sample < k->messages ? how->sample : k->messages);
-}
-
-/* What was asked for; false: it makes no sense. */
-static bool how_much(const struct cli *c, struct archive_how *how)
-{
-	const char *sample = cli_option(c, "sample");
-	char *end = NULL;
-
-	how->quick = cli_option(c, "quick") || sample;
-	if (!sample)
-		return true;
-	how->sample = strtoull(sample, &end, 10);
-	return *sample >= '0' && *sample <= '9' && *end == '\0' && how->sample > 0;
-}
-
-/* That it was looked at, and what came of it, is part of its history. */
-static void note_verified(const struct cli *c, const char *path,
-	const struct archive_check *k, const struct archive_how *how)
-{
-	struct err err = ERR_INIT;
-	char *detail = xasprintf("{\"damaged\":%" PRIu64 ",\"messages\":%" PRIu64
-				 ",\"quick\":%s,\"sample\":%" PRIu64 "}",
-		k->damaged, k->messages, how->quick ? "true" : "false", how->sample);
-
-	if (archive_note(path, "verify", "archive", detail, &err) < 0) {
-		err_note(&err, "this was not noted in the archive");
-		cli_complain(c, &err);
-	}
-	free(detail);
-}
-
-/* What is told and what is reported are the same object. */
-static enum status tell_archive(const struct cli *c, const char *path,
-	const struct archive_check *k, const struct archive_how *how, int code,
-	struct err *err)
-{
-	const char *report = c->job->report;
-	struct buf b = BUF_INIT(JSON_MAX);
-	enum status rc = ST_OK;
-
-	archive_json(&b, path, k, how, code, code ? err->text : "");
-	if (report)
-		rc = report_put(report, &b, err);
-	/* What could not be read at all has no numbers. */
-	if (c->verbosity >= 0 && (code == 0 || k->damaged) &&
-		!(report && strcmp(report, "-") == 0)) {
-		if (c->format == LOG_JSON)
-			fwrite(buf_str(&b), 1, b.n, stdout);
-		else
-			archive_text(path, k, how);
-	}
-	buf_free(&b);
-	return rc;
-}
-
-static int verify_archive(struct cli *c, const char *path, struct err *err)
-{
-	struct archive_check k = { 0 };
-	struct archive_how how = { 0 };
-	struct archive_reader *r = NULL;
-	enum status rc;
-	int code;
-
-	if (c->n_args > 1)
-		return bad_usage(c, err, "verify takes one ARCHIVE");
-	if (!how_much(c, &how))
-		return bad_usage(c, err, "--sample takes a number of messages");
-	rc = archive_read(&r, path, err);
-	if (rc == ST_OK)
-		rc = archive_verify_as(r, &how, &k, show_bad, c, err);
-	archive_done(&r);
-	if (rc == ST_OK || k.damaged)
-		note_verified(c, path, &k, &how);
-	code = rc == ST_OK ? 0 : cli_archive_failed(c, err);
-	if (tell_archive(c, path, &k, &how, code, err) != ST_OK) {
-		err_note(err, "the report could not be written");
-		cli_complain(c, err);
-		code = code ? code : err->exit;
-	}
-	return code;
-}
 
 /* ---- a job ---- */
 
@@ -193,10 +56,10 @@ static void verdict_json(
 	size_t i;
 
 	buf_addf(b, "{\"good\":%s,\"exit\":%d", v->exit ? "false" : "true", v->exit);
-	add_text(b, "reason", v->exit ? v->err.text : "");
-	add_text(b, "version", VERSION);
-	add_text(b, "state", job->state);
-	add_text(b, "source", v->account ? v->account : "");
+	marks_add(b, "reason", v->exit ? v->err.text : "");
+	marks_add(b, "version", VERSION);
+	marks_add(b, "state", job->state);
+	marks_add(b, "source", v->account ? v->account : "");
 	buf_adds(b, ",\"destinations\":[");
 	for (i = 0; i < v->n; i++) {
 		const struct checked *k = &v->dest[i];
@@ -395,17 +258,39 @@ static bool is_profile(const char *arg)
 	return is;
 }
 
+static bool has_source(const struct cli *c)
+{
+	size_t i;
+
+	for (i = 0; i < c->n_settings; i += 2)
+		if (text_starts(c->settings[i], "source-"))
+			return true;
+	return false;
+}
+
 int cmd_verify(struct cli *c, struct err *err)
 {
 	const char *arg = c->n_args ? c->args[0] : NULL;
 
 	if (!arg)
-		return bad_usage(c, err, "verify needs an ARCHIVE or a JOB");
+		return cli_bad_usage(
+			c, "verify", "verify needs an ARCHIVE or a JOB", err);
+	if (cli_option(c, "server"))
+		return c->n_options > 2
+			? cli_bad_usage(c, "verify",
+				  "--server only compares listings: it goes without "
+				  "--full, --quick, --sample, --trust and --tsa-ca",
+				  err)
+			: verify_server(c, err);
+	if (has_source(c))
+		return cli_bad_usage(
+			c, "verify", "--source- options go with --server", err);
 	if (text_starts(arg, "archive:") || has_file(arg, "archive.json"))
 		return verify_archive(c, cli_archive_path(arg), err);
-	if ((has_file(arg, "journal.sqlite") || is_profile(arg)) &&
-		(cli_option(c, "quick") || cli_option(c, "sample")))
-		return bad_usage(c, err, "--quick and --sample are for an ARCHIVE");
+	if (c->n_options && (has_file(arg, "journal.sqlite") || is_profile(arg)))
+		return cli_bad_usage(c, "verify",
+			"--full, --quick, --sample, --trust and --tsa-ca are for an ARCHIVE",
+			err);
 	if (has_file(arg, "journal.sqlite"))
 		return verify_state(c, arg, err);
 	return is_profile(arg) ? verify_profile(c, arg, err)

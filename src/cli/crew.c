@@ -11,6 +11,7 @@
 #include <popferry/text.h>
 
 #include "cli.h"
+#include "notary.h"
 
 #include <inttypes.h>
 #include <poll.h>
@@ -272,12 +273,14 @@ static void set_engine(struct crew *m, unsigned k, struct engine *e)
 static int carry_out(
 	struct crew *m, unsigned k, const struct job *job, struct ledger *out)
 {
+	struct notary *notary = NULL;
 	struct engine *e = NULL;
 	struct err err = ERR_INIT;
 	struct outcome o;
 	int code;
 
-	if (ferry_ready(job, &err) != ST_OK) {
+	if (ferry_ready(job, &err) != ST_OK ||
+		notary_open(&notary, job, &err) != ST_OK) {
 		o = (struct outcome){ .exit = err.exit, .err = err };
 		tell_begin(m);
 		complain(m->c, job->name, &err);
@@ -290,6 +293,8 @@ static int carry_out(
 	set_engine(m, k, e);
 	engine_run(e, &o);
 	set_engine(m, k, NULL);
+	notary_sign(notary, job, &o, false);
+	notary_close(&notary);
 	tell_outcome(m, job, &o);
 	*out = o.ledger;
 	code = o.exit;
@@ -435,6 +440,7 @@ static void prepare(struct crew *m, struct errand *v, size_t n)
 			continue;
 		}
 		take_secret(&job->source.secret);
+		take_secret(&job->sealing.secret);
 		for (k = 0; k < job->n_dest; k++) {
 			take_secret(&job->dest[k].secret);
 			if (job->dest[k].path)

@@ -61,13 +61,15 @@ static const struct command commands[] = {
 		"A JOB is a state directory or a profile. Works beside a running job.\n",
 		cmd_status, TAKES_NOTHING, NULL },
 	{ "verify", "ARCHIVE|JOB [DEST]", "Read a destination back and check it",
-		"An ARCHIVE is read whole and every byte is checked, with its seals and the log of\n"
-		"what was done with it. A JOB is a profile, or the\n"
+		"An ARCHIVE is read whole and every byte is checked, with its seals, their signatures\n"
+		"and timestamps, and the log of what was done with it. A JOB is a profile, or the\n"
 		"state directory of one: what its journal says is stored is read back from the\n"
 		"destinations and compared. A state directory does not tell how an IMAP account is\n"
 		"reached: name it as for copy.\n"
-		"Exit code 0: all is good; 65: something is not, and each finding is named.\n",
-		cmd_verify, TAKES_DEST, verify_options },
+		"Exit code 0: all is good; 65: something is not, and each finding is named.\n"
+		"--server ARCHIVE POP3-URL compares an archive with what a server lists now, and\n"
+		"fetches nothing; 2: something is only on the server.\n",
+		cmd_verify, TAKES_ENDS, verify_options },
 	{ "list", "ARCHIVE [WORD...]", "The messages in an archive",
 		"One line a message: number, date, size, folder, sender, subject; a \"*\" after\n"
 		"the number says that it is not sealed yet. With --log-format json: one JSON\n"
@@ -79,15 +81,43 @@ static const struct command commands[] = {
 		"--raw into a file or pipe gives it byte for byte.\n" WORDS,
 		cmd_show, TAKES_NOTHING, show_options },
 	{ "export", "ARCHIVE TARGET [WORD...]",
-		"Messages of an archive in other formats",
+		"Messages of an archive in other formats, or to a program",
 		"TARGET must not be there yet; it gets its name when all in it is durable.\n"
 		"Beside it stands TARGET.sha256, for sha256sum -c. A damaged message is named\n"
-		"and left out (65).\n" WORDS,
+		"and left out (65). A mailbag whose TARGET ends in .tar or .tar.gz is one file.\n"
+		"With --exec there is no TARGET: each message is the standard input of a program,\n"
+		"POPFERRY_SEQ, _SHA256, _FOLDER, _UIDL and others tell it which; what it says is\n"
+		"shown, and the exit code is 2 when one did not end with 0.\n" WORDS,
 		cmd_export, TAKES_NOTHING, export_options },
+	{ "import", "ARCHIVE FILE...", "Mail in files into an archive",
+		"A FILE is a Maildir, an mbox, a zip or tar file (also .gz, .zst, .bz2) with .eml\n"
+		"files or Maildirs in it, a directory with such in it, a single message, or another\n"
+		"archive: what it is, is seen by its content. Folders, dates and flags come along\n"
+		"where it has them. Each FILE is a job of its own, as `popferry copy KIND:FILE\n"
+		"archive:ARCHIVE` makes it: run again, it adds what is new. The exit code is the\n"
+		"worst of all.\n",
+		cmd_import, TAKES_JOB, NULL },
 	{ "stats", "ARCHIVE [WORD...]", "An archive in numbers",
 		"Messages and bytes, by folder and year, duplicates, the largest senders. With\n"
 		"--log-format json: one JSON object.\n" WORDS,
 		cmd_stats, TAKES_NOTHING, NULL },
+	{ "search", "ARCHIVE QUERY...", "Messages of an archive by their words",
+		"QUERY (quote it for the shell; several arguments are one query):\n"
+		"  word \"two words\" pref*      all of them, anywhere: header, text, file names\n"
+		"  from:ann to: cc: bcc: subject: body:   in that field\n"
+		"  a OR b, -a, (a b)           OR binds less than what stands side by side\n"
+		"  after:2024-01-31 before:2024 on:2024-01   INTERNALDATE, in UTC\n"
+		"  has:attachment filename:*.pdf larger:10k smaller:5M folder:NAME\n"
+		"  seq:10-20 uidl:TEXT sha256:HEX message-id:ID\n"
+		"The first search makes an index in the archive, later ones bring it up to date.\n"
+		"Exit code 0: something was found; 2: nothing; 65: some messages are damaged,\n"
+		"and not among what was found.\n",
+		cmd_search, TAKES_NOTHING, search_options },
+	{ "report", "ARCHIVE --html FILE", "A page about an archive, for people",
+		"One HTML file that needs nothing else: counts, a chart by month, the largest\n"
+		"senders, anomalies, the seals with what the source said, their signatures and\n"
+		"timestamps, and the first messages. The same archive gives the same page.\n",
+		cmd_report, TAKES_NOTHING, report_options },
 	{ "keygen", "KEY CERT", "A key to sign with, and its certificate",
 		"Makes two files: a private key that only its owner can read, and a certificate\n"
 		"signed by itself, for those who check. What is there already is never replaced.\n"
@@ -100,6 +130,40 @@ static const struct command commands[] = {
 		"--check tells who signed each seal and when, and whether that is right: 0; 65\n"
 		"when it is not; 2 when something is missing.\n",
 		cmd_seal, TAKES_NOTHING, seal_options },
+	{ "hold", "VERB ARCHIVE [HOLD|WORD...]", "What must not leave an archive",
+		"VERB is place, release or list.\n"
+		"place holds the messages that the WORDs choose (none: all there are), and with\n"
+		"--future what comes later and is chosen. A hold has a number and stays until it\n"
+		"is released; the records of both stay in policy/.\n" WORDS,
+		cmd_hold, TAKES_NOTHING, hold_options },
+	{ "retention", "VERB ARCHIVE [WORD...]",
+		"How long messages of an archive must stay",
+		"VERB is set, show or due.\n"
+		"A class keeps what its WORDs choose (none: everything), now and later. Of several\n"
+		"the one that keeps a message longest counts. due tells what may go: what classes\n"
+		"kept until now, and no hold keeps.\n" WORDS,
+		cmd_retention, TAKES_NOTHING, retention_options },
+	{ "dispose", "ARCHIVE [WORD...]", "Take messages out of an archive, for good",
+		"Tells what would go and what has to stay; --yes does it. What is held, or kept by\n"
+		"a retention class, stays (2). Of a message that goes its number and its leaf in\n"
+		"the tree are left, so the seals stay right for all others. Delete it at the\n"
+		"server first, and in copies of the archive. An interrupted one is ended by the\n"
+		"next.\n" WORDS,
+		cmd_dispose, TAKES_NOTHING, dispose_options },
+	{ "recover", "ARCHIVE", "After damage: what is good, what is lost",
+		"Reads every message and names those that are lost. An index that is lost is made\n"
+		"again. What is good comes out with export, or with copy into a new archive.\n",
+		cmd_recover, TAKES_NOTHING, NULL },
+	{ "prove", "ARCHIVE MESSAGE DIR",
+		"One message, provable to anybody without the archive",
+		"MESSAGE is its number, sha256:HEX, or its Message-ID. The new directory DIR gets it\n"
+		"byte for byte, its place in the tree of a seal, that seal with signature and\n"
+		"timestamp, certificates, and HOWTO.txt and CHECK.sh, which need no popferry.\n"
+		"Nothing is told of other messages.\n"
+		"75: it is not sealed yet; 69: version 0.1.0 made no seals; 2: there is none such.\n"
+		"--check DIR does what CHECK.sh does: 0; 65 when it is not right; 2 when it is not\n"
+		"signed or timestamped although --trust or --tsa-ca ask for that.\n",
+		cmd_prove, TAKES_NOTHING, prove_options },
 };
 
 static const struct option_help general_options[] = {
@@ -151,7 +215,7 @@ static void print_settings(const struct command *cmd)
 
 		if (!cli_setting(cmd, s[i].name))
 			continue;
-		if (cmd->takes != TAKES_DEST && text_starts(s[i].name, "dest-"))
+		if (text_starts(s[i].name, "dest-"))
 			continue;
 		snprintf(left, sizeof(left), "--%s%s%s%s%s", s[i].name,
 			other ? ", --" : "", other ? other : "",
@@ -327,6 +391,7 @@ int main(int argc, char **argv)
 	setrlimit(RLIMIT_CORE, &none);
 	fill_descriptors();
 	signal(SIGPIPE, SIG_IGN);
+	signal(SIGCHLD, SIG_DFL); /* whoever ignored it before us: we want to know */
 	signal(SIGXFSZ, SIG_IGN); /* a limit on file sizes is like a full disk */
 	/* Freed buffers go back to the system: memory shall not grow with a mailbox. */
 	mallopt(M_ARENA_MAX, 1);

@@ -61,14 +61,12 @@ static bool takes(const struct command *cmd, const char *name)
 		return true;
 	case TAKES_JOB: /* source and destinations are its arguments */
 		return !end;
+	case TAKES_ENDS:
 	case TAKES_SERVER:
 		return text_starts(name, "source-") || text_starts(name, "dest-") ||
 			strcmp(name, "ca-file") == 0 || strcmp(name, "trace") == 0 ||
-			strcmp(name, "timeout") == 0;
-	case TAKES_DEST:
-		return text_starts(name, "dest-") || strcmp(name, "ca-file") == 0 ||
-			strcmp(name, "timeout") == 0 || strcmp(name, "trace") == 0 ||
-			strcmp(name, "report") == 0;
+			strcmp(name, "timeout") == 0 ||
+			(cmd->takes == TAKES_ENDS && strcmp(name, "report") == 0);
 	case TAKES_NOTHING:
 		break;
 	}

@@ -91,7 +91,8 @@ static enum status fit_source(struct plan *p, struct err *err)
 	if (!s->source)
 		return err_set(err, ST_DENIED, EX_USAGE,
 			"source: %s: is a destination only; a source is pop3s://user@host, "
-			"pop3://user@host or archive:DIR",
+			"pop3://user@host, archive:DIR, maildir:DIR, mbox:FILE, eml:FILE, "
+			"zip:FILE or tar:FILE",
 			e->scheme);
 	if (!s->network)
 		return ST_OK;
@@ -162,7 +163,7 @@ static void default_name(struct job *j)
 	char *s;
 
 	if (e->path)
-		j->name = xasprintf("archive-%s", base ? base + 1 : e->path);
+		j->name = xasprintf("%s-%s", e->scheme, base ? base + 1 : e->path);
 	else
 		j->name = xasprintf("%s@%s", e->user, e->host);
 	if (strlen(j->name) > NAME_MAX_BYTES)
@@ -203,7 +204,7 @@ static uint64_t mix_end(uint64_t h, const struct endpoint *e)
 	if (!s->network) {
 		char *path = path_canon(e->path);
 
-		h = mix(mix(h, "archive"), path);
+		h = mix(mix(h, s->name), path);
 		free(path);
 		return h;
 	}
@@ -276,9 +277,10 @@ static enum status check_state(const struct job *j, struct err *err)
 
 		if (dir && path_inside(state, dir))
 			rc = err_set(err, ST_DENIED, EX_USAGE,
-				"state: %s lies inside the archive %s; an archive holds "
-				"mail only, choose another directory",
-				j->state, ends[i]->path);
+				"state: %s lies inside the %s %s, which holds mail only; "
+				"choose another directory",
+				j->state, i ? "archive" : ends[i]->scheme,
+				ends[i]->path);
 		free(dir);
 	}
 	free(state);
@@ -321,9 +323,35 @@ static enum status check_ends(const struct job *j, struct err *err)
 		free(b);
 		if (same)
 			return bad(err,
-				"dest: source and destination are the same archive, or "
-				"one lies inside the other");
+				"dest: source and destination are the same archive or "
+				"directory, or one lies inside the other");
 	}
+	return ST_OK;
+}
+
+static bool has_secret(const struct secret *s)
+{
+	return s->file || s->command || s->env;
+}
+
+static enum status check_sealing(const struct job *j, struct err *err)
+{
+	const struct sealing *s = &j->sealing;
+	bool archive = false;
+	size_t i;
+
+	for (i = 0; i < j->n_dest; i++)
+		archive |= j->dest[i].path != NULL;
+	if ((s->key != NULL) != (s->cert != NULL))
+		return bad(err, "sign-key and sign-cert: go together");
+	if (has_secret(&s->secret) && !s->key)
+		return bad(err, "sign-password: is of no use without sign-key");
+	if (s->tsa_ca && !s->n_tsa)
+		return bad(err, "tsa-ca: is of no use without tsa");
+	if ((s->key || s->n_tsa) && !archive)
+		return bad(err,
+			"sign-key and tsa: are for the seals of an archive; there is none "
+			"among the destinations");
 	return ST_OK;
 }
 
@@ -336,8 +364,19 @@ static enum status check_limits(const struct job *j, struct err *err)
 		return bad(err, "min-size: is larger than max-size");
 	if (j->max_delete && j->delete == DELETE_NEVER)
 		return bad(err, "max-delete: is of no use without delete = verified");
+	if (!j->scan && (j->scan_policy || j->scan_timeout || j->quarantine_folder))
+		return bad(err,
+			"scan-policy, scan-timeout and quarantine-folder: are of no use "
+			"without scan, which names the program");
+	if (j->quarantine_folder && j->scan_policy != SCAN_QUARANTINE + 1)
+		return bad(err,
+			"quarantine-folder: is of no use without scan-policy = quarantine");
 	if (j->source.path && j->delete != DELETE_NEVER)
-		return bad(err, "delete: nothing is ever deleted from an archive");
+		return err_set(err, ST_DENIED, EX_USAGE,
+			"delete: nothing is ever deleted from %s",
+			strcmp(j->source.scheme, "archive") == 0
+				? "an archive"
+				: "files that are read; only a POP3 mailbox can be emptied");
 	if (j->delete != DELETE_NEVER && !is_kept(&j->dest[0]))
 		return bad(err,
 			"delete: null: keeps nothing, so nothing can be deleted at the "
@@ -351,6 +390,8 @@ enum status job_check(struct job *j, struct err *err)
 
 	if (rc >= 0)
 		rc = check_limits(j, err);
+	if (rc >= 0)
+		rc = check_sealing(j, err);
 	/* The URL's own name, before a profile takes the domain off the user. */
 	if (rc >= 0 && !j->name)
 		default_name(j);

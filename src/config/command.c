@@ -2,6 +2,7 @@
 #include "own.h"
 
 #include <popferry/clock.h>
+#include <popferry/hand.h>
 #include <popferry/mem.h>
 
 #include <errno.h>
@@ -14,58 +15,9 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { ARGS_MAX = 64, SLICE_MS = 50, SETTLED = -1 };
+enum { SLICE_MS = 50, SETTLED = -1 };
 
 extern char **environ;
-
-/* ---- words ---- */
-
-/*
- * One word of p into out (room for all of p): blanks end it, '...' keeps all, "..."
- * keeps all but \" and \\, a backslash keeps the next byte. NULL when a quote stays
- * open.
- */
-static const char *one_word(const char *p, char *out)
-{
-	char quote = 0;
-
-	for (; *p && (quote || !strchr(" \t", *p)); p++) {
-		if (quote ? *p == quote : (*p == '\'' || *p == '"')) {
-			quote = quote ? 0 : *p;
-			continue;
-		}
-		if (*p == '\\' && quote != '\'') {
-			if (!p[1])
-				return NULL;
-			if (!quote || p[1] == '"' || p[1] == '\\')
-				p++;
-		}
-		*out++ = *p;
-	}
-	*out = '\0';
-	return quote ? NULL : p;
-}
-
-/* The words of command into argv, which points into words. The count; 0 for none. */
-static size_t split(const char *command, char *words, char *argv[ARGS_MAX + 1])
-{
-	size_t n = 0;
-
-	for (;;) {
-		command += strspn(command, " \t");
-		if (!*command)
-			break;
-		if (n == ARGS_MAX)
-			return 0;
-		argv[n++] = words;
-		command = one_word(command, words);
-		if (!command)
-			return 0;
-		words += strlen(words) + 1;
-	}
-	argv[n] = NULL;
-	return n;
-}
 
 /* ---- the child ---- */
 
@@ -195,15 +147,15 @@ static enum status run(
 enum status command_line(
 	const char *command, int ms, const char *what, char **out, struct err *err)
 {
-	char *words = xmalloc(strlen(command) + 1), *argv[ARGS_MAX + 1];
+	char *words = xmalloc(strlen(command) + 1), *argv[HAND_WORDS_MAX + 1];
 	struct child c = { 0 };
 	enum status rc;
 
-	if (!split(command, words, argv)) {
+	if (!hand_split(command, words, argv)) {
 		rc = err_set(err, ST_DENIED, EX_USAGE,
 			"%s-password-command: expected a program and at most %d "
 			"arguments, with every quote closed",
-			what, ARGS_MAX - 1);
+			what, HAND_WORDS_MAX - 1);
 		goto out;
 	}
 	rc = run(&c, argv, ms, what, err);

@@ -1,6 +1,7 @@
 /* job.c: the table of settings, and how each value gets into the job. */
 #include "own.h"
 
+#include <popferry/hand.h>
 #include <popferry/mem.h>
 #include <popferry/text.h>
 
@@ -47,20 +48,56 @@ static enum status set_dest(struct plan *p, const struct setting *s, const char 
 static enum status set_secret(struct plan *p, const struct setting *s,
 	const char *value, const struct spot *at, struct err *err)
 {
-	struct end *e = s->key[0] == 's' ? &p->source : &p->dest;
+	struct end *e = text_starts(s->key, "source-") ? &p->source : &p->dest;
+	bool sign = text_starts(s->key, "sign-");
+	struct secret *secret = sign ? &p->job.sealing.secret : &e->secret;
+	unsigned *layer = sign ? &p->sign_layer : &e->secret_layer;
 	char **field = (char **)((char *)p + s->at);
-	bool other = (e->secret.file && &e->secret.file != field) ||
-		(e->secret.command && &e->secret.command != field) ||
-		(e->secret.env && &e->secret.env != field);
+	bool other = (secret->file && &secret->file != field) ||
+		(secret->command && &secret->command != field) ||
+		(secret->env && &secret->env != field);
 
-	if (other && e->secret_layer == p->layer)
+	if (other && *layer == p->layer)
 		return spot_bad(at, err,
 			"the password can come from one place only: a file, a command "
 			"or an environment variable");
 	if (other)
-		secret_release(&e->secret);
-	e->secret_layer = p->layer;
+		secret_release(secret);
+	*layer = p->layer;
 	return text_put(field, value, at, err);
+}
+
+static void tsa_release(struct sealing *s)
+{
+	while (s->n_tsa)
+		free(s->tsa[--s->n_tsa]);
+	free(s->tsa);
+	s->tsa = NULL;
+}
+
+/* Adds one; those of an options list replace those of a profile. */
+static enum status set_tsa(struct plan *p, const struct setting *s, const char *value,
+	const struct spot *at, struct err *err)
+{
+	struct sealing *to = &p->job.sealing;
+	char *url = NULL;
+
+	(void)s;
+	if (!text_starts(value, "http://") && !text_starts(value, "https://"))
+		return spot_bad(at, err,
+			"expected the URL of a timestamp authority, as in "
+			"http://tsa.example.org/tsr, not \"%.60s\"",
+			value);
+	if (p->tsa_layer != p->layer)
+		tsa_release(to);
+	p->tsa_layer = p->layer;
+	if (to->n_tsa == TSA_MAX)
+		return spot_bad(at, err, "%d are enough", TSA_MAX);
+	if (text_put(&url, value, at, err) < 0)
+		return ST_DENIED;
+	to->tsa = xreallocarray(to->tsa, to->n_tsa + 1, sizeof(*to->tsa));
+	to->tsa[to->n_tsa++] = url;
+	return ST_OK;
 }
 
 static enum status set_pin(struct plan *p, const struct setting *s, const char *value,
@@ -286,6 +323,33 @@ static enum status set_folder(struct plan *p, const struct setting *s,
 	return template_put(&p->job.folder, value, at, err);
 }
 
+static enum status set_scan(struct plan *p, const struct setting *s, const char *value,
+	const struct spot *at, struct err *err)
+{
+	char *words = xmalloc(strlen(value) + 1), *argv[HAND_WORDS_MAX + 1];
+	bool fit = hand_split(value, words, argv) && *argv[0];
+
+	(void)s;
+	free(words);
+	if (!fit)
+		return spot_bad(at, err,
+			"expected a program and at most %d arguments, with every quote "
+			"closed",
+			HAND_WORDS_MAX - 1);
+	return text_put(&p->job.scan, value, at, err);
+}
+
+/* It is told with each message that goes there, so it is one folder and no template. */
+static enum status set_quarantine(struct plan *p, const struct setting *s,
+	const char *value, const struct spot *at, struct err *err)
+{
+	(void)s;
+	if (strchr(value, '%'))
+		return spot_bad(
+			at, err, "expected the name of a folder, without \"%%\"");
+	return template_put(&p->job.quarantine_folder, value, at, err);
+}
+
 static enum status set_dedup(struct plan *p, const struct setting *s, const char *value,
 	const struct spot *at, struct err *err)
 {
@@ -367,6 +431,13 @@ static const struct word tls_words[] = {
 	{ NULL, 0 },
 };
 
+static const struct word scan_words[] = {
+	{ "note", SCAN_NOTE + 1 },
+	{ "quarantine", SCAN_QUARANTINE + 1 },
+	{ "refuse", SCAN_REFUSE + 1 },
+	{ NULL, 0 },
+};
+
 const char *dedup_name(enum dedup d)
 {
 	return dedup_words[d].name;
@@ -384,7 +455,8 @@ const char *dedup_name(enum dedup d)
 
 const struct setting job_table[] = {
 	BY("source", "URL", set_source,
-		"where mail comes from: pop3s://user@host, archive:DIR"),
+		"where mail comes from: pop3s://user@host, archive:DIR, maildir:DIR, "
+		"mbox:FILE, eml:FILE, zip:FILE, tar:FILE"),
 	BY("dest", "URL", set_dest,
 		"where it goes: imaps://user@host/Folder, archive:DIR"),
 	BY_AT("source-password-file", "FILE", set_secret,
@@ -423,6 +495,16 @@ const struct setting job_table[] = {
 	BY("folder", "NAME", set_folder, "folder for what no rule of a profile files"),
 	BY("rescue", "STEPS", set_rescue,
 		"for messages a server refuses: repair, wrap, archive"),
+	BY("scan", "COMMAND", set_scan,
+		"ask a program about each message first: 0 is clean, 1 is not"),
+	ROW("scan-policy", "POLICY", true, SET_WORD,
+		"what is not clean: note, quarantine, refuse",
+		AT(job.scan_policy, unsigned), .words = scan_words),
+	ROW("scan-timeout", "SECONDS", true, SET_UINT,
+		"give the scan of a message up after so long",
+		AT(job.scan_timeout, unsigned), .lo = 1, .hi = 86400),
+	BY("quarantine-folder", "NAME", set_quarantine,
+		"for scan-policy quarantine; Quarantine without it"),
 	BY("seen", "POLICY", set_seen,
 		"mark read: status-header, all, none, older-than:AGE"),
 	BY("date-source", "ORDER", set_date_source,
@@ -460,6 +542,23 @@ const struct setting job_table[] = {
 		AT(job.trace, char *)),
 	BY("codec", "NAME", set_codec,
 		"compression of a new archive: gz, zst, zip, none"),
+	ROW("sign-key", "FILE", true, SET_TEXT,
+		"sign the seals of the archive with it: PEM, or a pkcs11: URI",
+		AT(job.sealing.key, char *)),
+	ROW("sign-cert", "FILE", true, SET_TEXT,
+		"and its certificate, and those up to its CA: PEM",
+		AT(job.sealing.cert, char *)),
+	BY_AT("sign-password-file", "FILE", set_secret,
+		"that key's passphrase, or its token's PIN", job.sealing.secret.file),
+	BY_AT("sign-password-command", "COMMAND", set_secret,
+		"the same, from a command", job.sealing.secret.command),
+	BY_AT("sign-password-env", "NAME", set_secret, "the same, from the environment",
+		job.sealing.secret.env),
+	BY("tsa", "URL", set_tsa,
+		"timestamp seals there (RFC 3161); several are tried in order"),
+	ROW("tsa-ca", "FILE", true, SET_TEXT,
+		"believe timestamps of these CAs, not of the system's",
+		AT(job.sealing.tsa_ca, char *)),
 	ROW("name", "NAME", true, SET_BY, "name of the job in logs and reports",
 		.set = set_name),
 	ROW("me", "ADDRESSES", true, SET_BY, "own addresses, for rules with from-me",
@@ -508,6 +607,13 @@ void job_free(struct job **jp)
 	free(j->report);
 	free(j->trace);
 	free(j->folder);
+	free(j->scan);
+	free(j->quarantine_folder);
+	free(j->sealing.key);
+	free(j->sealing.cert);
+	secret_release(&j->sealing.secret);
+	tsa_release(&j->sealing);
+	free(j->sealing.tsa_ca);
 	endpoint_release(&j->source);
 	while (j->n_dest)
 		endpoint_release(&j->dest[--j->n_dest]);

@@ -16,6 +16,7 @@ enum {
 	NAME_MAX_BYTES = 64, /* of a job */
 	SECRET_MAX = 4096,   /* bytes of a password */
 	COMMAND_SECONDS = 60,
+	TSA_MAX = 16,
 };
 
 /* ---- where a value stands, and what is wrong with it ---- */
@@ -116,7 +117,7 @@ struct plan {
 	 * Settings of one origin (a file, or the command line) belong together:
 	 * destinations and password sources of a later one replace, not add.
 	 */
-	unsigned layer, layers, dest_layer;
+	unsigned layer, layers, dest_layer, tsa_layer, sign_layer;
 	const struct reading *reading; /* the profile being read, or NULL */
 };
 
@@ -152,7 +153,8 @@ struct scheme {
 	const char *name;
 	bool network, source, dest;
 	enum tls_mode tls;
-	unsigned port_tls, port; /* with TLS from the first byte, and without */
+	unsigned port_tls, port;  /* with TLS from the first byte, and without */
+	const char *what, *place; /* of a path: "a directory", "DIR" */
 };
 const struct scheme *scheme_find(const char *name, size_t n);
 /* NULL when it is a host name or address, else what is wrong with it. */

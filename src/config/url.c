@@ -13,12 +13,17 @@
 enum { HOST_MAX = 253, LABEL_MAX = 63 };
 
 static const struct scheme schemes[] = {
-	{ "pop3s", true, true, false, TLS_IMPLICIT, 995, 110 },
-	{ "pop3", true, true, false, TLS_STARTTLS, 995, 110 },
-	{ "imaps", true, false, true, TLS_IMPLICIT, 993, 143 },
-	{ "imap", true, false, true, TLS_STARTTLS, 993, 143 },
-	{ "archive", false, true, true, TLS_NONE, 0, 0 },
-	{ "null", false, false, true, TLS_NONE, 0, 0 },
+	{ "pop3s", true, true, false, TLS_IMPLICIT, 995, 110, NULL, NULL },
+	{ "pop3", true, true, false, TLS_STARTTLS, 995, 110, NULL, NULL },
+	{ "imaps", true, false, true, TLS_IMPLICIT, 993, 143, NULL, NULL },
+	{ "imap", true, false, true, TLS_STARTTLS, 993, 143, NULL, NULL },
+	{ "archive", false, true, true, TLS_NONE, 0, 0, "a directory", "DIR" },
+	{ "maildir", false, true, false, TLS_NONE, 0, 0, "a directory", "DIR" },
+	{ "mbox", false, true, false, TLS_NONE, 0, 0, "a file", "FILE" },
+	{ "eml", false, true, false, TLS_NONE, 0, 0, "a file or directory", "FILE" },
+	{ "zip", false, true, false, TLS_NONE, 0, 0, "a file", "FILE" },
+	{ "tar", false, true, false, TLS_NONE, 0, 0, "a file", "FILE" },
+	{ "null", false, false, true, TLS_NONE, 0, 0, NULL, NULL },
 };
 
 const struct scheme *scheme_find(const char *name, size_t n)
@@ -258,12 +263,13 @@ static enum status parse_path(
 	if (!strncmp(p, "//", 2)) {
 		p += 2;
 		if (*p != '/')
-			return bad(err,
-				"an archive has no host: write archive:DIR or "
-				"archive:///absolute/DIR");
+			return err_set(err, ST_DENIED, EX_USAGE,
+				"%s: has no host: write %s:%s or %s:///absolute/%s",
+				s->name, s->name, s->place, s->name, s->place);
 	}
 	if (!*p)
-		return bad(err, "archive: needs a directory, as in archive:DIR");
+		return err_set(err, ST_DENIED, EX_USAGE, "%s: needs %s, as in %s:%s",
+			s->name, s->what, s->name, s->place);
 	e->path = xstrdup(p);
 	return ST_OK;
 }
@@ -285,8 +291,9 @@ enum status url_parse(struct endpoint *e, const char *text, struct err *err)
 	if (!s)
 		return bad(err,
 			"expected pop3s://user@host, pop3://user@host, "
-			"imaps://user@host/Folder, imap://user@host/Folder or "
-			"archive:DIR");
+			"imaps://user@host/Folder, imap://user@host/Folder, "
+			"archive:DIR, or for mail to be read maildir:DIR, mbox:FILE, "
+			"eml:FILE, zip:FILE or tar:FILE");
 	rc = s->network ? parse_network(&u, s, text + n + 1, err)
 			: parse_path(&u, s, text + n + 1, err);
 	if (rc < 0) {
@@ -326,6 +333,9 @@ void endpoint_release(struct endpoint *e)
 	free(e->host);
 	free(e->folder);
 	free(e->path);
+	while (e->n_only)
+		free(e->only[--e->n_only]);
+	free(e->only);
 	free(e->ca_file);
 	free(e->pin);
 	secret_release(&e->secret);

@@ -76,6 +76,8 @@ static enum status record(struct engine *e, struct parcel *p, struct err *err)
 	for (k = 0; rc == ST_OK && k < e->n_slots; k++) {
 		const struct delivery *d = &p->run->delivery[k];
 
+		if (k == e->recorder && d->outcome == DELIVERY_STORED)
+			t->place = (uint32_t)d->place;
 		if (!p->run->need[k]) {
 			new |= d->outcome == DELIVERY_STORED;
 			continue;

@@ -31,6 +31,7 @@ enum {
 	SETTLE_RUNS = 3, /* that saw all, until nothing older can be at a destination */
 	RESET_KNOWN = 20,     /* so many known before, and hardly one of them is back */
 	BATCH_COUNT = 1000,   /* messages in one journal transaction */
+	BATCH_SCANNED = 32,   /* the same where each takes its time */
 	BATCHES_MAX = 16,     /* under way at a time */
 	LATER_MAX = 500,      /* that wait for a twin; then all is settled first */
 	LINGER_MS = 200,      /* a batch waits so long for company */
@@ -77,13 +78,15 @@ struct task {
 	uint32_t was;    /* in the one before */
 	uint32_t next;   /* index + 1 in the hash chain */
 	uint8_t state;
-	uint8_t tries;           /* sessions that ended on this message */
-	uint8_t put_off;         /* sessions that left it for a later one */
-	bool has_uidl, doubtful; /* doubtful: a sink may have it from before a crash */
-	bool failed;             /* in an earlier run */
-	bool missing;            /* not in the latest listing */
-	bool shared;             /* others in the listing have its UIDL (quirk Q4) */
-	bool parted; /* not the stored message that the journal says it is */
+	uint8_t tries;   /* sessions that ended on this message */
+	uint8_t put_off; /* sessions that left it for a later one */
+	bool has_uidl : 1;
+	bool doubtful : 1; /* a sink may have it from before a crash */
+	bool failed : 1;   /* in an earlier run */
+	bool missing : 1;  /* not in the latest listing */
+	bool shared : 1;   /* others in the listing have its UIDL (quirk Q4) */
+	bool parted : 1;   /* not the stored message that the journal says it is */
+	uint32_t place;    /* at the recorder, if it got it in this run */
 };
 
 struct tasks {
@@ -159,6 +162,7 @@ struct errand {
 	bool look[SINKS_MAX]; /* it may be there already: find() first */
 	bool sent[SINKS_MAX]; /* put in this session of the sink */
 	bool doubted;         /* an earlier run may have put it under another name */
+	bool found;           /* the scanner says something of it */
 	struct sink_floor from[SINKS_MAX];
 	int64_t patience[SINKS_MAX]; /* clock_ms() until which to look again */
 	unsigned tries[SINKS_MAX];   /* sessions that ended with it alone under way */
@@ -233,8 +237,16 @@ struct visits {
 	bool reset_told;     /* in this session */
 };
 
+/* What the source's latest session said. */
+struct heard {
+	unsigned listings;
+	char *server; /* NULL: it is none */
+	uint64_t stat_count, stat_octets;
+};
+
 struct opener;
 struct slot {
+	struct engine *engine;
 	const struct sink_ops *ops;
 	const struct endpoint *end;
 	struct sink *sink;     /* NULL: not open */
@@ -266,12 +278,15 @@ struct engine {
 	struct trace *trace;
 	struct journal *journal;
 	struct spool *spool;
+	struct hand *scan; /* NULL: no --scan */
 	int dirfd, lockfd;
 	char *account;
 	char *source_password;
 	const struct source_ops *source_ops;
 	struct slot slots[SINKS_MAX];
 	size_t n_slots;
+	size_t recorder; /* the first slot that keeps a record of the run */
+	struct heard heard;
 	unsigned mask; /* journal bits of all slots */
 	struct tasks tasks;
 	int64_t *given; /* rows: a hash table of cap_given */
@@ -366,6 +381,16 @@ enum status notice_changed(
 	struct engine *e, int64_t id, uint32_t number, struct err *err);
 /* Those that were listed and never seen again. */
 void notice_vanished(struct engine *e, struct outcome *out);
+
+/* ---- what a destination that keeps a record is told (story.c) ---- */
+
+/* After each listing. */
+void story_heard(struct engine *e, struct source *src, const struct listing *l);
+/* Of struct sink_setup. */
+void story_tell(void *slot, struct run_story *out);
+/* These rows are deleted at the source. Before the journal knows. */
+enum status story_removed(
+	struct engine *e, const int64_t *ids, size_t n, struct err *err);
 
 /* ---- judging and delivering ---- */
 
@@ -466,6 +491,20 @@ enum status rescue_archived(
 	struct engine *e, struct parcel *p, size_t k, bool *yes, struct err *err);
 /* Adds to the reason which step of --rescue could help. */
 void rescue_advise(struct engine *e, struct parcel *p, size_t k, struct err *why);
+
+/* ---- --scan (scan.c) ---- */
+
+/* Where there is one; what cannot be run is told before anything is done. */
+enum status scan_open(struct engine *e, struct err *err);
+/* Asks about a message that has a row, and journals what is said. *done: it failed. */
+enum status scan_parcel(
+	struct engine *e, struct parcel *p, bool *done, struct err *err);
+/* Slot k must not get it. */
+bool scan_refuses(const struct engine *e, const struct parcel *p, size_t k);
+/* It belongs into another folder than where an earlier run was to put it: now it does. */
+bool scan_moves(struct engine *e, struct parcel *p);
+/* After all slots were asked: where none has or gets it, it is filtered. */
+enum status scan_settle(struct engine *e, struct parcel *p, struct err *err);
 
 /* ---- one message (prepare.c) ---- */
 

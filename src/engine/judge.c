@@ -257,7 +257,7 @@ static void keep_date(const struct job *job, const struct origin *was, int64_t n
 		!was->date.known || !date_sane(&was->date, now))
 		return;
 	v->date = was->date;
-	v->date_from = "archive";
+	v->date_from = "source";
 }
 
 static void keep_flags(

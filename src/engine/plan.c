@@ -111,10 +111,10 @@ static enum status everywhere(
 static enum status judge_row(struct engine *e, struct task *t,
 	const struct journal_row *row, struct names *names, struct err *err)
 {
-	bool there = false;
+	bool there = false, doubtful = (row->storing & e->mask) != 0;
 	enum status rc = ST_OK;
 
-	t->doubtful = (row->storing & e->mask) != 0;
+	t->doubtful = doubtful;
 	t->failed = row->state == J_FAILED;
 	note_name(e, names, t, row);
 	if (size_changed(t, row) || t->shared || t->parted)
@@ -124,7 +124,8 @@ static enum status judge_row(struct engine *e, struct task *t,
 		there = (row->stored & e->mask) == e->mask;
 		break;
 	case J_DUPLICATE:
-		rc = everywhere(e, row->of, &there, &t->doubtful, err);
+		rc = everywhere(e, row->of, &there, &doubtful, err);
+		t->doubtful = doubtful;
 		break;
 	case J_FILTERED:
 		if (row->has_content && dated_out(e->job, row))

@@ -147,6 +147,8 @@ static enum status place_one(
 	struct place at;
 	enum status rc;
 
+	if (scan_refuses(e, p, k) && !doubtful)
+		return ST_OK;
 	for (;;) {
 		rc = slot_open(e, s, err);
 		if (rc == ST_OK)
@@ -165,6 +167,10 @@ static enum status place_one(
 	}
 	if (rc < 0)
 		return rc;
+	if (rc == ST_END && scan_refuses(e, p, k))
+		return journal_not_stored(e->journal, p->run->id, s->id, err);
+	if (rc == ST_END && doubtful && scan_moves(e, p))
+		return place_one(e, p, k, false, err);
 	at = (struct place){ floor.generation, floor.next };
 	p->run->need[k] = rc == ST_END;
 	p->run->look[k] = false;
@@ -597,8 +603,12 @@ static enum status prepare(
 	rc = p->run->settled ? ST_OK : take(e, p, err);
 	nameless_give(e, p);
 	recall_note(e, p->run->id);
-	return rc == ST_OK ? place_all(e, p, mask, have == ST_OK ? &row : NULL, err)
-			   : rc;
+	if (rc == ST_OK && e->scan)
+		rc = scan_parcel(e, p, &done, err);
+	if (rc != ST_OK || done)
+		return rc;
+	rc = place_all(e, p, mask, have == ST_OK ? &row : NULL, err);
+	return rc == ST_OK && p->run->found ? scan_settle(e, p, err) : rc;
 }
 
 /* All that is decided before anything is promised for one message. */

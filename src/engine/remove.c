@@ -47,6 +47,7 @@ static enum status settle_one(void *ctx, int64_t id, struct err *err)
 	enum status rc;
 
 	if (!ids_has(&r->still, id)) {
+		ids_add(&r->gone, id);
 		r->deleted++;
 		return journal_remove_settled(r->e->journal, id, r->time, err);
 	}
@@ -82,6 +83,9 @@ static enum status settle(struct remover *r, struct err *err)
 		rc = journal_removals(e->journal, settle_one, r, err);
 	for (i = 0; rc == ST_OK && i < r->back.n; i++)
 		rc = stays(r, r->back.v[i], err);
+	if (rc == ST_OK)
+		rc = story_removed(e, r->gone.v, r->gone.n, err);
+	r->gone.n = 0;
 	if (rc == ST_OK)
 		rc = journal_commit(e->journal, err);
 	fault_step("delete-confirmed");
@@ -294,6 +298,7 @@ static void release(struct remover *r)
 	free(r->now.v);
 	free(r->banned.v);
 	free(r->still.v);
+	free(r->gone.v);
 	free(r->back.v);
 	free(r->proven.v);
 	free(r->probes.v);

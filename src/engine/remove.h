@@ -17,6 +17,7 @@ struct remover {
 	struct doomed_set now;    /* what is found in one listing, by number */
 	struct ids banned;        /* rows whose UIDL others in the listing have too */
 	struct ids still;         /* asked for, and still listed */
+	struct ids gone;          /* asked for, and found to be gone by this listing */
 	struct ids back;          /* gone once, and listed again */
 	struct ids proven;        /* folders in which one outlived its deletion */
 	struct doomed_set probes; /* those that are to, in this session */

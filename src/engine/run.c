@@ -2,6 +2,7 @@
 #include <popferry/clock.h>
 #include <popferry/fault.h>
 #include <popferry/fs.h>
+#include <popferry/hand.h>
 #include <popferry/mem.h>
 
 #include "engine_p.h"
@@ -51,6 +52,7 @@ void engine_free(struct engine **ep)
 	free(e->put_off);
 	free(e->had.id);
 	free(e->account);
+	free(e->heard.server);
 	while (e->n_names)
 		free(e->names[--e->n_names]);
 	free(e->names);
@@ -74,7 +76,9 @@ void engine_pace(struct engine *e, const struct pace *pace)
 
 size_t engine_batch_count(const struct engine *e)
 {
-	return e->pace.batch_count ? (size_t)e->pace.batch_count : BATCH_COUNT;
+	if (e->pace.batch_count)
+		return (size_t)e->pace.batch_count;
+	return e->job->scan ? BATCH_SCANNED : BATCH_COUNT;
 }
 
 int engine_deadline_ms(const struct engine *e)
@@ -120,8 +124,8 @@ static enum status find_kinds(struct engine *e, struct err *err)
 	e->source_ops = source_kind(job->source.scheme);
 	if (!e->source_ops)
 		return err_set(err, ST_DENIED, EX_USAGE,
-			"%s cannot be a source in this version; pop3s://, pop3:// and "
-			"archive: can",
+			"%s cannot be a source; pop3s://, pop3://, archive:, maildir:, "
+			"eml:, mbox:, zip: and tar: can",
 			job->source.url);
 	e->account = e->source_ops->account(&job->source, err);
 	if (!e->account)
@@ -129,12 +133,15 @@ static enum status find_kinds(struct engine *e, struct err *err)
 	for (i = 0; i < job->n_dest; i++) {
 		struct slot *s = &e->slots[e->n_slots++];
 
+		s->engine = e;
 		s->end = &job->dest[i];
 		s->ops = sink_kind(s->end->scheme);
 		if (!s->ops)
 			return err_set(err, ST_DENIED, EX_USAGE,
 				"%s cannot be a destination", s->end->url);
 	}
+	while (e->recorder < e->n_slots && !e->slots[e->recorder].ops->removed)
+		e->recorder++;
 	return ST_OK;
 }
 
@@ -204,6 +211,7 @@ void engine_close_state(struct engine *e)
 		wipe(&e->slots[i].password);
 	}
 	wipe(&e->source_password);
+	hand_close(&e->scan);
 	spool_close(&e->spool);
 	journal_close(&e->journal);
 	trace_close(&e->trace);
@@ -483,6 +491,8 @@ int engine_run(struct engine *e, struct outcome *out)
 		rc = find_kinds(e, &out->err);
 	if (rc == ST_OK)
 		rc = get_secrets(e, &out->err);
+	if (rc == ST_OK)
+		rc = scan_open(e, &out->err);
 	if (rc == ST_OK && e->job->trace)
 		rc = trace_open(&e->trace, e->job->trace, &out->err);
 	if (rc == ST_OK)

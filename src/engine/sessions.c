@@ -41,6 +41,7 @@ enum status session_open(struct engine *e, struct source **src, struct err *err)
 		.any_size = e->visits.any_size,
 		.no_capa = e->visits.no_capa,
 		.deadline_ms = engine_deadline_ms(e),
+		.record = e->recorder < e->n_slots,
 	};
 	enum status rc;
 
@@ -303,6 +304,7 @@ static enum status one_session(
 	if (rc != ST_OK)
 		goto out;
 	v->listed = true;
+	story_heard(e, src, &l);
 	tell_listing(e, &l, n);
 	fault_step("planned");
 	engine_phase(e, "copying");

@@ -119,6 +119,8 @@ static enum status open_now(
 		.copies = copies,
 		.rival = is_rival,
 		.ask_ctx = e,
+		.story = story_tell,
+		.story_ctx = s,
 	};
 	enum status rc;
 

@@ -166,7 +166,7 @@ enum status visits_listed(struct engine *e, const struct listing *l, struct err 
 	v->before = v->now;
 	v->now = l->n;
 	v->reset_told = false;
-	if (rc == ST_OK && v->listings++ == 0 && l->n == 0)
+	if (rc == ST_OK && v->listings++ == 0 && l->n == 0 && !l->steady)
 		rc = disbelieve(e, removed, err);
 	if (rc == ST_OK && l->n && v->empty_runs)
 		rc = note(e, "empty-runs", 0, 0, err);

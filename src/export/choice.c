@@ -31,6 +31,8 @@ struct choice {
 	size_t n_ranges;
 	struct term *terms;
 	size_t n;
+	uint32_t *among; /* NULL: all */
+	size_t n_among;
 };
 
 /* ---- what a word may ask ---- */
@@ -304,6 +306,7 @@ void choice_free(struct choice **cp)
 	}
 	free(c->terms);
 	free(c->ranges);
+	free(c->among);
 	free(c);
 	*cp = NULL;
 }
@@ -318,11 +321,37 @@ static bool in_ranges(const struct choice *c, uint64_t seq)
 	return c->n_ranges == 0;
 }
 
+void choice_among(struct choice *c, const uint32_t *seqs, size_t n)
+{
+	free(c->among);
+	c->among = xcalloc(n + 1, sizeof(*seqs));
+	if (n)
+		memcpy(c->among, seqs, n * sizeof(*seqs));
+	c->n_among = n;
+}
+
+static int by_number(const void *a, const void *b)
+{
+	uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
+
+	return (x > y) - (x < y);
+}
+
+static bool is_among(const struct choice *c, uint64_t seq)
+{
+	uint32_t number = (uint32_t)seq;
+
+	return !c->among ||
+		(number == seq &&
+			bsearch(&number, c->among, c->n_among, sizeof(number),
+				by_number));
+}
+
 bool choice_has(const struct choice *c, const struct archive_row *row)
 {
 	size_t i;
 
-	if (!in_ranges(c, row->seq))
+	if (!in_ranges(c, row->seq) || !is_among(c, row->seq))
 		return false;
 	for (i = 0; i < c->n; i++)
 		if (!c->terms[i].matches(&c->terms[i], row))
@@ -332,7 +361,7 @@ bool choice_has(const struct choice *c, const struct archive_row *row)
 
 uint64_t choice_only(const struct choice *c)
 {
-	bool one = c->n == 0 && c->n_ranges == 1 &&
+	bool one = c->n == 0 && !c->among && c->n_ranges == 1 &&
 		c->ranges[0].from == c->ranges[0].to;
 
 	return one ? c->ranges[0].from : 0;

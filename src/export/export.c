@@ -12,7 +12,7 @@ enum { WHAT_MAX = 1024 };
 
 static const struct format *const formats[] = { &format_eml, &format_zip,
 	&format_mboxrd, &format_maildir, &format_csv, &format_jsonl, &format_dat,
-	&format_nara };
+	&format_nara, &format_mailbag };
 
 const struct export_format *export_formats(void)
 {
@@ -24,11 +24,16 @@ const struct export_format *export_formats(void)
 	return all;
 }
 
-static const struct format *find(const char *name, struct err *err)
+static const struct format *find(const struct export_job *job, struct err *err)
 {
 	struct buf names = BUF_INIT(256);
+	const char *name = job->format;
 	size_t i;
 
+	if (job->hand)
+		return &format_exec;
+	if (strcmp(name, format_mailbag_tar.name) == 0 && mailbag_is_tar(job->target))
+		return &format_mailbag_tar;
 	for (i = 0; i < N_ELEMENTS(formats); i++)
 		if (strcmp(formats[i]->name, name) == 0)
 			return formats[i];
@@ -150,10 +155,11 @@ enum status export_run(struct archive_reader *r, const struct export_job *job,
 	enum status rc, told;
 
 	memset(done, 0, sizeof(*done));
-	w.f = find(job->format, err);
+	w.f = find(job, err);
 	if (!w.f)
 		return ST_DENIED;
-	rc = target_open(&w.x.t, job->target, w.f->tree, err);
+	target_none(&w.x.t);
+	rc = w.f->nowhere ? ST_OK : target_open(&w.x.t, job->target, w.f->tree, err);
 	if (rc != ST_OK)
 		goto out;
 	told = archive_each(r, count, &w.x, &damage);

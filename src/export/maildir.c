@@ -117,7 +117,7 @@ static enum status maildir_put(struct export *x, const struct archive_row *row,
 	path = xasprintf("%s%scur/%" PRIi64 ".%" PRIu64 ".popferry,S=%" PRIu64 ":2,%s",
 		name, *name ? "/" : "", message_time(row), row->seq,
 		archive_mail_size(m), letters);
-	rc = put_file(x, path, row, m, err);
+	rc = put_file(x, path, row, m, NULL, err);
 	free(path);
 	return rc;
 }

@@ -27,12 +27,14 @@ struct target {
 	char *name, *temp; /* in it */
 	char *sums_name, *sums_temp;
 	bool tree;
-	int dir;          /* of a tree */
+	int dir;          /* of a tree; -1: none */
 	struct out *file; /* else */
 	struct out *sums;
 };
 
 enum status target_open(struct target *t, const char *path, bool tree, struct err *err);
+/* One that takes notes for nobody; the other functions may be called. */
+void target_none(struct target *t);
 /* Opens dir/path of the tree, and makes the folders it needs. */
 enum status target_file(
 	struct target *t, struct out **out, const char *path, struct err *err);
@@ -50,6 +52,8 @@ void target_drop(struct target *t);
 
 /* ---- formats ---- */
 
+struct besides;
+
 struct export
 {
 	struct archive_reader *r;
@@ -61,8 +65,9 @@ struct export
 
 struct format {
 	const char *name, *what;
-	bool tree;  /* the target is a directory */
-	bool bytes; /* messages are needed, not only their rows */
+	bool tree;    /* the target is a directory */
+	bool bytes;   /* messages are needed, not only their rows */
+	bool nowhere; /* there is no target */
 	enum status (*begin)(struct export *x, struct err *err);
 	/* m is NULL unless bytes is set. */
 	enum status (*put)(struct export *x, const struct archive_row *row,
@@ -72,22 +77,43 @@ struct format {
 };
 
 extern const struct format format_eml, format_zip, format_mboxrd, format_maildir,
-	format_csv, format_jsonl, format_dat, format_nara;
+	format_csv, format_jsonl, format_dat, format_nara, format_mailbag,
+	format_mailbag_tar, format_exec;
+
+/* Is that target one file? */
+bool mailbag_is_tar(const char *target);
 
 /* "INBOX/000000042.eml": a name fit for any file system. */
 void message_name(char out[256], const struct archive_row *row);
-/* The message to a new file of the tree, with its sum and time. */
+/* The message to a new file of the tree, with its sum and time. look: NULL, or begun. */
 enum status put_file(struct export *x, const char *path, const struct archive_row *row,
-	const struct archive_mail *m, struct err *err);
+	const struct archive_mail *m, struct besides *look, struct err *err);
 /* Its date, else when it was retrieved, UTC. */
 int64_t message_time(const struct archive_row *row);
 
+/* ---- what of a message is not in its row (besides.c) ---- */
+
+struct besides {
+	const char *native; /* where its file stands; of some tables only */
+	struct buf date, bcc, content_type; /* header fields as they are */
+	unsigned attachments;
+	struct buf head; /* until the header is whole */
+	bool in_body;
+	struct mime *mime;
+};
+void besides_begin(struct besides *x);
+void besides_put(void *besides, const char *p, size_t n); /* a mail_take */
+void besides_end(struct besides *x);
+void besides_release(struct besides *x);
+
 /* ---- tables ---- */
 
-enum dialect { TABLE_CSV, TABLE_DAT, TABLE_NARA };
-/* The line of column names, then one a message. native: where its file stands. */
-void table_head(struct out *o, enum dialect d);
-void table_row(struct out *o, enum dialect d, const struct archive_row *row,
-	const char *native, bool excel_safe);
+enum { ROW_MAX = 1024 * 1024 };
+enum dialect { TABLE_CSV, TABLE_DAT, TABLE_NARA, TABLE_MAILBAG };
+/* Appends a line; row NULL: that of the column names. x: NULL for TABLE_CSV. */
+void table_line(struct buf *b, enum dialect d, const struct archive_row *row,
+	const struct besides *x, bool excel_safe);
+void table_put(struct out *o, enum dialect d, const struct archive_row *row,
+	const struct besides *x, bool excel_safe);
 
 #endif

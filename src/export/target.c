@@ -171,6 +171,12 @@ static char *temporary(const struct target *t, const char *suffix)
 		".%.80s.%s%s", t->name, text_hex(hex, raw, sizeof(raw)), suffix);
 }
 
+void target_none(struct target *t)
+{
+	memset(t, 0, sizeof(*t));
+	t->parent = t->dir = -1;
+}
+
 enum status target_open(struct target *t, const char *path, bool tree, struct err *err)
 {
 	enum status rc;
@@ -261,6 +267,8 @@ void target_note(struct target *t, const char *fmt, ...)
 	char raw[NOTE_MAX], text[NOTE_MAX];
 	va_list ap;
 
+	if (!t->sums)
+		return;
 	va_start(ap, fmt);
 	vsnprintf(raw, sizeof(raw), fmt, ap);
 	va_end(ap);
@@ -296,6 +304,8 @@ enum status target_done(struct target *t, struct err *err)
 	char sha[HEX];
 	enum status rc = ST_OK;
 
+	if (!t->sums)
+		return ST_OK;
 	if (t->file) {
 		rc = out_close(&t->file, sha, err);
 		if (rc == ST_OK)

@@ -51,8 +51,21 @@ int64_t message_time(const struct archive_row *row)
 	return w.known && w.utc > 0 ? w.utc : 0;
 }
 
+struct both {
+	struct out *o;
+	struct besides *look;
+};
+
+static void put_both(void *ctx, const char *p, size_t n)
+{
+	struct both *b = ctx;
+
+	out_put(b->o, p, n);
+	besides_put(b->look, p, n);
+}
+
 enum status put_file(struct export *x, const char *path, const struct archive_row *row,
-	const struct archive_mail *m, struct err *err)
+	const struct archive_mail *m, struct besides *look, struct err *err)
 {
 	struct out *o = NULL;
 	char sha[HEX];
@@ -60,7 +73,8 @@ enum status put_file(struct export *x, const char *path, const struct archive_ro
 
 	if (rc != ST_OK)
 		return rc;
-	rc = archive_mail_give(m, out_put, o, err);
+	rc = look ? archive_mail_give(m, put_both, &(struct both){ o, look }, err)
+		  : archive_mail_give(m, out_put, o, err);
 	if (rc != ST_OK) {
 		out_drop(&o);
 		return rc;
@@ -78,7 +92,7 @@ static enum status eml_put(struct export *x, const struct archive_row *row,
 	char name[256];
 
 	message_name(name, row);
-	return put_file(x, name, row, m, err);
+	return put_file(x, name, row, m, NULL, err);
 }
 
 /* ---- with a table ---- */
@@ -97,7 +111,7 @@ static enum status with_begin(struct export *x, enum dialect d, struct err *err)
 
 	x->own = o;
 	if (rc == ST_OK)
-		table_head(o, d);
+		table_put(o, d, NULL, NULL, false);
 	return rc;
 }
 
@@ -105,13 +119,18 @@ static enum status with_put(struct export *x, enum dialect d,
 	const struct archive_row *row, const struct archive_mail *m, struct err *err)
 {
 	char name[256], path[300];
+	struct besides look;
 	enum status rc;
 
 	message_name(name, row);
 	snprintf(path, sizeof(path), "%s/%s", kinds[d].folder, name);
-	rc = put_file(x, path, row, m, err);
+	besides_begin(&look);
+	look.native = path;
+	rc = put_file(x, path, row, m, &look, err);
+	besides_end(&look);
 	if (rc == ST_OK)
-		table_row(x->own, d, row, path, x->job->excel_safe);
+		table_put(x->own, d, row, &look, x->job->excel_safe);
+	besides_release(&look);
 	return rc;
 }
 

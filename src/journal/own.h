@@ -49,6 +49,7 @@ enum query {
 	Q_NOT_STORED,
 	Q_STORED,
 	Q_HOLDER,
+	Q_PLACE,
 	Q_PLACES,
 	Q_RUN_BEGIN,
 	Q_RUN_END,

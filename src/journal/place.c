@@ -74,6 +74,19 @@ enum status journal_holder(struct journal *j, int64_t id, unsigned sink,
 	return *holder && *holder != id ? ST_OK : ST_END;
 }
 
+enum status journal_place(struct journal *j, int64_t id, unsigned sink,
+	struct place *out, struct err *err)
+{
+	enum status rc = query_row(j, Q_PLACE, WITH(INT(id), INT(sink)), err);
+
+	if (rc != ST_OK)
+		return rc;
+	out->generation = (uint64_t)col_int(j, Q_PLACE, 0);
+	out->number = (uint64_t)col_int(j, Q_PLACE, 1);
+	query_done(j, Q_PLACE);
+	return ST_OK;
+}
+
 /* Why a place could not become STORED. */
 static enum status refused(struct journal *j, int64_t id, unsigned sink,
 	const struct place *at, struct err *err)

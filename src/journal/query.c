@@ -160,6 +160,9 @@ static const struct {
 		" LEFT JOIN place q ON q.folder = p.folder AND q.generation = ?3"
 		" AND q.number = ?4 AND q.number <> 0 AND q.state > 1"
 		" WHERE p.message = ?1 AND p.sink = ?2" },
+	[Q_PLACE] = { "read a place",
+		"SELECT generation, number FROM place"
+		" WHERE message = ?1 AND sink = ?2 AND state > 1" },
 	[Q_PLACES] = { "read the places",
 		"SELECT p.generation, p.number, m.exact FROM folder f"
 		" JOIN place p ON p.folder = f.id AND p.state > 1 AND p.number <> 0"

@@ -4,7 +4,14 @@
  * A body is `filed` bytes in its file followed by `fill` bytes in memory. A
  * small one has no file; a large one keeps, while it is written, what memory
  * it had as a write buffer, so that small pieces cost no system call each.
+ *
+ * Nothing of a message reaches a disk in clear: a file without a name is gone with
+ * the process, but its blocks stay until something else is written there. So each
+ * file is encrypted with a key of its own that is only in memory. Nobody can change
+ * the file but who can change this process; and what is passed on is compared with
+ * its digest. So the cipher needs no tag, and any place can be read.
  */
+#include <popferry/crypt.h>
 #include <popferry/fs.h>
 #include <popferry/mail.h>
 #include <popferry/mem.h>
@@ -33,6 +40,7 @@ struct body {
 	size_t fill, cap; /* cap is what sp->used counts */
 	uint64_t filed;
 	int fd; /* -1: all in memory */
+	struct veil *veil;
 };
 
 void spool_open(struct spool **out, int dirfd, size_t memory)
@@ -119,9 +127,25 @@ uint64_t body_size(const struct body *b)
 	return b->filed + b->fill;
 }
 
+static enum status write_veiled(
+	const struct body *b, const char *p, size_t n, struct err *err)
+{
+	char *block = xmalloc(n < FILE_BLOCK ? n : FILE_BLOCK);
+	enum status rc = ST_OK;
+	size_t at, k;
+
+	for (at = 0; rc == ST_OK && at < n; at += k) {
+		k = n - at < FILE_BLOCK ? n - at : FILE_BLOCK;
+		veil_apply(b->veil, b->filed + at, p + at, block, k);
+		rc = fs_write(b->fd, block, k, err);
+	}
+	free(block);
+	return rc;
+}
+
 static enum status to_file(struct body *b, const char *p, size_t n, struct err *err)
 {
-	enum status rc = fs_write(b->fd, p, n, err);
+	enum status rc = write_veiled(b, p, n, err);
 
 	if (rc != ST_OK) {
 		/* What was written in part does not count: go back. */
@@ -129,6 +153,19 @@ static enum status to_file(struct body *b, const char *p, size_t n, struct err *
 		return err_note(err, "spool: temporary file of a message");
 	}
 	b->filed += n;
+	return ST_OK;
+}
+
+static enum status open_file(struct body *b, struct err *err)
+{
+	enum status rc = veil_open(&b->veil, err);
+
+	if (rc == ST_OK)
+		rc = fs_tmpfile(&b->fd, b->sp->dirfd, err);
+	if (rc != ST_OK) {
+		veil_close(&b->veil);
+		return err_note(err, "spool");
+	}
 	return ST_OK;
 }
 
@@ -153,9 +190,9 @@ enum status body_write(struct body *b, const char *p, size_t n, struct err *err)
 		return ST_OK;
 	}
 	if (b->fd < 0) {
-		rc = fs_tmpfile(&b->fd, b->sp->dirfd, err);
+		rc = open_file(b, err);
 		if (rc != ST_OK)
-			return err_note(err, "spool");
+			return rc;
 	}
 	if (n <= b->cap - b->fill && b->cap <= FILE_BLOCK && n < FILE_DIRECT) {
 		memcpy(b->p + b->fill, p, n);
@@ -216,6 +253,7 @@ enum status body_read(const struct body *b, uint64_t off, char *scratch, size_t 
 		return err_set(err, ST_FATAL, EX_IOERR,
 			"spool: the temporary file of a message is cut short: "
 			"has something else changed it?");
+	veil_apply(b->veil, off, scratch, scratch, cap);
 	*n = cap;
 	return ST_OK;
 }
@@ -226,6 +264,7 @@ void body_free(struct body **b)
 		return;
 	if ((*b)->fd >= 0)
 		close((*b)->fd);
+	veil_close(&(*b)->veil);
 	shrink(*b, 0);
 	free(*b);
 	*b = NULL;

@@ -145,7 +145,7 @@ const char *anomaly_names(unsigned bits, char out[160])
 {
 	static const char *const names[] = { "nul", "bare-lf", "bare-cr", "8bit-header",
 		"no-final-eol", "long-line", "no-msgid", "no-date", "mbox-from",
-		"header-cut" };
+		"header-cut", "scan" };
 	size_t i, n, o = 0;
 
 	for (i = 0; i < N_ELEMENTS(names); i++) {

@@ -1,9 +1,12 @@
 /* list.c: LIST and UIDL, in one round trip where that is possible. */
 #include <popferry/buf.h>
 #include <popferry/mem.h>
+#include <popferry/text.h>
 
 #include "session.h"
 
+#include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 /* Both answers together; five million rows of a hundred bytes. */
@@ -63,23 +66,54 @@ static enum status read_uidl(struct pop3 *p, const struct reply *r, struct rows 
 	return ST_OK;
 }
 
-/* Sends LIST, and UIDL behind it when commands may be sent ahead. */
-static enum status ask(struct pop3 *p, struct reply *r, struct err *err)
+const char *list_commands(const struct pop3 *p)
 {
-	enum status st;
+	return p->cfg.stat ? "STAT\r\nLIST\r\nUIDL\r\n" : "LIST\r\nUIDL\r\n";
+}
 
-	if (p->listing) { /* since the login */
-		p->listing = false;
-		return talk_reply(p, r, "LIST", p->cfg.reply_ms, err);
+/* Two numbers and perhaps more. What else it says is kept, and means nothing. */
+static void take_stat(struct pop3 *p, const struct reply *r, struct pop3_listing *out)
+{
+	uint64_t count, octets;
+
+	p->server.stat = NULL;
+	if (r->kind != REPLY_OK)
+		return;
+	text_clean(p->stat, sizeof(p->stat), r->words, r->n);
+	p->server.stat = p->stat;
+	if (p->stat[0] < '0' || p->stat[0] > '9' ||
+		sscanf(p->stat, "%" SCNu64 " %" SCNu64, &count, &octets) != 2)
+		return;
+	out->stat_count = count;
+	out->stat_octets = octets;
+}
+
+/*
+ * Sends LIST, and UIDL behind it when commands may be sent ahead; STAT before them where
+ * it is wanted.
+ */
+static enum status ask(
+	struct pop3 *p, struct reply *r, struct pop3_listing *out, struct err *err)
+{
+	bool ahead = p->ahead || p->listing;
+	enum status st = ST_OK;
+
+	if (!p->listing && ahead) {
+		st = talk_settled(p, err);
+		if (st == ST_OK)
+			st = conn_sendf(p->c, err, "%s", list_commands(p));
 	}
-	if (!p->ahead)
-		return talk(p, r, err, "LIST");
-	st = talk_settled(p, err);
-	if (st == ST_OK)
-		st = conn_sendf(p->c, err, "LIST\r\nUIDL\r\n");
-	if (st == ST_OK)
-		st = talk_reply(p, r, "LIST", p->cfg.reply_ms, err);
-	return st;
+	p->listing = false; /* since the login */
+	if (st == ST_OK && p->cfg.stat) {
+		st = ahead ? talk_reply(p, r, "STAT", p->cfg.reply_ms, err)
+			   : talk(p, r, err, "STAT");
+		if (st == ST_OK)
+			take_stat(p, r, out);
+	}
+	if (st != ST_OK)
+		return st;
+	return ahead ? talk_reply(p, r, "LIST", p->cfg.reply_ms, err)
+		     : talk(p, r, err, "LIST");
 }
 
 static enum status read_both(struct pop3 *p, struct rows *list, struct rows *uidl,
@@ -89,7 +123,7 @@ static enum status read_both(struct pop3 *p, struct rows *list, struct rows *uid
 	struct reply r;
 	enum status st;
 
-	st = ask(p, &r, err);
+	st = ask(p, &r, out, err);
 	if (st == ST_OK)
 		st = read_list(p, &r, list, err);
 	if (st != ST_OK)
@@ -113,7 +147,7 @@ enum status pop3_list(struct pop3 *p, struct pop3_listing *out, struct err *err)
 {
 	struct rows list = { .n = 0 }, uidl = { .n = 0 };
 	struct buf uidls = BUF_INIT(LISTING_BYTES);
-	struct pop3_listing l = { .n = 0 };
+	struct pop3_listing l = { .stat_count = UINT64_MAX, .stat_octets = UINT64_MAX };
 	enum status st;
 
 	if (session_wanting(p))

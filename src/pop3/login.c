@@ -402,7 +402,7 @@ static enum status canary_send(struct pop3 *p, bool capa, bool last, struct err 
 	if (st == ST_OK)
 		st = conn_sendf(p->c, err, "%sNOOP\r\nNOOP\r\n%s%s",
 			capa ? "CAPA\r\n" : "", last ? "LAST\r\n" : "",
-			p->listing ? "LIST\r\nUIDL\r\n" : "");
+			p->listing ? list_commands(p) : "");
 	return st;
 }
 

@@ -41,6 +41,7 @@ struct pop3 {
 	char *greeting;
 	char **capa;
 	char *stamp; /* for APOP; NULL: none */
+	char stat[256];
 
 	bool ahead; /* commands may be sent before replies have come */
 	bool ahead_failed;
@@ -106,6 +107,11 @@ enum status session_hear_capa(struct pop3 *p, int patience, struct err *err);
 
 /* Messages are announced that were not read yet. */
 bool session_wanting(const struct pop3 *p);
+
+/* ---- list.c ---- */
+
+/* What asks for the listing, all at once. */
+const char *list_commands(const struct pop3 *p);
 
 /* ---- quit.c ---- */
 

@@ -14,7 +14,6 @@ struct archive_sink {
 	const char *path;
 	struct delivery **pending; /* put and not durable, in their order */
 	size_t n, cap;
-	struct archive_account account;
 };
 
 static struct archive_sink *self(const struct sink *s)
@@ -88,6 +87,8 @@ static enum status archive_sink_open(
 	struct archive_config cfg = {
 		.path = setup->end->path,
 		.source = setup->account,
+		.story = setup->story,
+		.story_ctx = setup->story_ctx,
 		.codec = (enum archive_codec)setup->job->codec,
 		.codec_given = setup->job->codec_given,
 	};
@@ -95,11 +96,6 @@ static enum status archive_sink_open(
 
 	s->base.ops = &archive_sink;
 	s->path = setup->end->path;
-	/* What the source lists, and what failed, is not told to a sink. */
-	s->account = (struct archive_account){ .listed = UINT64_MAX,
-		.octets = UINT64_MAX,
-		.known = UINT64_MAX,
-		.failed = UINT64_MAX };
 	if (setup->reading)
 		rc = archive_read(&s->r, s->path, err);
 	else
@@ -207,7 +203,6 @@ static void settle(struct archive_sink *s)
 		archive_claim(s->w, s->pending[n]->place);
 		s->pending[n]->outcome = DELIVERY_STORED;
 	}
-	s->account.stored += n;
 	s->n -= n;
 	if (n && s->n)
 		memmove(s->pending, s->pending + n, s->n * sizeof(struct delivery *));
@@ -274,10 +269,8 @@ static enum status archive_sink_read(struct sink *base, const char *folder,
 static enum status archive_sink_finish(struct sink *base, struct err *err)
 {
 	struct archive_sink *s = self(base);
-	enum status rc;
+	enum status rc = archive_seal(s->w, err);
 
-	archive_account(s->w, &s->account);
-	rc = archive_seal(s->w, err);
 	return rc == ST_OK ? rc : name_it(s, rc, err);
 }
 
@@ -291,6 +284,15 @@ static int archive_sink_wait(const struct sink *base)
 {
 	(void)base;
 	return 0;
+}
+
+/* An archive without a log, of 0.1.0, gets it with its next segment. */
+static enum status archive_sink_removed(const struct endpoint *end, const char *account,
+	const struct story_item *v, size_t n, struct err *err)
+{
+	enum status rc = archive_note_removed(end->path, account, v, n, err);
+
+	return rc == ST_END ? ST_OK : rc;
 }
 
 /* Nothing here waits for a peer. */
@@ -316,6 +318,7 @@ const struct sink_ops archive_sink = {
 	.commit = archive_sink_commit,
 	.read = archive_sink_read,
 	.finish = archive_sink_finish,
+	.removed = archive_sink_removed,
 	.overreached = archive_sink_overreached,
 	.wait_ms = archive_sink_wait,
 	.cancel = archive_sink_cancel,

@@ -9,6 +9,7 @@
 #include <popferry/mem.h>
 #include <popferry/text.h>
 
+#include "queue.h"
 #include "sources.h"
 
 #include <inttypes.h>
@@ -28,8 +29,7 @@ struct archive_src {
 	uint32_t *seqs; /* in the archive, of message 1 and so on; 0: the untold */
 	size_t n, cap;
 	struct err untold; /* why there may be more that nobody knows of */
-	uint32_t *wanted;
-	size_t n_wanted, cap_wanted, at;
+	struct queue wanted;
 	struct origin origin;
 	bool filed; /* origin is that of the last message */
 	bool warned;
@@ -76,7 +76,7 @@ static void archive_src_close(struct source **sp)
 	if (s->given)
 		note_restored(s);
 	free(s->seqs);
-	free(s->wanted);
+	queue_free(&s->wanted);
 	free(s);
 	*sp = NULL;
 }
@@ -159,28 +159,13 @@ static enum status archive_src_list(struct source *base,
 
 static void archive_src_want(struct source *base, uint32_t number, uint64_t size)
 {
-	struct archive_src *s = self(base);
-
 	(void)size;
-	if (s->at == s->n_wanted)
-		s->at = s->n_wanted = 0;
-	if (s->n_wanted == s->cap_wanted && s->at > s->n_wanted / 2) {
-		s->n_wanted -= s->at;
-		memmove(s->wanted, s->wanted + s->at, s->n_wanted * sizeof(*s->wanted));
-		s->at = 0;
-	}
-	if (s->n_wanted == s->cap_wanted) {
-		s->cap_wanted += s->cap_wanted / 2 + 1024;
-		s->wanted = xreallocarray(s->wanted, s->cap_wanted, sizeof(*s->wanted));
-	}
-	s->wanted[s->n_wanted++] = number;
+	queue_add(&self(base)->wanted, number);
 }
 
 static void archive_src_wind_down(struct source *base)
 {
-	struct archive_src *s = self(base);
-
-	s->at = s->n_wanted = 0;
+	queue_clear(&self(base)->wanted);
 }
 
 static void note_origin(struct archive_src *s, const struct archive_filed *f)
@@ -221,9 +206,8 @@ static enum status archive_src_next(struct source *base, uint32_t *number,
 	uint32_t seq;
 
 	s->filed = false;
-	if (s->at == s->n_wanted)
+	if (!queue_take(&s->wanted, number))
 		return ST_END;
-	*number = s->wanted[s->at++];
 	seq = s->seqs[*number - 1];
 	if (!seq)
 		return err_set(err, ST_SKIP, EX_DATAERR,

@@ -2,6 +2,7 @@
 #include <popferry/log.h>
 #include <popferry/mem.h>
 #include <popferry/pop3.h>
+#include <popferry/text.h>
 
 #include "sources.h"
 
@@ -15,6 +16,7 @@ struct pop3_src {
 	const struct log *log;
 	unsigned session_limit; /* messages; 0: none */
 	unsigned asked;
+	const struct endpoint *end;
 	bool windowed;
 	int interval_ms; /* between logins */
 };
@@ -62,6 +64,7 @@ static void fill_config(struct pop3_config *c, const struct source_setup *setup)
 		.any_size = setup->any_size,
 		.no_capa = setup->no_capa,
 		.lists = true,
+		.stat = setup->record,
 	};
 }
 
@@ -87,6 +90,7 @@ static enum status pop3_src_open(
 
 	s->base.ops = &pop3_source;
 	s->log = setup->log;
+	s->end = setup->end;
 	s->session_limit = setup->end->pop3.session_messages;
 	s->windowed = setup->end->pop3.window;
 	s->interval_ms = (int)setup->end->pop3.login_interval * 1000;
@@ -166,8 +170,64 @@ static enum status pop3_src_list(struct source *base,
 		.numbered = numbered,
 		.consumed = expire && strcmp(expire, "0") == 0,
 		.windowed = s->windowed,
+		.stat = l.stat_count != UINT64_MAX,
+		.stat_count = l.stat_count,
+		.stat_octets = l.stat_octets,
 	};
 	return ST_OK;
+}
+
+/* ---- what the server said ---- */
+
+enum { SAID_TEXT = 1024, SAID_LINE = 256 };
+
+static void add_said(struct buf *b, const char *key, const char *text, size_t most)
+{
+	size_t n = text ? strnlen(text, most) : 0;
+
+	buf_addf(b, "%s:", key);
+	if (text)
+		text_json(b, text, n);
+	else
+		buf_adds(b, "null");
+}
+
+static void add_tls(struct buf *b, const struct tls_info *t)
+{
+	if (!t || !*t->version) {
+		buf_adds(b, ",\"tls\":null");
+		return;
+	}
+	add_said(b, ",\"tls\":{\"cipher\"", t->cipher, SAID_TEXT);
+	add_said(b, ",\"issuer\"", t->issuer, SAID_TEXT);
+	add_said(b, ",\"not_after\"", t->not_after, SAID_TEXT);
+	add_said(b, ",\"sha256\"", t->sha256, SAID_TEXT);
+	add_said(b, ",\"subject\"", t->subject, SAID_TEXT);
+	add_said(b, ",\"version\"", t->version, SAID_TEXT);
+	buf_addc(b, '}');
+}
+
+static void pop3_src_said(const struct source *base, struct buf *b)
+{
+	const struct pop3_src *s = self(base);
+	const struct pop3_server *v = pop3_server(s->pop3);
+	size_t i;
+
+	buf_adds(b, "{\"capa\":");
+	buf_adds(b, v->has_capa ? "[" : "null");
+	for (i = 0; v->has_capa && i < v->n_capa; i++) {
+		buf_adds(b, i ? "," : "");
+		text_json(b, v->capa[i], strnlen(v->capa[i], SAID_LINE));
+	}
+	buf_adds(b, v->has_capa ? "]" : "");
+	add_said(b, ",\"greeting\"", v->greeting, SAID_TEXT);
+	add_said(b, ",\"host\"", s->end->host, SAID_TEXT);
+	add_said(b, ",\"peer\"", v->peer, SAID_TEXT);
+	buf_addf(b, ",\"port\":%u", (unsigned)s->end->port);
+	add_said(b, ",\"stat\"", v->stat, SAID_TEXT);
+	add_tls(b, v->tls);
+	add_said(b, ",\"user\"", s->end->user, SAID_TEXT);
+	buf_addc(b, '}');
 }
 
 static void pop3_src_want(struct source *base, uint32_t number, uint64_t size)
@@ -252,6 +312,7 @@ const struct source_ops pop3_source = {
 	.account = pop3_account,
 	.open = pop3_src_open,
 	.list = pop3_src_list,
+	.said = pop3_src_said,
 	.wind_down = pop3_src_wind_down,
 	.want = pop3_src_want,
 	.next = pop3_src_next,

@@ -8,6 +8,9 @@
 static const struct source_ops *const kinds[] = {
 	&pop3_source,
 	&archive_source,
+	&tree_source,
+	&mbox_source,
+	&packed_source,
 };
 
 const struct source_ops *source_kind(const char *scheme)

@@ -6,5 +6,8 @@
 
 extern const struct source_ops pop3_source;
 extern const struct source_ops archive_source;
+extern const struct source_ops tree_source;   /* Maildirs, and files of one message */
+extern const struct source_ops mbox_source;   /* mbox files */
+extern const struct source_ops packed_source; /* zip and tar files */
 
 #endif

@@ -16,6 +16,20 @@ same_as_archive() {
 	cmp got want
 }
 
+# ./mbox has what ./eml has, but for line ends.
+same_as_mbox() {
+	python3 - <<'P'
+import glob, mailbox, re
+want = [open(f, 'rb').read().replace(b'\r\n', b'\n') for f in
+        sorted(glob.glob('eml/**/*.eml', recursive=True), key=lambda f: f[-13:])]
+box = mailbox.mbox('mbox', create=False)
+got = [re.sub(rb'(?m)^>(>*From )', rb'\1', box.get_bytes(k)) for k in box.keys()]
+assert len(got) == len(want), (len(got), len(want))
+for i, (g, w) in enumerate(zip(got, want)):
+    assert g == w or g == w + b'\n', (i, g[-80:], w[-80:])
+P
+}
+
 test_export_files() {
 	export_archive
 	pf 0 export arc eml
@@ -49,16 +63,7 @@ test_export_mbox() {
 	pf 0 export arc mbox --format mboxrd
 	sha256sum --strict --quiet -c mbox.sha256
 	pf 0 export arc eml
-	python3 - <<'P'
-import glob, mailbox, re
-want = [open(f, 'rb').read().replace(b'\r\n', b'\n') for f in
-        sorted(glob.glob('eml/**/*.eml', recursive=True), key=lambda f: f[-13:])]
-box = mailbox.mbox('mbox', create=False)
-got = [re.sub(rb'(?m)^>(>*From )', rb'\1', box.get_bytes(k)) for k in box.keys()]
-assert len(got) == len(want), (len(got), len(want))
-for i, (g, w) in enumerate(zip(got, want)):
-    assert g == w or g == w + b'\n', (i, g[-80:], w[-80:])
-P
+	same_as_mbox
 	command -v mutt >/dev/null || return 0
 	command -v script >/dev/null || return 0
 	n=$(find eml -name '*.eml' | wc -l)

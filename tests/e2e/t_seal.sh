@@ -101,7 +101,7 @@ test_seal_damage() {
 	cp -r arc good
 	for file in arc/archive.json arc/README.txt arc/VERIFY.sh arc/manifest-sha256.txt \
 		arc/log/custody.jsonl arc/seals/* arc/segments/*; do
-		for seed in 1 2 3; do
+		for seed in 1 ${FULL:+2 3}; do
 			chmod u+w "$file"
 			python3 - "$file" "$seed" <<'P'
 import os, random, sys
@@ -155,7 +155,7 @@ test_seal_history() {
 	n=$(wc -l <arc/log/custody.jsonl)
 	rig_load "$src" "$DATA/odd"
 	copy 0 "$(url_pop3s "$src")" archive:arc --dedup none
-	if [ "$(wc -l <arc/log/custody.jsonl)" -gt "$n" ]; then # there was something new
+	if [ "$(wc -l <arc/log/custody.jsonl)" -gt $((n + 1)) ]; then # there was something new
 		last=$(ls arc/seals/* | tail -n 1)
 		grep -q "\"custody\":{\"events\":$((n + 1))," "$last" || check 'the seal tells' false
 	fi

@@ -49,6 +49,9 @@
  *	imap-text N TEXT      a copy of message N there has this text
  *	imap-NAME WORDS       asked of the IMAP server: see fakeimap.h
  *	archive LIST          in the archive, which must be sound
+ *	archive-text FILE TEXT  a file of the archive ("log/custody.jsonl") has this text, or
+ *	                      one in a segment ("1/metadata/errors.csv")
+ *	no-archive-text FILE TEXT  it has not, or there is no such file
  *	pop LIST              left in the maildrop
  *	pop-NAME WORDS        asked of the POP3 server: see fakepop.h
  *	sessions OP N         connections to the POP3 server in this run

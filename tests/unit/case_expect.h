@@ -4,6 +4,8 @@
 
 #include "case_stage.h"
 
+#include <popferry/fs.h>
+
 enum { WANTS = 5000 };
 
 /* ---- expect: messages ---- */
@@ -241,6 +243,76 @@ static bool want_archive(void *ctx, int argc, char **argv, char *why, size_t cap
 	all_found(&find);
 	free(w);
 	return find.ok;
+}
+
+/* What stock tar gives for that file of a segment. */
+static char *segment_text(const struct rig *r, const char *file)
+{
+	char tar[32], *name, *out = xasprintf("%s/entry", r->dir), *text;
+	struct buf b = BUF_INIT(1024 * 1024);
+	unsigned long no = strtoul(file, &name, 10);
+	size_t n = 0;
+	struct err err = ERR_INIT;
+	pid_t pid;
+	int st, fd;
+
+	snprintf(tar, sizeof(tar), "archive-%06lu", no);
+	buf_addf(&b, "%s%s", tar, name);
+	pid = fork();
+	if (pid == 0) {
+		char *from = xasprintf("%s/segments/%s.tar.gz", r->archive, tar);
+
+		fd = open(out, O_WRONLY | O_CREAT | O_TRUNC, 0600);
+		dup2(fd, STDOUT_FILENO);
+		dup2(open("/dev/null", O_WRONLY), STDERR_FILENO);
+		execlp("tar", "tar", "-xOzf", from, buf_str(&b), (char *)NULL);
+		_exit(127);
+	}
+	assert_int_equal(waitpid(pid, &st, 0), pid);
+	if (fs_read(&text, &n, AT_FDCWD, out, 1024 * 1024, &err) != ST_OK)
+		text = NULL;
+	unlink(out);
+	free(out);
+	buf_free(&b);
+	return text;
+}
+
+static bool has_text(const struct stage *s, const char *file, const char *what)
+{
+	struct err err = ERR_INIT;
+	char *path, *text = NULL;
+	size_t n;
+	bool has;
+
+	if (file[0] >= '0' && file[0] <= '9') {
+		text = segment_text(s->r, file);
+	} else {
+		path = xasprintf("%s/%s", s->r->archive, file);
+		if (fs_read(&text, &n, AT_FDCWD, path, 1024 * 1024, &err) != ST_OK)
+			text = NULL;
+		free(path);
+	}
+	has = text && strstr(text, what);
+	if (text && !has && getenv("KIT_LOG"))
+		print_message("%s: %s\n", file, text);
+	free(text);
+	return has;
+}
+
+static bool want_archive_text(void *ctx, int argc, char **argv, char *why, size_t cap)
+{
+	(void)argc;
+	return has_text(ctx, argv[0], argv[1]) ||
+		scene_bad(
+			why, cap, "%s of the archive has no \"%s\"", argv[0], argv[1]);
+}
+
+static bool want_no_archive_text(
+	void *ctx, int argc, char **argv, char *why, size_t cap)
+{
+	(void)argc;
+	return !has_text(ctx, argv[0], argv[1]) ||
+		scene_bad(why, cap, "%s of the archive has \"%s\"", argv[0], argv[1]);
 }
 
 /* ---- expect: the report ---- */
@@ -542,6 +614,8 @@ static bool say_expect(void *ctx, int argc, char **argv, char *why, size_t cap)
 		{ "imap-in", 2, -1, want_imap_in },
 		{ "imap-text", 2, 2, want_imap_text },
 		{ "archive", 1, -1, want_archive },
+		{ "archive-text", 2, 2, want_archive_text },
+		{ "no-archive-text", 2, 2, want_no_archive_text },
 		{ "pop", 1, -1, want_pop },
 		{ "sessions", 1, 2, want_sessions },
 		{ "logins", 1, 2, want_logins },

@@ -3,6 +3,7 @@
  * its work: nothing lost, nothing twice, the same bytes as without a death.
  */
 #include "t_archive.h"
+#include "story_kit.h"
 
 #include <dirent.h>
 
@@ -45,16 +46,22 @@ static enum status commit_some(struct archive_writer *w, unsigned put, struct er
 	return rc;
 }
 
+/* What the server said in this run. */
+static const char *said = STORY_SERVER;
+
 /* What a run does: puts what is not there yet, commits now and then, seals. */
 static int run(const char *dir, enum archive_codec codec, unsigned every)
 {
+	struct teller teller = STORY_TELLER;
 	struct archive_config cfg = { .path = dir,
 		.slug = "acme",
 		.source = "pop3s://ann@pop.example.org",
 		.codec = codec,
 		.segment_messages = PER_SEGMENT,
 		.threads = 4,
-		.fixed = &fixed };
+		.fixed = &fixed,
+		.story = teller_story,
+		.story_ctx = &teller };
 	int fd = open("/tmp", O_RDONLY | O_DIRECTORY);
 	struct archive_writer *w = NULL;
 	struct spool *sp;
@@ -62,6 +69,7 @@ static int run(const char *dir, enum archive_codec codec, unsigned every)
 	unsigned i, put = 0;
 	enum status rc;
 
+	teller.server = said;
 	spool_open(&sp, fd, 1 << 24);
 	rc = archive_open(&w, &cfg, &err);
 	for (i = 0; rc == ST_OK && i < MESSAGES; i++) {
@@ -117,12 +125,32 @@ struct sums {
 	char sha[FILES][65];
 };
 
+/* Without what runs tell that found all done, by one that died, and no more to do. */
+static void custody_sha(const char *dir, char sha[65])
+{
+	char *path = xasprintf("%s/log/custody.jsonl", dir), *text, *at;
+	size_t n;
+
+	text = slurp(path, &n);
+	if ((at = strstr(text, "\"object\":\"pop3:"))) {
+		while (at > text && at[-1] != '\n')
+			at--;
+		n = (size_t)(at - text);
+		assert_null(strstr(at, "\"object\":\"acme-"));
+	}
+	spit(path, text, n);
+	file_sha(dir, "log/custody.jsonl", sha);
+	free(text);
+	free(path);
+}
+
 static void sums_of(const char *dir, size_t k, struct sums *s)
 {
 	size_t i;
 
-	for (i = 0; i < FILES; i++)
+	for (i = 0; i < FILES - 1; i++)
 		file_sha(dir, rows[k].files[i], s->sha[i]);
+	custody_sha(dir, s->sha[i]);
 }
 
 /* How many files there are besides the lock. */
@@ -245,6 +273,55 @@ static void test_making(void **state)
 	}
 }
 
+/*
+ * The run that goes on has heard something else. What was told before stays as it was
+ * told: each segment is as one of the two would have made it.
+ */
+static void test_other_story(void **state)
+{
+	static const char *const words[] = { "{\"greeting\":\"two\"}", STORY_SERVER };
+	struct sums want[2];
+	unsigned n, first = 0;
+	bool died = true;
+	size_t i;
+
+	(void)state;
+	for (i = 0; i < 2; i++) {
+		char *dir = scratch();
+
+		said = words[i]; /* the last is what those that die hear */
+		make_archive(dir, ARCHIVE_GZ, MEMBER);
+		assert_int_equal(run(dir, ARCHIVE_GZ, 2), 0);
+		sums_of(dir, 0, &want[i]);
+		remove_all(dir);
+		free(dir);
+	}
+	assert_string_not_equal(want[0].sha[1], want[1].sha[1]);
+	for (n = 1; died && n < STEPS_MAX; n++) {
+		char *dir = scratch();
+		struct sums got;
+
+		make_archive(dir, ARCHIVE_GZ, MEMBER);
+		died = run_killed(dir, ARCHIVE_GZ, 2, n);
+		said = words[0];
+		assert_int_equal(run(dir, ARCHIVE_GZ, 4), 0);
+		said = words[1];
+		sums_of(dir, 0, &got);
+		for (i = 0; i < 2; i++) {
+			if (strcmp(got.sha[i], want[0].sha[i]) != 0 &&
+				strcmp(got.sha[i], want[1].sha[i]) != 0)
+				fail_msg("segment %zu is new after a death at step %u",
+					i + 1, n);
+			first += strcmp(got.sha[i], want[1].sha[i]) == 0;
+		}
+		check_good(dir, 2, MESSAGES);
+		remove_all(dir);
+		free(dir);
+	}
+	assert_false(died);
+	assert_in_range(first, 10, 2 * n - 10);
+}
+
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
@@ -253,6 +330,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(test_zip),
 		cmocka_unit_test(test_none),
 		cmocka_unit_test(test_making),
+		cmocka_unit_test(test_other_story),
 	};
 
 	if (argc == 5 && strcmp(argv[1], "--run") == 0)

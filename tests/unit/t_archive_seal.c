@@ -258,32 +258,6 @@ static void test_good(void **state)
 	}
 }
 
-/* What a run told of itself stands in the seal; all else that was not told is null. */
-static void test_account(void **state)
-{
-	struct archive_account a = { 20, UINT64_MAX, 3, 2, 0 };
-	char *dir = scratch(), *text;
-	struct archive_writer *w;
-	struct err err = ERR_INIT;
-	size_t n;
-
-	(void)state;
-	make_archive(dir, ARCHIVE_GZ, MEMBER);
-	w = open_archive(dir, ARCHIVE_GZ, 0);
-	put_one(w, spool, 0);
-	archive_account(w, &a);
-	ok(archive_seal(w, &err), &err);
-	archive_close(&w);
-	text = read_in(dir, "seals/acme-000001.seal.json", &n);
-	assert_non_null(strstr(text,
-		"\"reconcile\":{\"failed\":0,\"known\":3,\"listed\":20,"
-		"\"octets\":null,\"stored\":2}"));
-	assert_non_null(strstr(text, "\"sealed_at\":\"2023-11-15T00:59:59Z\""));
-	free(text);
-	remove_all(dir);
-	free(dir);
-}
-
 /* ---- damage ---- */
 
 static const char *const files[] = { "archive.json", "README.txt", "VERIFY.sh",
@@ -553,7 +527,6 @@ int main(void)
 		cmocka_unit_test(test_tree),
 		cmocka_unit_test(test_leaf),
 		cmocka_unit_test(test_good),
-		cmocka_unit_test(test_account),
 		cmocka_unit_test(test_flips),
 		cmocka_unit_test(test_forged),
 		cmocka_unit_test(test_custody),

@@ -4,6 +4,8 @@
 #include <popferry/export.h>
 
 #include <dirent.h>
+#include <signal.h>
+#include <sys/eventfd.h>
 
 enum { MESSAGES = 25, MEMBER = 4096 };
 static const enum archive_codec codecs[] = { ARCHIVE_GZ, ARCHIVE_ZST, ARCHIVE_ZIP,
@@ -389,6 +391,163 @@ static void test_damage(void **state)
 	}
 }
 
+/* ---- to a program ---- */
+
+struct answers {
+	unsigned n, with[256]; /* of each exit code */
+	uint64_t seqs;         /* added up */
+	char line[HAND_LINE];  /* of the last one */
+	unsigned ends[3];
+};
+
+static void note_answer(
+	void *ctx, const struct archive_row *row, const struct hand_answer *a)
+{
+	struct answers *t = ctx;
+
+	t->n++;
+	t->with[a->code & 0xff]++;
+	t->ends[a->end]++;
+	t->seqs += row->seq;
+	memcpy(t->line, a->line, sizeof(t->line));
+}
+
+static enum status hand_all(const char *archive, const char *command, unsigned at_once,
+	int stop_fd, struct answers *t, struct export_done *done, struct err *err)
+{
+	struct export_job job = { .format = "exec",
+		.agent = "test",
+		.at_once = at_once,
+		.stop_fd = stop_fd,
+		.ran = note_answer,
+		.ctx = t };
+	struct archive_reader *r = NULL;
+	struct hand *h = NULL;
+	struct choice *c;
+	enum status rc;
+
+	memset(t, 0, sizeof(*t));
+	ok(archive_read(&r, archive, err), err);
+	ok(choice_make(&c, NULL, 0, err), err);
+	ok(hand_open(&h, command, 20, "--exec", err), err);
+	job.choice = c;
+	job.hand = h;
+	rc = export_run(r, &job, done, err);
+	hand_close(&h);
+	choice_free(&c);
+	archive_done(&r);
+	return rc;
+}
+
+/* Each gets its own bytes, however many run at once; one in five says no. */
+static const char faithful[] =
+	"sh -c 'case $(sha256sum) in $POPFERRY_SHA256*) ;; *) exit 9 ;; esac; "
+	"test $((POPFERRY_SEQ % 5)) -ne 0'";
+
+static void test_among(void **state)
+{
+	static const uint32_t some[] = { 2, 5, 8 };
+	char *dir = scratch(), *path = make(dir, ARCHIVE_GZ, 9), *word = xstrdup("3-8");
+	struct chosen k = { NULL, BUF_INIT(1024) };
+	struct archive_reader *r = NULL;
+	struct err err = ERR_INIT;
+
+	(void)state;
+	ok(archive_read(&r, path, &err), &err);
+	ok(choice_make(&k.c, &word, 1, &err), &err);
+	choice_among(k.c, some, N_ELEMENTS(some));
+	ok(archive_each(r, note, &k, &err), &err);
+	assert_string_equal(buf_str(&k.b), "5 8");
+	buf_clear(&k.b);
+	choice_among(k.c, NULL, 0);
+	ok(archive_each(r, note, &k, &err), &err);
+	assert_int_equal(k.b.n, 0);
+	buf_free(&k.b);
+	choice_free(&k.c);
+	archive_done(&r);
+	remove_all(dir);
+	free(word);
+	free(path);
+	free(dir);
+}
+
+static void test_exec(void **state)
+{
+	static const unsigned at_once[] = { 1, 3, 40 };
+	char *dir = scratch(), *path = make(dir, ARCHIVE_ZST, MESSAGES);
+	struct export_done done;
+	struct answers t;
+	struct err err = ERR_INIT;
+	size_t i;
+
+	(void)state;
+	signal(SIGPIPE, SIG_IGN);
+	for (i = 0; i < N_ELEMENTS(at_once); i++) {
+		ok(hand_all(path, faithful, at_once[i], 0, &t, &done, &err), &err);
+		assert_int_equal(t.n, MESSAGES);
+		assert_int_equal(t.seqs, MESSAGES * (MESSAGES + 1) / 2);
+		assert_int_equal(t.with[0], MESSAGES - 5);
+		assert_int_equal(t.with[1], 5);
+		assert_int_equal(done.messages, MESSAGES);
+		assert_int_equal(done.good, MESSAGES - 5);
+	}
+	/* Those that do not read hold nobody up. */
+	ok(hand_all(path, "true", 3, 0, &t, &done, &err), &err);
+	assert_int_equal(done.good, MESSAGES);
+	ok(hand_all(path, "sh -c 'kill -9 $$'", 3, 0, &t, &done, &err), &err);
+	assert_int_equal(t.ends[HAND_SIGNAL], MESSAGES);
+	assert_int_equal(done.good, 0);
+	/* Nothing was made beside the archive. */
+	assert_int_equal(entries(dir), 1);
+	remove_all(dir);
+	free(path);
+	free(dir);
+}
+
+/* What is damaged reaches no program. */
+static void test_exec_damage(void **state)
+{
+	char *dir = scratch(), *path = make(dir, ARCHIVE_NONE, MESSAGES),
+	     *seg = xasprintf("%s/segments/acme-000001.tar", path), *text;
+	struct export_done done;
+	struct answers t;
+	struct err err = ERR_INIT;
+	size_t n;
+
+	(void)state;
+	text = slurp(seg, &n);
+	text[n / 3] ^= 4;
+	spit(seg, text, n);
+	assert_int_equal(hand_all(path, faithful, 2, 0, &t, &done, &err), ST_DENIED);
+	assert_int_equal(err.exit, EX_DATAERR);
+	assert_true(done.bad > 0);
+	assert_int_equal(t.n, MESSAGES - done.bad);
+	assert_int_equal(t.with[9], 0);
+	free(text);
+	free(seg);
+	remove_all(dir);
+	free(path);
+	free(dir);
+}
+
+static void test_exec_stop(void **state)
+{
+	char *dir = scratch(), *path = make(dir, ARCHIVE_GZ, MESSAGES);
+	int fd = eventfd(1, EFD_CLOEXEC);
+	struct export_done done;
+	struct answers t;
+	struct err err = ERR_INIT;
+
+	(void)state;
+	assert_int_equal(hand_all(path, "sleep 60", 3, fd, &t, &done, &err), ST_RETRY);
+	assert_int_equal(err.exit, EX_TEMPFAIL);
+	assert_int_equal(t.n, 0);
+	close(fd);
+	remove_all(dir);
+	free(path);
+	free(dir);
+}
+
 static enum status count_rows(void *ctx, const struct archive_row *row, struct err *err)
 {
 	unsigned *n = ctx;
@@ -489,6 +648,10 @@ int main(void)
 		cmocka_unit_test(test_stop),
 		cmocka_unit_test(test_nothing_chosen),
 		cmocka_unit_test(test_damage),
+		cmocka_unit_test(test_among),
+		cmocka_unit_test(test_exec),
+		cmocka_unit_test(test_exec_damage),
+		cmocka_unit_test(test_exec_stop),
 		cmocka_unit_test(test_no_table),
 		cmocka_unit_test(test_any_order),
 	};

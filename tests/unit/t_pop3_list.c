@@ -133,6 +133,59 @@ static void listings(void **state)
 		}
 }
 
+/* STAT is a hint that costs nothing: whatever it says, the listing comes. */
+static void stat_first(void **state)
+{
+	static const struct {
+		const char *reply, *words;
+		uint64_t count, octets;
+	} says[] = {
+		{ "+OK 2 320", "2 320", 2, 320 },
+		{ "+OK 2 320 and more", "2 320 and more", 2, 320 },
+		{ "+OK", "", UINT64_MAX, UINT64_MAX },
+		{ "+OK 2", "2", UINT64_MAX, UINT64_MAX },
+		{ "+OK -2 320", "-2 320", UINT64_MAX, UINT64_MAX },
+		{ "+OK 2 \\x1b[2J", "2 \\x1b[2J", UINT64_MAX, UINT64_MAX },
+		{ "-ERR no", NULL, UINT64_MAX, UINT64_MAX },
+	};
+	struct pop3_config cfg = joe();
+	struct pop3_listing l;
+	struct talk t;
+	size_t i, step;
+
+	(void)state;
+	cfg.stat = true;
+	for (i = 0; i < 2 * N_ELEMENTS(says); i++) {
+		bool ahead = i % 2;
+		size_t k = i / 2;
+		char *script = xasprintf(ahead ? HELLO_AHEAD LOGIN_AHEAD
+				"C: STAT\nC: LIST\nC: UIDL\nS: %s\nS: +OK\nS: 1 10\n"
+				"S: .\nS: +OK\nS: 1 a\nS: .\n"
+					       : HELLO LOGIN
+				"C: STAT\nS: %s\nC: LIST\nS: +OK\nS: 1 10\n"
+				"S: .\nC: UIDL\nS: +OK\nS: 1 a\nS: .\n",
+			says[k].reply);
+
+		for (step = 0; step < 60; step++) {
+			const char *words;
+
+			talk_open(&t, script, step, &cfg, NULL);
+			expect("login", step, &t.err, pop3_login(t.p, &t.err), ST_OK);
+			expect(says[k].reply, step, &t.err, pop3_list(t.p, &l, &t.err),
+				ST_OK);
+			assert_int_equal(l.n, 1);
+			assert_int_equal(l.stat_count, says[k].count);
+			assert_int_equal(l.stat_octets, says[k].octets);
+			words = pop3_server(t.p)->stat;
+			assert_true(!words == !says[k].words);
+			if (words)
+				assert_string_equal(words, says[k].words);
+			talk_end(&t, says[k].reply, step);
+		}
+		free(script);
+	}
+}
+
 static void refused(void **state)
 {
 	static const struct {
@@ -368,6 +421,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(listings),
+		cmocka_unit_test(stat_first),
 		cmocka_unit_test(refused),
 		cmocka_unit_test(long_rows),
 		cmocka_unit_test(twice),

@@ -386,6 +386,11 @@ static void listing_at_once(void **state)
 			HELLO_AHEAD IN "C: CAPA\nC: NOOP\nC: NOOP\nC: LIST\nC: UIDL\n"
 				       "S: +OK\nS: PIPELINING\nS: UIDL\nS: .\n"
 				       "S: +OK\nS: +OK\n" BOTH "C: QUIT\n" },
+		{ "together, with STAT",
+			HELLO_AHEAD IN
+			"C: CAPA\nC: NOOP\nC: NOOP\nC: STAT\nC: LIST\nC: UIDL\n"
+			"S: +OK\nS: PIPELINING\nS: UIDL\nS: .\n"
+			"S: +OK\nS: +OK\nS: +OK 7 8\n" BOTH "C: QUIT\n" },
 		{ "refuses the second CAPA",
 			HELLO_AHEAD IN "C: CAPA\nC: NOOP\nC: NOOP\nC: LIST\nC: UIDL\n"
 				       "S: -ERR\nS: +OK\nS: +OK\n" BOTH "C: QUIT\n" },
@@ -423,7 +428,8 @@ static void listing_at_once(void **state)
 
 	(void)state;
 	cfg.lists = true;
-	for (i = 0; i < N_ELEMENTS(rows); i++)
+	for (i = 0; i < N_ELEMENTS(rows); i++) {
+		cfg.stat = strstr(rows[i].script, "STAT") != NULL;
 		for (step = 0; step <= steps_of(rows[i].script); step++) {
 			talk_open(&t, rows[i].script, step, &cfg, NULL);
 			expect(rows[i].name, step, &t.err, pop3_login(t.p, &t.err),
@@ -432,6 +438,7 @@ static void listing_at_once(void **state)
 				ST_OK);
 			assert_int_equal(l.n, 1);
 			assert_int_equal(l.items[0].uidl_n, 1);
+			assert_true((l.stat_count == 7) == cfg.stat);
 			if (strstr(rows[i].script, "RETR")) {
 				pop3_want(t.p, 1, 3);
 				expect(rows[i].name, step, &t.err,
@@ -442,6 +449,7 @@ static void listing_at_once(void **state)
 				ST_OK);
 			talk_end(&t, rows[i].name, step);
 		}
+	}
 }
 
 int main(void)

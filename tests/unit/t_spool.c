@@ -290,6 +290,33 @@ static void test_file_cut(void **state)
 	spool_close(&sp);
 }
 
+/* Who gets at the file's blocks finds nothing of the message, nor twice the same. */
+static void test_not_in_clear(void **state)
+{
+	enum { SIZE = 3 * SPOOL_SMALL, ROW = 16 };
+	char *zeros = xcalloc(1, SIZE), *p = xmalloc(SIZE);
+	struct err err = ERR_INIT;
+	struct spool *sp;
+	struct body *b;
+	int fd;
+
+	(void)state;
+	spool_open(&sp, dirfd_, 8 * MIB);
+	/* The next descriptor is the file's. */
+	fd = dup(0);
+	assert_true(fd >= 0);
+	close(fd);
+	body_open(&b, sp);
+	assert_int_equal(body_write(b, zeros, SIZE, &err), ST_OK);
+	assert_int_equal(pread(fd, p, SIZE, 0), SIZE);
+	for (size_t i = 0; i < SIZE; i += ROW)
+		assert_memory_not_equal(p + i, i ? p : zeros, ROW);
+	body_free(&b);
+	spool_close(&sp);
+	free(zeros);
+	free(p);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -300,6 +327,7 @@ int main(void)
 		cmocka_unit_test(test_full_disk),
 		cmocka_unit_test(test_no_directory),
 		cmocka_unit_test(test_file_cut),
+		cmocka_unit_test(test_not_in_clear),
 	};
 
 	return cmocka_run_group_tests(tests, setup, teardown);

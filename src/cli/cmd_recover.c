@@ -1,0 +1,51 @@
+/* cmd_recover.c: what is good in a damaged archive, and what is lost. */
+#include <popferry/archive.h>
+#include <popferry/buf.h>
+#include <popferry/log.h>
+#include <popferry/text.h>
+
+#include "cli.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+
+enum { JSON_MAX = 64 * 1024 };
+
+static void lost(void *ctx, uint64_t first, uint64_t last, const char *why)
+{
+	const struct cli *c = ctx;
+
+	if (c->format == LOG_JSON)
+		log_error(NULL, "lost", LOG_U("first", first), LOG_U("last", last),
+			LOG_S("reason", why));
+	else if (first == last)
+		printf("lost: message %" PRIu64 ": %s\n", first, why);
+	else
+		printf("lost: messages %" PRIu64 " to %" PRIu64 ": %s\n", first, last,
+			why);
+}
+
+int cmd_recover(struct cli *c, struct err *err)
+{
+	struct archive_recovery out = { 0 };
+	enum status rc;
+
+	if (c->n_args != 1)
+		return cli_bad_usage(c, "recover", "recover needs an ARCHIVE", err);
+	rc = archive_recover(cli_archive_path(c->args[0]), &out, lost, c, err);
+	if (rc == ST_OK || out.good + out.lost) {
+		if (c->format == LOG_JSON)
+			printf("{\"segments\":%" PRIu64 ",\"good\":%" PRIu64
+			       ",\"lost\":%" PRIu64 ",\"indexes\":%" PRIu64
+			       ",\"unmade\":%" PRIu64 "}\n",
+				out.segments, out.good, out.lost, out.indexes,
+				out.unmade);
+		else if (c->verbosity >= 0)
+			printf("%" PRIu64 " segments: %" PRIu64
+			       " messages are good, %" PRIu64 " are lost; %" PRIu64
+			       " indexes were made again\n",
+				out.segments, out.good, out.lost, out.indexes);
+	}
+	fflush(stdout);
+	return rc == ST_OK ? 0 : cli_archive_failed(c, err);
+}

@@ -1,0 +1,24 @@
+/* policy.h: what hold, retention and dispose share. */
+#ifndef CLI_POLICY_H
+#define CLI_POLICY_H
+
+#include <popferry/archive.h>
+#include <popferry/buf.h>
+
+#include "cli.h"
+
+enum { CLOCK_SLACK = 86400, POLICY_JSON_MAX = 1024 * 1024, VERDICT_MAX = 256 };
+
+/* WORDs as export understands them. */
+extern const struct archive_words policy_words;
+/* 1 to most. */
+bool policy_number(const char *text, unsigned long most, unsigned *out);
+/* 2030-12-31, in UTC, or RFC 3339. */
+bool policy_date(const char *text, int64_t *out);
+/* Warns when the clock cannot be right. */
+enum status policy_clock_of(const struct cli *c, const char *path, struct err *err);
+/* "is held: hold 1, Smith v. Jones" */
+void policy_verdict(char *out, size_t cap, const struct archive_verdict *v);
+void policy_add_words(struct buf *b, char *const *words, size_t n);
+
+#endif

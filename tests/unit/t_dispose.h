@@ -1,0 +1,173 @@
+/*
+ * t_dispose.h: what the tests of disposals and of what keeps messages share: an archive,
+ * and words that choose from it.
+ */
+#ifndef T_DISPOSE_H
+#define T_DISPOSE_H
+
+#include "t_archive.h"
+
+#include <popferry/clock.h>
+#include <popferry/export.h>
+
+static const enum archive_codec codecs[] = { ARCHIVE_GZ, ARCHIVE_ZST, ARCHIVE_ZIP,
+	ARCHIVE_NONE };
+enum { MEMBER = 4096, ALL = 14, PER_SEGMENT = 5 };
+
+static struct spool *spool;
+static int spool_dir;
+
+UNUSED static int setup(void **state)
+{
+	(void)state;
+	spool_dir = open("/tmp", O_RDONLY | O_DIRECTORY);
+	spool_open(&spool, spool_dir, 1 << 24);
+	return 0;
+}
+
+UNUSED static int teardown(void **state)
+{
+	(void)state;
+	spool_close(&spool);
+	close(spool_dir);
+	return 0;
+}
+
+/* ---- archives ---- */
+
+UNUSED static enum status words_make(
+	void **out, char *const *words, size_t n, struct err *err)
+{
+	struct choice *c = NULL;
+	enum status rc = choice_make(&c, words, n, err);
+
+	*out = c;
+	return rc;
+}
+
+UNUSED static bool words_has(const void *choice, const struct archive_row *row)
+{
+	return choice_has(choice, row);
+}
+
+UNUSED static void words_free(void *choice)
+{
+	struct choice *c = choice;
+
+	choice_free(&c);
+}
+
+static const struct archive_words words = { words_make, words_has, words_free };
+
+/* 14 messages in 3 segments. */
+UNUSED static char *sealed(enum archive_codec c)
+{
+	char *dir = scratch();
+	struct archive_writer *w;
+	struct err err = ERR_INIT;
+	unsigned i;
+
+	make_archive(dir, c, MEMBER);
+	w = open_archive(dir, c, PER_SEGMENT);
+	for (i = 0; i < ALL; i++)
+		put_one(w, spool, i);
+	ok(archive_seal(w, &err), &err);
+	archive_close(&w);
+	return dir;
+}
+
+struct picked {
+	struct choice *choice;
+	struct archive_verdict last;
+	unsigned told;
+};
+
+UNUSED static bool pick(void *ctx, const struct archive_row *row)
+{
+	const struct picked *p = ctx;
+
+	return choice_has(p->choice, row);
+}
+
+UNUSED static void told(
+	void *ctx, const struct archive_row *row, const struct archive_verdict *v)
+{
+	struct picked *p = ctx;
+
+	(void)row;
+	p->last = *v;
+	p->last.rule = NULL;
+	p->told++;
+}
+
+/* Of what one word chooses, or two. */
+UNUSED static enum status dispose(const char *dir, const char *word, bool act,
+	struct archive_disposed *out, struct picked *p, struct err *err)
+{
+	char *copy = xstrdup(word), *blank = strchr(copy, ' ');
+	char *list[] = { copy, blank ? blank + 1 : NULL };
+	struct archive_disposal d = { .authority = "court order 7 \"x\"",
+		.words = &words,
+		.chosen = pick,
+		.tell = told,
+		.ctx = p,
+		.act = act };
+	enum status rc;
+
+	memset(p, 0, sizeof(*p));
+	if (blank)
+		*blank = '\0';
+	rc = choice_make(&p->choice, list, blank ? 2 : 1, err);
+	if (rc == ST_OK)
+		rc = archive_dispose(dir, &d, out, err);
+	choice_free(&p->choice);
+	free(copy);
+	return rc;
+}
+
+UNUSED static void must_dispose(const char *dir, const char *word, unsigned n)
+{
+	struct archive_disposed out;
+	struct err err = ERR_INIT;
+	struct picked p;
+
+	ok(dispose(dir, word, true, &out, &p, &err), &err);
+	assert_int_equal(out.gone, n);
+}
+
+UNUSED static void check_state(const char *dir, unsigned messages, unsigned gone)
+{
+	struct archive_how quick = { .quick = true };
+	struct archive_reader *r = NULL;
+	struct err err = ERR_INIT;
+	struct archive_check c;
+
+	ok(archive_read(&r, dir, &err), &err);
+	ok(archive_verify(r, &c, print_bad, NULL, &err), &err);
+	assert_int_equal(c.messages, messages);
+	assert_int_equal(c.gone, gone);
+	ok(archive_verify_as(r, &quick, &c, print_bad, NULL, &err), &err);
+	assert_int_equal(c.messages, messages);
+	archive_done(&r);
+}
+
+/* VERIFY.sh comes to the same result: its exit code. */
+UNUSED static int script(const char *dir)
+{
+	static const char *const argv[] = { "sh", "VERIFY.sh", NULL };
+	char *out = xasprintf("%s.verify", dir);
+	int code = tool(dir, out, argv);
+	size_t n;
+
+	if (code != 0 && code != 69) {
+		char *text = slurp(out, &n);
+
+		print_message("%s", text);
+		free(text);
+	}
+	unlink(out);
+	free(out);
+	return code;
+}
+
+#endif
