@@ -394,7 +394,9 @@ static enum status open_over(struct pop3 **out, struct conn *c,
 	enum status st;
 
 	st = greet(p, err);
-	if (st == ST_OK)
+	p->skipped_capa = st == ST_OK && cfg->net.tls == TLS_IMPLICIT &&
+		conn_tls(p->c) && login_goes_ahead(p);
+	if (st == ST_OK && !p->skipped_capa)
 		st = session_capa(p, err);
 	if (st == ST_OK && cfg->net.tls == TLS_STARTTLS) {
 		st = start_tls(p, err);

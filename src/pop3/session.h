@@ -49,6 +49,7 @@ struct pop3 {
 	bool retrieved; /* a message was fetched in this session */
 	bool marked;    /* something is to be deleted at QUIT */
 	bool listing;   /* LIST and UIDL are on the wire */
+	bool skipped_capa; /* so far: the login shall ask for it */
 	bool last_said; /* LAST was answered at login, with -ERR: */
 	bool no_last;
 	bool exact; /* messages have come in the size that was listed */
@@ -113,6 +114,9 @@ bool session_wanting(const struct pop3 *p);
 bool quit_asks_last(const struct pop3 *p);
 
 /* ---- login.c ---- */
+
+/* Is it a server, by its greeting, that may be sent all at once? */
+bool login_goes_ahead(const struct pop3 *p);
 
 /* "-ERR" where the greeting should be (quirk Q58). */
 enum status refused_greeting(struct pop3 *p, const struct reply *r, struct err *err);
