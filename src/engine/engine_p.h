@@ -170,10 +170,20 @@ void parcel_free(struct parcel *p);
 struct origin *origin_copy(const struct origin *o);
 
 struct pump;
-/* Starts fetching every TASK_TODO in a thread of its own. After a stop no more is asked
- * for: what is under way comes, and then the end. */
+/*
+ * Starts fetching every TASK_TODO in a thread of its own. After a stop no more is asked
+ * for: what is under way comes, and then the end. follow: the session after this one is
+ * begun when it comes near. parting, if not NULL: this one is left as soon as all is
+ * fetched, which shows there when pump_stop() returns; and the next one is entered.
+ */
+struct parting {
+	bool done;
+	enum status rc; /* of finish() */
+	struct err err;
+};
 enum status pump_start(struct pump **out, struct engine *e, struct source *src,
-	const uint32_t *order, size_t n, struct err *err);
+	const uint32_t *order, size_t n, bool follow, struct parting *parting,
+	struct err *err);
 /*
  * Fills batch, of engine_batch_count() places: with a whole batch, or with what there is when no
  * more will come, or wait_ms after the first one came. Not patient: with a
@@ -183,14 +193,15 @@ enum status pump_start(struct pump **out, struct engine *e, struct source *src,
 size_t pump_take(
 	struct pump *p, struct parcel **batch, int wait_ms, bool patient, bool *ended);
 /*
- * Ends the thread. ST_END: everything was delivered. suspect->task is the message
+ * Ends the thread; failed: at once. ST_END: everything was delivered. suspect->task is the message
  * that was under way when the source failed, or NULL.
  */
 struct suspect {
 	struct task *task;
 	enum oddity oddity;
 };
-enum status pump_stop(struct pump **p, struct suspect *suspect, struct err *err);
+enum status pump_stop(
+	struct pump **p, bool failed, struct suspect *suspect, struct err *err);
 
 /* ---- the engine ---- */
 
@@ -231,6 +242,17 @@ struct visits {
 	unsigned barren;     /* sessions in a row that stored nothing */
 	uint64_t news;       /* messages the journal had never seen, in this session */
 	bool reset_told;     /* in this session */
+};
+
+/* The session after this one (next.c). */
+struct next {
+	pthread_t thread;
+	bool begun, running;
+	bool entered; /* it is logged in, or that failed */
+	struct source_setup setup;
+	enum status rc;
+	struct err err;
+	struct source *src; /* under the engine's lock */
 };
 
 struct opener;
@@ -279,6 +301,7 @@ struct engine {
 	int64_t run;
 	uint64_t stored_bytes, collisions;
 	struct visits visits;
+	struct next next;
 	struct had had;
 	struct put_off *put_off;
 	size_t n_put_off;
@@ -330,6 +353,20 @@ size_t engine_batch_count(const struct engine *e);
 void sessions_prepare(struct engine *e);
 /* Sessions until everything is fetched; each that makes progress earns more. */
 enum status sessions_run(struct engine *e, struct err *err);
+
+/* How sessions are opened now. */
+void session_setup(const struct engine *e, struct source_setup *out);
+/* May one be begun before it is needed? */
+bool next_welcome(const struct engine *e);
+/* Begins it, at most once; an error shows when it is needed. */
+void next_meet(struct engine *e);
+/* Logs in to what was begun. */
+void next_enter(struct engine *e);
+/* From another thread: whatever it waits for fails. */
+void next_cancel(struct engine *e);
+/* As source_ops.open() ended, or ends now. False: none was begun. */
+bool next_take(struct engine *e, struct source **src, enum status *rc, struct err *err);
+void next_drop(struct engine *e);
 
 /* One login, and its end. *src may be set after ST_RETRY too. */
 enum status session_open(struct engine *e, struct source **src, struct err *err);

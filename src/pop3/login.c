@@ -407,8 +407,7 @@ static bool may_go_ahead(const struct pop3 *p)
 static enum status canary_send(struct pop3 *p, bool capa, struct err *err)
 {
 	p->listing = p->cfg.lists;
-	return conn_sendf(p->c, err, "%sNOOP\r\nNOOP\r\n%s%s",
-		capa ? "CAPA\r\n" : "",
+	return conn_sendf(p->c, err, "%sNOOP\r\nNOOP\r\n%s%s", capa ? "CAPA\r\n" : "",
 		p->cfg.lists && quit_asks_last(p) ? "LAST\r\n" : "",
 		p->listing ? "LIST\r\nUIDL\r\n" : "");
 }

@@ -410,6 +410,7 @@ static enum status open_over(struct pop3 **out, struct conn *c,
 		s->apop = p->stamp != NULL;
 		s->tls = conn_tls(p->c);
 		s->peer = conn_peer(p->c);
+		s->keeps = p->dovecot;
 		*out = p;
 		p = NULL;
 	}

@@ -45,12 +45,12 @@ struct pop3 {
 	bool ahead; /* commands may be sent before replies have come */
 	bool ahead_failed;
 	bool capa_failed;
-	bool dovecot;   /* says the greeting */
-	bool retrieved; /* a message was fetched in this session */
-	bool marked;    /* something is to be deleted at QUIT */
-	bool listing;   /* LIST and UIDL are on the wire */
+	bool dovecot;      /* says the greeting */
+	bool retrieved;    /* a message was fetched in this session */
+	bool marked;       /* something is to be deleted at QUIT */
+	bool listing;      /* LIST and UIDL are on the wire */
 	bool skipped_capa; /* so far: the login shall ask for it */
-	bool last_said; /* LAST was answered at login, with -ERR: */
+	bool last_said;    /* LAST was answered at login, with -ERR: */
 	bool no_last;
 	bool exact; /* messages have come in the size that was listed */
 	enum pop3_oddity oddity;
