@@ -177,6 +177,7 @@ struct flight {
 	bool sync;    /* synchronising literal */
 	bool waiting; /* for "+" */
 	bool sent;    /* to its last byte */
+	bool canary;  /* others in its form went ahead of its answer */
 };
 
 /* Arguments of an APPEND as bits: flags in the order of flag_names, and a date. */
@@ -242,6 +243,8 @@ bool imap_commands_in(struct imap *i, const struct message *m);
 /* Enters a command for n messages; its tag is in the result. */
 struct flight *flight_begin(
 	struct imap *i, struct imap_append **a, size_t n, bool sync);
+/* Others in the form of the newest go ahead of its answer. */
+void flight_canary(struct imap *i);
 /* Takes one response while commands are unanswered. err is never NULL here. */
 enum status flight_reply(struct imap *i, struct err *err);
 /* What has come in already, without waiting. */
