@@ -200,6 +200,8 @@ struct suspect {
 	struct task *task;
 	enum oddity oddity;
 };
+/* All was fetched, and the session is being left: there is time for other things. */
+bool pump_parts(struct pump *p);
 enum status pump_stop(
 	struct pump **p, bool failed, struct suspect *suspect, struct err *err);
 
@@ -549,6 +551,10 @@ enum status remove_count(struct engine *e, uint64_t *n, struct err *err);
 /* ---- run.c ---- */
 
 void engine_close_state(struct engine *e);
+
+/* While the source is asked for what came meanwhile: archives are sealed, for most likely
+ * it is nothing. What comes all the same begins another segment. */
+enum status engine_seal_early(struct engine *e, struct err *err);
 
 /* The thread that cuts waits off when a stop was asked for; end it before freeing. */
 /* ST_DENIED where the machine has nothing left; then watch_end() does nothing. */

@@ -356,6 +356,16 @@ size_t pump_take(
 	return n;
 }
 
+bool pump_parts(struct pump *p)
+{
+	bool yes;
+
+	pthread_mutex_lock(&p->lock);
+	yes = p->parting && p->ended && p->rc == ST_END && p->served == p->n;
+	pthread_mutex_unlock(&p->lock);
+	return yes;
+}
+
 enum status pump_stop(
 	struct pump **pp, bool failed, struct suspect *suspect, struct err *err)
 {

@@ -237,6 +237,24 @@ static enum status finish_sinks(struct engine *e, struct err *err)
 	return rc;
 }
 
+enum status engine_seal_early(struct engine *e, struct err *err)
+{
+	enum status rc = ST_OK;
+	size_t k;
+
+	if (e->tasks.count[TASK_TODO] || e->tasks.count[TASK_FAILED] ||
+		atomic_load(&e->stop))
+		return ST_OK;
+	engine_phase(e, "sealing");
+	for (k = 0; rc == ST_OK && k < e->n_slots; k++) {
+		struct slot *s = &e->slots[k];
+
+		if (s->sink && !s->ops->secret)
+			rc = s->ops->finish(s->sink, err);
+	}
+	return rc;
+}
+
 /* The run has failed, elsewhere: what an archive has got is sealed all the same. */
 static void seal_archives(struct engine *e, const struct err *why)
 {

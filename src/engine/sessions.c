@@ -281,6 +281,8 @@ static enum status fetch_all(struct engine *e, struct source *src,
 	if (rc != ST_OK)
 		return rc;
 	rc = consume(e, pump, &v->progress, err);
+	if (rc == ST_OK && pump_parts(pump))
+		rc = engine_seal_early(e, err);
 	fetched = pump_stop(&pump, rc != ST_OK, &suspect, &from_source);
 	if (rc == ST_OK && atomic_load(&e->stop)) {
 		if (fetched == ST_END)
