@@ -126,6 +126,12 @@ struct folder { /* what was asked for, and what it turned out to be */
 
 /* NULL is fine. */
 void folders_free(struct imap *i);
+/* SELECT, and its answer; began: clock_ms() when it was sent. */
+enum status select_say(struct imap *i, const char *wire, int *tag, struct err *err);
+/* That of an INBOX that was selected with the login; refused: it is not selected. */
+enum status select_hear_inbox(struct imap *i, int tag, int64_t began, struct err *err);
+/* What is still to be asked about it. */
+enum status select_limits(struct imap *i, struct err *err);
 /* A quoted string; false when s cannot be one. */
 bool imap_quote(struct buf *b, const char *s);
 /* The same, without the quotes where there need not be any. */
@@ -288,5 +294,7 @@ int etpan_hear(struct imap *i);
  * and only then is *err not set; *r is the last line either way.
  */
 enum status etpan_end(struct imap *i, int rc, struct reply *r, struct err *err);
+/* Both, for the answer to the command of that tag, behind which others may be sent. */
+enum status etpan_answer(struct imap *i, int tag, struct reply *r, struct err *err);
 
 #endif

@@ -5,8 +5,8 @@
  * fakepop_ways or by the words of a case file; both may be changed between runs. Without
  * any it is a good server.
  *
- * With KIT_DOVECOT in the environment it greets as Dovecot and is as quick, so that whole
- * test programs can be run with what is done on Dovecot alone.
+ * With KIT_DOVECOT in the environment it and fakeimap.h's greet as Dovecot and are as
+ * quick, so that whole test programs can be run with what is done on Dovecot alone.
  *
  * It watches the client too: a command about a message that was deleted in the session,
  * and QUIT, DELE or RSET sent while the answer to a command before is not yet there (or
