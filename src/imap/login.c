@@ -347,20 +347,28 @@ static enum status say_all(struct imap *i, struct said *t, struct err *err)
 	return rc;
 }
 
-static enum status hear_login(struct imap *i, int tag, struct err *err)
+/* ST_END: it does not know the command after all. */
+static enum status hear_login(struct imap *i, const struct said *t, struct err *err)
 {
 	struct reply r = { 0 };
-	enum status rc = reply_wait_go(i, tag, &r, capability_line, i, err);
+	enum status rc = reply_wait_go(i, t->login, &r, capability_line, i, err);
 
-	if (rc == ST_OK && r.kind == REPLY_NO)
-		return refused(i, &r, err);
-	if (rc == ST_OK && r.kind != REPLY_OK) {
-		i->refused = true; /* not ahead, the next time */
-		return imap_junk(i, &r, err);
-	}
-	if (rc == ST_OK)
+	if (rc != ST_OK)
+		return rc;
+	if (r.kind == REPLY_OK)
 		capability_coded(i, &r);
-	return rc;
+	else if (r.kind == REPLY_NO)
+		return refused(i, &r, err);
+	else if (r.kind != REPLY_BAD)
+		return imap_junk(i, &r, err);
+	if (r.kind == REPLY_OK)
+		return ST_OK;
+	rc = hear_id(i, t->id, err);
+	if (rc == ST_OK)
+		rc = hear_id(i, t->where, err);
+	if (rc == ST_OK)
+		rc = hear_id(i, t->inbox, err);
+	return rc == ST_OK ? ST_END : rc;
 }
 
 static enum status log_in_and_all(struct imap *i, struct err *err)
@@ -371,11 +379,14 @@ static enum status log_in_and_all(struct imap *i, struct err *err)
 	enum status rc = say_all(i, &t, err);
 
 	if (rc == ST_OK)
-		rc = hear_login(i, t.login, err);
+		rc = hear_login(i, &t, err);
 	if (rc == ST_OK)
 		rc = hear_id(i, t.id, err);
-	if (rc == ST_OK)
+	/* It counts only where it is offered now. */
+	if (rc == ST_OK && i->server.namespace)
 		rc = hear_namespace(i, t.where, &found, err);
+	else if (rc == ST_OK)
+		rc = hear_id(i, t.where, err);
 	if (rc == ST_OK && t.inbox)
 		rc = select_hear_inbox(i, t.inbox, began, err);
 	if (rc == ST_OK && !found)
@@ -396,7 +407,10 @@ enum status imap_login(struct imap *i, struct err *err)
 				"user name or password for %s has a line break in it",
 				i->where);
 		capability_forget(i);
-		rc = all ? log_in_and_all(i, err) : log_in(i, err);
+		rc = all ? log_in_and_all(i, err) : ST_END;
+		all = rc != ST_END;
+		if (!all)
+			rc = log_in(i, err);
 		if (rc != ST_OK)
 			return rc;
 		i->etpan->imap_state = MAILIMAP_STATE_AUTHENTICATED;

@@ -398,6 +398,11 @@ void pop_carry_out(struct session *s, enum pop_command command, const char *line
 		capa(s);
 		break;
 	case POP_AUTH: /* PLAIN, with all of it */
+		if (!s->p->dovecot)
+			pop_say(s, "-ERR unknown command\r\n");
+		else
+			pass(s);
+		break;
 	case POP_PASS:
 		pass(s);
 		break;

@@ -329,6 +329,13 @@ static const struct {
 		"S: 4 BAD no\n" LOGOUT("5"),
 		"ann", "pw", IMAP_AUTH_AUTO, ST_DENIED, EX_NOPERM, "login refused",
 		NULL, 0 },
+	{ "on Dovecot, and it is unknown after all",
+		DOVECOT ALL "S: 1 BAD what\nS: 2 OK\nS: 3 BAD no\nS: 4 BAD no\n"
+			    "C: 5 AUTHENTICATE PLAIN " PLAIN_RESPONSE
+			    "\nS: 5 BAD what\nC: 6 LOGIN ann pw\nS: 6 OK in\n"
+			    "C: 7 CAPABILITY\nS: * CAPABILITY IMAP4rev1\n"
+			    "S: 7 OK done\n" DELIMITER("8") LOGOUT("9"),
+		"ann", "pw", IMAP_AUTH_AUTO, ST_OK, 0, NULL, "", '.' },
 	{ "on Dovecot, and it asks", DOVECOT ALL "S: + \n", "ann", "pw", IMAP_AUTH_AUTO,
 		ST_RETRY, EX_PROTOCOL, "was not asked", NULL, 0 },
 	{ "LIST for the delimiter unknown",
