@@ -38,8 +38,9 @@ struct listing {
 	bool numbered;     /* they are the message numbers: none was passed on */
 	bool consumed; /* it says that what was fetched may go at the end (quirk Q43) */
 	bool windowed; /* known to show only a part of what is there (quirk Q17) */
-	bool steady;  /* it does not change, and no session changes it: one is enough */
-	bool lasting; /* what was fetched stays, however a session ends */
+	bool steady; /* it does not change, and no session changes it: one is enough */
+	/* What was fetched stays, and the next session may begin while this one ends. */
+	bool lasting;
 };
 
 /* What was odd about a message, though it may be whole. */

@@ -247,9 +247,12 @@ struct visits {
 };
 
 /* The session after this one (next.c). */
+enum next_order { NEXT_WAIT, NEXT_ENTER, NEXT_LEAVE };
 struct next {
 	pthread_t thread;
 	bool begun, running;
+	pthread_cond_t told; /* with the engine's lock */
+	enum next_order order;
 	bool entered; /* it is logged in, or that failed */
 	struct source_setup setup;
 	enum status rc;
@@ -362,7 +365,7 @@ void session_setup(const struct engine *e, struct source_setup *out);
 bool next_welcome(const struct engine *e);
 /* Begins it, at most once; an error shows when it is needed. */
 void next_meet(struct engine *e);
-/* Logs in to what was begun. */
+/* It shall log in, too. Does not wait. */
 void next_enter(struct engine *e);
 /* From another thread: whatever it waits for fails. */
 void next_cancel(struct engine *e);

@@ -4,7 +4,7 @@
  * A session that brings news is followed by another one, to see what came meanwhile. What
  * needs no login of that, the connection and TLS, is done in a thread while the last
  * messages come in; and where the one before may be left before all is stored, the
- * login too, while the destinations are at work. That it could not be begun costs
+ * login too, while that is done and the destinations are at work. That it could not be begun costs
  * nothing: it is opened when it is needed.
  */
 #include <popferry/mem.h>
@@ -43,6 +43,19 @@ static void keep(struct engine *e, struct source *src)
 	pthread_mutex_unlock(&e->lock);
 }
 
+/* Until it is told whether to log in. */
+static bool told_to_enter(struct engine *e)
+{
+	bool yes;
+
+	pthread_mutex_lock(&e->lock);
+	while (e->next.order == NEXT_WAIT)
+		pthread_cond_wait(&e->next.told, &e->lock);
+	yes = e->next.order == NEXT_ENTER;
+	pthread_mutex_unlock(&e->lock);
+	return yes;
+}
+
 static void *meet(void *arg)
 {
 	struct engine *e = arg;
@@ -50,6 +63,11 @@ static void *meet(void *arg)
 	struct source *src = NULL;
 
 	x->rc = e->source_ops->meet(&src, &x->setup, &x->err);
+	keep(e, src);
+	if (x->rc != ST_OK || !told_to_enter(e) || atomic_load(&e->stop))
+		return NULL;
+	x->entered = true;
+	x->rc = e->source_ops->open(&src, &x->setup, &x->err);
 	keep(e, src);
 	return NULL;
 }
@@ -62,28 +80,36 @@ void next_meet(struct engine *e)
 		return;
 	*x = (struct next){ .err = ERR_INIT };
 	session_setup(e, &x->setup);
+	pthread_cond_init(&x->told, NULL);
 	x->begun = x->running = !pthread_create(&x->thread, NULL, meet, e);
 }
 
+static void order(struct engine *e, enum next_order what)
+{
+	pthread_mutex_lock(&e->lock);
+	if (e->next.running && e->next.order == NEXT_WAIT) {
+		e->next.order = what;
+		pthread_cond_signal(&e->next.told);
+	}
+	pthread_mutex_unlock(&e->lock);
+}
+
+/* The thread has done what it was to do. */
 static void met(struct engine *e)
 {
-	if (e->next.running)
-		pthread_join(e->next.thread, NULL);
-	e->next.running = false;
+	struct next *x = &e->next;
+
+	if (!x->running)
+		return;
+	order(e, NEXT_LEAVE);
+	pthread_join(x->thread, NULL);
+	pthread_cond_destroy(&x->told);
+	x->running = false;
 }
 
 void next_enter(struct engine *e)
 {
-	struct next *x = &e->next;
-	struct source *src;
-
-	met(e);
-	if (!x->begun || x->rc != ST_OK || atomic_load(&e->stop))
-		return;
-	src = x->src;
-	x->rc = e->source_ops->open(&src, &x->setup, &x->err);
-	keep(e, src);
-	x->entered = true;
+	order(e, NEXT_ENTER);
 }
 
 void next_cancel(struct engine *e)

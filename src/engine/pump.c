@@ -199,9 +199,10 @@ static void part(struct pump *p)
 
 	if (!how || p->served < p->n || p->rc != ST_END)
 		return;
+	/* Nothing that is fetched changes what the next session sees. */
+	next_enter(p->e);
 	how->rc = p->src->ops->finish(p->src, &how->err);
 	how->done = true;
-	next_enter(p->e);
 }
 
 static void *fetch_all(void *arg)
