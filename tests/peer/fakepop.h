@@ -5,9 +5,6 @@
  * fakepop_ways or by the words of a case file; both may be changed between runs. Without
  * any it is a good server.
  *
- * With KIT_DOVECOT in the environment it and fakeimap.h's greet as Dovecot and are as
- * quick, so that whole test programs can be run with what is done on Dovecot alone.
- *
  * It watches the client too: a command about a message that was deleted in the session,
  * and QUIT, DELE or RSET sent while the answer to a command before is not yet there (or
  * anything behind a DELE), are violations.
@@ -64,6 +61,9 @@
  *	destructive quit|on|off  what was RETRieved is deleted at QUIT; at any end
  *	lock MS               the maildrop, after a session without QUIT
  *	login-delay MS        between logins, else [LOGIN-DELAY]
+ *	dovecot               greets as one, pipelines, takes AUTH PLAIN in a line (so it does
+ *	                      from the start with KIT_DOVECOT in the environment, and so does
+ *	                      fakeimap.h's, for whole test programs)
  *	greeting TEXT
  *	capa +X -X | off      what CAPA shows (USER, UIDL, TOP); refuse it
  *	pipelining on|off|lies|ahead|swallow  offered; and commands sent ahead end the
