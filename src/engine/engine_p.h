@@ -95,6 +95,7 @@ struct tasks {
 	size_t old;      /* tasks known before this listing */
 	size_t mask;
 	bool cut; /* the last session was lost, so nothing moved since (quirk Q10) */
+	size_t guess; /* index of what tasks_find() will be asked for next, most likely */
 	bool unhashed; /* heads do not know what the latest listing added */
 	uint64_t seed;
 	uint64_t count[TASK_STATES];
