@@ -247,6 +247,14 @@ struct visits {
 	bool reset_told;     /* in this session */
 };
 
+/* The journal is checked in a thread of its own (run.c). */
+struct sound {
+	pthread_t thread;
+	bool running;
+	enum status rc;
+	struct err err;
+};
+
 /* The session after this one (next.c). */
 enum next_order { NEXT_WAIT, NEXT_ENTER, NEXT_LEAVE };
 struct next {
@@ -308,6 +316,7 @@ struct engine {
 	uint64_t stored_bytes, collisions;
 	struct visits visits;
 	struct next next;
+	struct sound sound;
 	struct had had;
 	struct put_off *put_off;
 	size_t n_put_off;
@@ -555,6 +564,9 @@ enum status remove_count(struct engine *e, uint64_t *n, struct err *err);
 /* ---- run.c ---- */
 
 void engine_close_state(struct engine *e);
+
+/* Is the journal whole? Before it is believed. */
+enum status engine_sound(struct engine *e, struct err *err);
 
 /* While the source is asked for what came meanwhile: archives are sealed, for most likely
  * it is nothing. What comes all the same begins another segment. */
