@@ -63,6 +63,7 @@ struct imap_config {
 	enum imap_compress compress;
 	bool cautious; /* every APPEND synchronous and single, each reply awaited */
 	int greeting_ms, reply_ms; /* 0: 60 000, 300 000 */
+	bool inbox;     /* INBOX is what is filled: it may be selected with the login */
 	bool look_only; /* imap_folder() makes nothing: ST_SKIP when it is not there */
 };
 

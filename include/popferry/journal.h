@@ -76,6 +76,13 @@ struct journal_row {
  */
 enum status journal_open(struct journal **out, int dirfd, const char *account,
 	bool read_only, struct err *err);
+/*
+ * The same, but where *unchecked is true then, whether its pages are whole was left to
+ * journal_check(), which may be asked in another thread meanwhile.
+ */
+enum status journal_open_soon(struct journal **out, int dirfd, const char *account,
+	bool *unchecked, struct err *err);
+enum status journal_check(int dirfd, struct err *err);
 void journal_close(struct journal **j); /* an open transaction is undone */
 
 const char *journal_account(const struct journal *j);

@@ -78,6 +78,7 @@ struct pop3_server {
 	const char *const *capa; /* n_capa lines of the last CAPA, cleaned */
 	size_t n_capa;
 	bool has_capa, stls, pipelining, uidl, user, sasl_plain, apop;
+	bool keeps; /* it is of a kind that hides or deletes nothing for having been fetched */
 	unsigned login_delay; /* seconds it wants between logins; 0: it does not say */
 	const char *expire;   /* of CAPA: "0", "30", "NEVER"; NULL: it does not say */
 	const struct tls_info *tls; /* NULL: none */

@@ -42,6 +42,8 @@ struct listing {
 	bool steady; /* it does not change, and no session changes it: one is enough */
 	bool stat;   /* it was asked (record) how much it has in all, and said: */
 	uint64_t stat_count, stat_octets;
+	/* What was fetched stays, and the next session may begin while this one ends. */
+	bool lasting;
 };
 
 /* What was odd about a message, though it may be whole. */
@@ -87,10 +89,16 @@ struct source_ops {
 	 * caller. NULL: err says why it cannot be known. */
 	char *(*account)(const struct endpoint *end, struct err *err);
 	/*
-	 * Connects and logs in. After ST_RETRY *out may be set too, and is then good
+	 * Connects and logs in; *out is NULL, or from meet(). After ST_RETRY *out may be set too, and is then good
 	 * for overreached(), no_capa(), wait_ms() and close() only.
 	 */
 	enum status (*open)(
+		struct source **out, const struct source_setup *setup, struct err *err);
+	/*
+	 * The first half of open(): what can be done while an earlier session stands.
+	 * open() is given *out then, and goes on with it. NULL: there are no halves.
+	 */
+	enum status (*meet)(
 		struct source **out, const struct source_setup *setup, struct err *err);
 	/* Calls each() for every message, by number; *it lives for the call only. */
 	enum status (*list)(struct source *s,

@@ -67,23 +67,31 @@ bool buf_adds(struct buf *b, const char *s)
 
 bool buf_addc(struct buf *b, char c)
 {
-	return buf_add(b, &c, 1);
+	if (b->cap - b->n < 2 && !make_room(b, 1))
+		return false;
+	b->p[b->n++] = c;
+	b->p[b->n] = '\0';
+	return true;
 }
 
 bool buf_addf(struct buf *b, const char *fmt, ...)
 {
+	size_t room = b->cap - b->n;
 	va_list ap, again;
+	bool ok;
 	int n;
-	bool ok = false;
 
 	va_start(ap, fmt);
 	va_copy(again, ap);
-	n = vsnprintf(NULL, 0, fmt, ap);
-	if (n >= 0 && make_room(b, (size_t)n)) {
+	/* Most fit at once. */
+	n = vsnprintf(room ? b->p + b->n : NULL, room, fmt, ap);
+	ok = n >= 0 && make_room(b, (size_t)n);
+	if (ok && (size_t)n >= room)
 		vsnprintf(b->p + b->n, (size_t)n + 1, fmt, again);
+	if (ok)
 		b->n += (size_t)n;
-		ok = true;
-	}
+	else if (room)
+		b->p[b->n] = '\0';
 	va_end(again);
 	va_end(ap);
 	return ok;

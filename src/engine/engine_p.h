@@ -98,6 +98,7 @@ struct tasks {
 	size_t old;      /* tasks known before this listing */
 	size_t mask;
 	bool cut; /* the last session was lost, so nothing moved since (quirk Q10) */
+	size_t guess; /* index of what tasks_find() will be asked for next, most likely */
 	bool unhashed; /* heads do not know what the latest listing added */
 	uint64_t seed;
 	uint64_t count[TASK_STATES];
@@ -174,10 +175,20 @@ void parcel_free(struct parcel *p);
 struct origin *origin_copy(const struct origin *o);
 
 struct pump;
-/* Starts fetching every TASK_TODO in a thread of its own. After a stop no more is asked
- * for: what is under way comes, and then the end. */
+/*
+ * Starts fetching every TASK_TODO in a thread of its own. After a stop no more is asked
+ * for: what is under way comes, and then the end. follow: the session after this one is
+ * begun when it comes near. parting, if not NULL: this one is left as soon as all is
+ * fetched, which shows there when pump_stop() returns; and the next one is entered.
+ */
+struct parting {
+	bool done;
+	enum status rc; /* of finish() */
+	struct err err;
+};
 enum status pump_start(struct pump **out, struct engine *e, struct source *src,
-	const uint32_t *order, size_t n, struct err *err);
+	const uint32_t *order, size_t n, bool follow, struct parting *parting,
+	struct err *err);
 /*
  * Fills batch, of engine_batch_count() places: with a whole batch, or with what there is when no
  * more will come, or wait_ms after the first one came. Not patient: with a
@@ -187,14 +198,17 @@ enum status pump_start(struct pump **out, struct engine *e, struct source *src,
 size_t pump_take(
 	struct pump *p, struct parcel **batch, int wait_ms, bool patient, bool *ended);
 /*
- * Ends the thread. ST_END: everything was delivered. suspect->task is the message
+ * Ends the thread; failed: at once. ST_END: everything was delivered. suspect->task is the message
  * that was under way when the source failed, or NULL.
  */
 struct suspect {
 	struct task *task;
 	enum oddity oddity;
 };
-enum status pump_stop(struct pump **p, struct suspect *suspect, struct err *err);
+/* All was fetched, and the session is being left: there is time for other things. */
+bool pump_parts(struct pump *p);
+enum status pump_stop(
+	struct pump **p, bool failed, struct suspect *suspect, struct err *err);
 
 /* ---- the engine ---- */
 
@@ -242,6 +256,28 @@ struct heard {
 	unsigned listings;
 	char *server; /* NULL: it is none */
 	uint64_t stat_count, stat_octets;
+};
+
+/* The journal is checked in a thread of its own (run.c). */
+struct sound {
+	pthread_t thread;
+	bool running;
+	enum status rc;
+	struct err err;
+};
+
+/* The session after this one (next.c). */
+enum next_order { NEXT_WAIT, NEXT_ENTER, NEXT_LEAVE };
+struct next {
+	pthread_t thread;
+	bool begun, running;
+	pthread_cond_t told; /* with the engine's lock */
+	enum next_order order;
+	bool entered; /* it is logged in, or that failed */
+	struct source_setup setup;
+	enum status rc;
+	struct err err;
+	struct source *src; /* under the engine's lock */
 };
 
 struct opener;
@@ -294,6 +330,8 @@ struct engine {
 	int64_t run;
 	uint64_t stored_bytes, collisions;
 	struct visits visits;
+	struct next next;
+	struct sound sound;
 	struct had had;
 	struct put_off *put_off;
 	size_t n_put_off;
@@ -345,6 +383,20 @@ size_t engine_batch_count(const struct engine *e);
 void sessions_prepare(struct engine *e);
 /* Sessions until everything is fetched; each that makes progress earns more. */
 enum status sessions_run(struct engine *e, struct err *err);
+
+/* How sessions are opened now. */
+void session_setup(const struct engine *e, struct source_setup *out);
+/* May one be begun before it is needed? */
+bool next_welcome(const struct engine *e);
+/* Begins it, at most once; an error shows when it is needed. */
+void next_meet(struct engine *e);
+/* It shall log in, too. Does not wait. */
+void next_enter(struct engine *e);
+/* From another thread: whatever it waits for fails. */
+void next_cancel(struct engine *e);
+/* As source_ops.open() ended, or ends now. False: none was begun. */
+bool next_take(struct engine *e, struct source **src, enum status *rc, struct err *err);
+void next_drop(struct engine *e);
 
 /* One login, and its end. *src may be set after ST_RETRY too. */
 enum status session_open(struct engine *e, struct source **src, struct err *err);
@@ -555,6 +607,13 @@ enum status remove_count(struct engine *e, uint64_t *n, struct err *err);
 /* ---- run.c ---- */
 
 void engine_close_state(struct engine *e);
+
+/* Is the journal whole? Before it is believed. */
+enum status engine_sound(struct engine *e, struct err *err);
+
+/* While the source is asked for what came meanwhile: archives are sealed, for most likely
+ * it is nothing. What comes all the same begins another segment. */
+enum status engine_seal_early(struct engine *e, struct err *err);
 
 /* The thread that cuts waits off when a stop was asked for; end it before freeing. */
 /* ST_DENIED where the machine has nothing left; then watch_end() does nothing. */

@@ -43,6 +43,14 @@ static bool fits(const char *pattern, const char *s)
 	return !pattern || (s && text_glob(pattern, s, strlen(s)));
 }
 
+/* NUL is one of any. */
+static inline bool is_one_of(char c, const char *set)
+{
+	while (*set && *set != c)
+		set++;
+	return c == *set;
+}
+
 /* The body's first line that is not blank; "" when it cannot be had. */
 static void first_line(const struct message *m, char out[FIRST_MAX])
 {
@@ -55,9 +63,9 @@ static void first_line(const struct message *m, char out[FIRST_MAX])
 	if (body_read(m->body, m->facts.header_size, scratch, sizeof(scratch), &p, &n,
 		    &err) != ST_OK)
 		return;
-	while (i < n && strchr("\r\n \t", p[i]))
+	while (i < n && is_one_of(p[i], "\r\n \t"))
 		i++;
-	for (k = 0; i + k < n && k < FIRST_MAX - 1 && !strchr("\r\n", p[i + k]); k++)
+	for (k = 0; i + k < n && k < FIRST_MAX - 1 && !is_one_of(p[i + k], "\r\n"); k++)
 		out[k] = p[i + k];
 	out[k] = '\0';
 }
@@ -68,10 +76,11 @@ static bool is_substitute(const struct message *m)
 	size_t i;
 
 	first_line(m, line);
+	/* What must stand at a beginning is soon seen not to be there. */
 	for (i = 0; i < N_ELEMENTS(substitutes); i++)
-		if (fits(substitutes[i].from, m->facts.from) &&
+		if (fits(substitutes[i].line, line) &&
 			fits(substitutes[i].subject, m->facts.subject) &&
-			fits(substitutes[i].line, line))
+			fits(substitutes[i].from, m->facts.from))
 			return true;
 	return false;
 }

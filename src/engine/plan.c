@@ -314,7 +314,8 @@ enum status plan_make(struct engine *e, struct source *src, struct listing *l,
 	}
 	tasks_merge_end(&e->tasks);
 	recall_session(e);
-	if (e->journal)
+	rc = engine_sound(e, err);
+	if (rc == ST_OK && e->journal)
 		rc = journal_count(e->journal, &known, err);
 	if (rc == ST_OK)
 		rc = judge_all(e, known, err);

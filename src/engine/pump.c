@@ -16,12 +16,25 @@
 #include <string.h>
 #include <time.h>
 
+enum {
+	NEAR_MS =
+		1500, /* so long before the end, as things go, the next session is begun */
+	NEAR_TOOK_MS = 100,             /* how they go is known after so long */
+	NEAR_BYTES = 2048 * 1024,       /* that is near in any case */
+	GUESS_SIZE = 64 * 1024,         /* of a message whose size is not known, */
+	GUESS_MAX = 1024 * 1024 * 1024, /* or not to be believed */
+};
+
 struct pump {
 	struct engine *e;
 	struct source *src;
 	const uint32_t *order; /* tasks to fetch */
 	size_t n, wanted, served;
-	uint32_t *by_number; /* task index + 1 by message number */
+	uint64_t came, left; /* bytes, as listed */
+	int64_t began_ms;
+	bool follow;
+	struct parting *parting; /* or NULL */
+	uint32_t *by_number;     /* task index + 1 by message number */
 	size_t numbers;
 	pthread_t thread;
 
@@ -158,6 +171,40 @@ static void mind_stop(struct pump *p)
 	p->src->ops->wind_down(p->src);
 }
 
+static uint64_t listed_size(const struct pump *p, size_t i)
+{
+	uint64_t size = p->e->tasks.v[p->order[i]].size;
+
+	return size < GUESS_MAX ? size : GUESS_SIZE;
+}
+
+/* The end is so near that it is time for what comes after. */
+static void look_ahead(struct pump *p)
+{
+	int64_t took = clock_ms() - p->began_ms;
+
+	if (!p->follow)
+		return;
+	if (p->left > NEAR_BYTES &&
+		(took < NEAR_TOOK_MS || p->left / NEAR_MS > p->came / (uint64_t)took))
+		return;
+	p->follow = false;
+	next_meet(p->e);
+}
+
+/* All is fetched: nothing more is needed of this session. */
+static void part(struct pump *p)
+{
+	struct parting *how = p->parting;
+
+	if (!how || p->served < p->n || p->rc != ST_END)
+		return;
+	/* Nothing that is fetched changes what the next session sees. */
+	next_enter(p->e);
+	how->rc = p->src->ops->finish(p->src, &how->err);
+	how->done = true;
+}
+
 static void *fetch_all(void *arg)
 {
 	struct pump *p = arg;
@@ -167,11 +214,14 @@ static void *fetch_all(void *arg)
 	while (p->served < p->n) {
 		struct parcel *parcel;
 
+		look_ahead(p);
 		mind_stop(p);
 		announce(p);
 		rc = fetch_one(p, &parcel, &err);
 		if (rc != ST_OK)
 			break;
+		p->came += listed_size(p, p->served);
+		p->left -= listed_size(p, p->served);
 		p->served++;
 		count_fetched(p->e, parcel);
 		if (!push(p, parcel)) {
@@ -195,6 +245,7 @@ static void *fetch_all(void *arg)
 	p->err = err;
 	pthread_cond_broadcast(&p->changed);
 	pthread_mutex_unlock(&p->lock);
+	part(p);
 	return NULL;
 }
 
@@ -203,9 +254,11 @@ static void index_numbers(struct pump *p)
 	uint32_t top = 0;
 	size_t i;
 
-	for (i = 0; i < p->n; i++)
+	for (i = 0; i < p->n; i++) {
 		if (p->e->tasks.v[p->order[i]].number > top)
 			top = p->e->tasks.v[p->order[i]].number;
+		p->left += listed_size(p, i);
+	}
 	p->numbers = (size_t)top + 1;
 	p->by_number = xcalloc(p->numbers, sizeof(*p->by_number));
 	for (i = 0; i < p->n; i++)
@@ -224,7 +277,8 @@ static void pump_free(struct pump **pp)
 }
 
 enum status pump_start(struct pump **out, struct engine *e, struct source *src,
-	const uint32_t *order, size_t n, struct err *err)
+	const uint32_t *order, size_t n, bool follow, struct parting *parting,
+	struct err *err)
 {
 	struct pump *p = xcalloc(1, sizeof(*p));
 	pthread_condattr_t attr;
@@ -234,6 +288,9 @@ enum status pump_start(struct pump **out, struct engine *e, struct source *src,
 	p->src = src;
 	p->order = order;
 	p->n = n;
+	p->follow = follow;
+	p->parting = parting;
+	p->began_ms = clock_ms();
 	p->tail = &p->head;
 	p->enough = e->batch_bytes;
 	p->err = (struct err)ERR_INIT;
@@ -300,7 +357,18 @@ size_t pump_take(
 	return n;
 }
 
-enum status pump_stop(struct pump **pp, struct suspect *suspect, struct err *err)
+bool pump_parts(struct pump *p)
+{
+	bool yes;
+
+	pthread_mutex_lock(&p->lock);
+	yes = p->parting && p->ended && p->rc == ST_END && p->served == p->n;
+	pthread_mutex_unlock(&p->lock);
+	return yes;
+}
+
+enum status pump_stop(
+	struct pump **pp, bool failed, struct suspect *suspect, struct err *err)
 {
 	struct pump *p = *pp;
 	struct parcel *parcel;
@@ -311,9 +379,11 @@ enum status pump_stop(struct pump **pp, struct suspect *suspect, struct err *err
 	p->quit = true;
 	stopped = !p->ended;
 	pthread_cond_broadcast(&p->changed);
-	if (!p->ended)
+	if (!p->ended || failed)
 		p->src->ops->cancel(p->src);
 	pthread_mutex_unlock(&p->lock);
+	if (failed)
+		next_cancel(p->e);
 	pthread_join(p->thread, NULL);
 	while ((parcel = pop(p)))
 		parcel_free(parcel);

@@ -160,9 +160,42 @@ static enum status get_secrets(struct engine *e, struct err *err)
 	return rc;
 }
 
+/* ---- is the journal whole? asked while the source is ---- */
+
+static void *check_journal(void *arg)
+{
+	struct engine *e = arg;
+
+	e->sound.rc = journal_check(e->dirfd, &e->sound.err);
+	return NULL;
+}
+
+static void begin_check(struct engine *e)
+{
+	struct sound *s = &e->sound;
+
+	*s = (struct sound){ .err = ERR_INIT };
+	s->running = !pthread_create(&s->thread, NULL, check_journal, e);
+	if (!s->running)
+		check_journal(e);
+}
+
+enum status engine_sound(struct engine *e, struct err *err)
+{
+	struct sound *s = &e->sound;
+
+	if (s->running)
+		pthread_join(s->thread, NULL);
+	s->running = false;
+	if (s->rc != ST_OK)
+		*err = s->err;
+	return s->rc;
+}
+
 static enum status open_state(struct engine *e, struct err *err)
 {
 	enum status rc = fs_open_dir(&e->dirfd, e->job->state, err);
+	bool unchecked = false;
 	size_t i;
 
 	if (rc != ST_OK)
@@ -170,9 +203,11 @@ static enum status open_state(struct engine *e, struct err *err)
 	rc = fs_lock(&e->lockfd, e->dirfd, "lock", err);
 	if (rc != ST_OK)
 		return err_note(err, "%s", e->job->state);
-	rc = journal_open(&e->journal, e->dirfd, e->account, false, err);
+	rc = journal_open_soon(&e->journal, e->dirfd, e->account, &unchecked, err);
 	if (rc != ST_OK)
 		return rc;
+	if (unchecked)
+		begin_check(e);
 	spool_open(&e->spool, e->dirfd, SPOOL_BYTES);
 	for (i = 0; i < e->n_slots; i++) {
 		char *identity;
@@ -203,6 +238,7 @@ static void free_begun(struct slot *s)
 
 void engine_close_state(struct engine *e)
 {
+	struct err ignored;
 	size_t i;
 
 	for (i = 0; i < e->n_slots; i++) {
@@ -212,6 +248,7 @@ void engine_close_state(struct engine *e)
 	}
 	wipe(&e->source_password);
 	hand_close(&e->scan);
+	engine_sound(e, &ignored);
 	spool_close(&e->spool);
 	journal_close(&e->journal);
 	trace_close(&e->trace);
@@ -241,6 +278,24 @@ static enum status finish_sinks(struct engine *e, struct err *err)
 			slot_close(e, s);
 		}
 		fault_step("finished");
+	}
+	return rc;
+}
+
+enum status engine_seal_early(struct engine *e, struct err *err)
+{
+	enum status rc = ST_OK;
+	size_t k;
+
+	if (e->tasks.count[TASK_TODO] || e->tasks.count[TASK_FAILED] ||
+		atomic_load(&e->stop))
+		return ST_OK;
+	engine_phase(e, "sealing");
+	for (k = 0; rc == ST_OK && k < e->n_slots; k++) {
+		struct slot *s = &e->slots[k];
+
+		if (s->sink && !s->ops->secret)
+			rc = s->ops->finish(s->sink, err);
 	}
 	return rc;
 }
@@ -480,6 +535,17 @@ static void record_end(struct engine *e, struct outcome *out)
 	}
 }
 
+/* Damage to the journal says more than what it led to. */
+static enum status real_reason(struct engine *e, enum status rc, struct err *err)
+{
+	struct err why = ERR_INIT;
+
+	if (rc == ST_OK || engine_sound(e, &why) == ST_OK)
+		return rc;
+	*err = why;
+	return why.status;
+}
+
 int engine_run(struct engine *e, struct outcome *out)
 {
 	enum status rc;
@@ -498,6 +564,7 @@ int engine_run(struct engine *e, struct outcome *out)
 	if (rc == ST_OK)
 		rc = e->job->dry_run ? plan_only(e, out, &out->err)
 				     : move_all(e, out, &out->err);
+	rc = real_reason(e, rc, &out->err);
 	out->finished = clock_utc();
 	out->elapsed_ms = clock_ms() - e->began_ms;
 	out->id_collisions = e->collisions;

@@ -29,24 +29,48 @@ static void set_cancel(struct engine *e, struct source *src)
 	pthread_mutex_unlock(&e->lock);
 }
 
+/* What a session that ended well, or not, taught about its server. */
+static void learn(struct engine *e, const struct source *src, enum status rc)
+{
+	struct visits *v = &e->visits;
+
+	if (rc == ST_RETRY && src->ops->overreached(src)) {
+		e->source_cautious = true;
+		journal_note(e->journal, "pipelining", "no", NULL);
+	}
+	if (!src->ops->no_capa(src) || atomic_load(&e->stop))
+		return;
+	v->no_capa = true;
+	/* Once may be the network's fault; the next run asks again. */
+	journal_note(e->journal, "capa", ++v->capa_deaths > 1 ? "no" : "1", NULL);
+}
+
+/* What was begun ahead may have died meanwhile, or come too soon behind the last. */
+static bool take_begun(
+	struct engine *e, struct source **src, enum status *rc, struct err *err)
+{
+	if (!next_take(e, src, rc, err))
+		return false;
+	if (*rc != ST_RETRY || atomic_load(&e->stop) ||
+		(*src && (*src)->ops->wait_ms(*src)))
+		return true;
+	if (*src) {
+		learn(e, *src, *rc);
+		(*src)->ops->close(src);
+	}
+	return false;
+}
+
 enum status session_open(struct engine *e, struct source **src, struct err *err)
 {
-	struct source_setup setup = {
-		.end = &e->job->source,
-		.password = e->source_password,
-		.trace = e->trace,
-		.log = &e->log,
-		.stop_fd = e->stop_fd,
-		.cautious = e->source_cautious || e->careful,
-		.any_size = e->visits.any_size,
-		.no_capa = e->visits.no_capa,
-		.deadline_ms = engine_deadline_ms(e),
-		.record = e->recorder < e->n_slots,
-	};
+	struct source_setup setup;
 	enum status rc;
 
 	engine_phase(e, "connecting");
-	rc = e->source_ops->open(src, &setup, err);
+	if (!take_begun(e, src, &rc, err)) {
+		session_setup(e, &setup);
+		rc = e->source_ops->open(src, &setup, err);
+	}
 	if (*src)
 		visits_login(e, *src, rc == ST_OK);
 	if (rc == ST_OK) {
@@ -211,7 +235,8 @@ static enum status owe(struct engine *e, bool owed, struct err *err)
 
 /* fetched: something was; last of it, or NULL. */
 static enum status leave(struct engine *e, struct source *src, const struct listing *l,
-	bool fetched, const struct task *last, struct err *err)
+	bool fetched, const struct task *last, const struct parting *parting,
+	struct err *err)
 {
 	enum status rc;
 
@@ -223,7 +248,9 @@ static enum status leave(struct engine *e, struct source *src, const struct list
 				"not be stored"));
 		return ST_OK;
 	}
-	rc = src->ops->finish(src, err);
+	rc = parting->done ? parting->rc : src->ops->finish(src, err);
+	if (parting->done && rc != ST_OK)
+		*err = parting->err;
 	if (rc == ST_OK && fetched)
 		return owe(e, false, err);
 	if (rc == ST_OK)
@@ -239,8 +266,9 @@ static enum status leave(struct engine *e, struct source *src, const struct list
 
 static enum status fetch_all(struct engine *e, struct source *src,
 	const struct listing *l, const uint32_t *order, size_t n, struct visit *v,
-	struct err *err)
+	struct parting *parting, struct err *err)
 {
+	bool follow = next_welcome(e);
 	struct err from_source = ERR_INIT;
 	struct suspect suspect;
 	struct pump *pump;
@@ -248,14 +276,17 @@ static enum status fetch_all(struct engine *e, struct source *src,
 
 	rc = owe(e, true, err);
 	if (rc == ST_OK)
-		rc = pump_start(&pump, e, src, order, n, err);
+		rc = pump_start(&pump, e, src, order, n, follow,
+			l->lasting && follow ? parting : NULL, err);
 	if (rc != ST_OK)
 		return rc;
 	rc = consume(e, pump, &v->progress, err);
-	fetched = pump_stop(&pump, &suspect, &from_source);
+	if (rc == ST_OK && pump_parts(pump))
+		rc = engine_seal_early(e, err);
+	fetched = pump_stop(&pump, rc != ST_OK, &suspect, &from_source);
 	if (rc == ST_OK && atomic_load(&e->stop)) {
 		if (fetched == ST_END)
-			leave(e, src, l, true, NULL, err);
+			leave(e, src, l, true, NULL, parting, err);
 		rc = engine_stopped(err);
 	}
 	if (rc == ST_OK && suspect.task)
@@ -290,6 +321,7 @@ static void tell_listing(const struct engine *e, const struct listing *l, size_t
 static enum status one_session(
 	struct engine *e, struct source *src, struct visit *v, struct err *err)
 {
+	struct parting parting = { .err = ERR_INIT };
 	struct listing l;
 	uint32_t *order = NULL;
 	size_t n = 0;
@@ -312,29 +344,13 @@ static enum status one_session(
 	if (n)
 		slots_open_early(e, true);
 	if (rc == ST_OK && n)
-		rc = fetch_all(e, src, &l, order, n, v, err);
+		rc = fetch_all(e, src, &l, order, n, v, &parting, err);
 	if (rc == ST_OK)
 		rc = leave(e, src, &l, n || v->turned,
-			n ? &e->tasks.v[order[n - 1]] : NULL, err);
+			n ? &e->tasks.v[order[n - 1]] : NULL, &parting, err);
 out:
 	free(order);
 	return rc;
-}
-
-/* What a session that ended well, or not, taught about its server. */
-static void learn(struct engine *e, const struct source *src, enum status rc)
-{
-	struct visits *v = &e->visits;
-
-	if (rc == ST_RETRY && src->ops->overreached(src)) {
-		e->source_cautious = true;
-		journal_note(e->journal, "pipelining", "no", NULL);
-	}
-	if (!src->ops->no_capa(src) || atomic_load(&e->stop))
-		return;
-	v->no_capa = true;
-	/* Once may be the network's fault; the next run asks again. */
-	journal_note(e->journal, "capa", ++v->capa_deaths > 1 ? "no" : "1", NULL);
 }
 
 static enum status visit(struct engine *e, struct visit *v, struct err *err)
@@ -350,6 +366,9 @@ static enum status visit(struct engine *e, struct visit *v, struct err *err)
 	if (src)
 		learn(e, src, rc);
 	session_close(e, &src);
+	/* It was begun for what would be, and that came otherwise. */
+	if (rc != ST_OK)
+		next_drop(e);
 	v->barren = count[TASK_STORED] + count[TASK_DUPLICATE] == before;
 	return rc;
 }
@@ -417,7 +436,7 @@ static enum status try_again(
 	return atomic_load(&e->stop) ? engine_stopped(err) : ST_OK;
 }
 
-enum status sessions_run(struct engine *e, struct err *err)
+static enum status run_all(struct engine *e, struct err *err)
 {
 	enum status rc = visits_wait(e, LOGIN_WAIT_S, err);
 	unsigned attempts = 0, idle = 0, barren = 0;
@@ -462,5 +481,13 @@ enum status sessions_run(struct engine *e, struct err *err)
 		if (rc == ST_RETRY)
 			rc = try_again(e, &v, &attempts, err);
 	}
+	return rc;
+}
+
+enum status sessions_run(struct engine *e, struct err *err)
+{
+	enum status rc = run_all(e, err);
+
+	next_drop(e);
 	return rc;
 }

@@ -87,22 +87,30 @@ static void rehash(struct tasks *t)
 	}
 }
 
+static bool is_named(const struct tasks *t, const struct task *k, const char *uidl,
+	size_t n, uint32_t occurrence)
+{
+	return k->has_uidl && k->uidl_n == n && k->occurrence == occurrence &&
+		memcmp(t->text + k->uidl, uidl, n) == 0;
+}
+
 struct task *tasks_find(
 	struct tasks *t, const char *uidl, size_t n, uint32_t occurrence)
 {
 	uint32_t i;
 
+	/* Most ask in the order of the listing. */
+	if (t->guess < t->n && is_named(t, &t->v[t->guess], uidl, n, occurrence))
+		return &t->v[t->guess++];
 	if (t->unhashed)
 		rehash(t);
 	i = t->heads ? t->heads[hash_of(t, uidl, n, occurrence) & t->mask] : 0;
-	for (; i; i = t->v[i - 1].next) {
-		struct task *k = &t->v[i - 1];
-
-		if (k->has_uidl && k->uidl_n == n && k->occurrence == occurrence &&
-			memcmp(t->text + k->uidl, uidl, n) == 0)
-			return k;
-	}
-	return NULL;
+	while (i && !is_named(t, &t->v[i - 1], uidl, n, occurrence))
+		i = t->v[i - 1].next;
+	if (!i)
+		return NULL;
+	t->guess = i;
+	return &t->v[i - 1];
 }
 
 static struct task *find(struct tasks *t, const struct item *it)
@@ -170,6 +178,7 @@ void tasks_merge_begin(struct tasks *t)
 	}
 	rehash(t);
 	t->old = t->n;
+	t->guess = 0;
 }
 
 void tasks_merge(void *tasks, const struct item *it)

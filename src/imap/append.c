@@ -6,7 +6,8 @@
  * form of APPEND (mailbox, flags, with or without date) goes out with a
  * synchronising literal until it was accepted once, and so does a message larger
  * than all before, or with commands in its text; the others go ahead of their
- * replies, as many as the window holds. When something that went ahead is
+ * replies, as many as the window holds. Dovecot looks at the arguments before it says
+ * "+", so that there the form is proven by that. When something that went ahead is
  * refused, nothing more is sent. What is under way is flight.c's.
  */
 #include <popferry/buf.h>
@@ -294,17 +295,27 @@ static void learn_form(struct imap *i, const struct imap_append *a, unsigned wan
 		LOG_S("mailbox", a->mailbox->wire), LOG_S("reply", reply));
 }
 
+/* It says "+" only to arguments that it takes. */
+static bool is_strict(const struct imap *i)
+{
+	return strstr(i->greeting, "Dovecot") != NULL;
+}
+
 static enum status send_alone(struct imap *i, struct imap_append *a, struct err *err)
 {
 	unsigned wanted = form_of(i, a), form = wanted;
 	bool proven = i->selected->proven & 1u << form;
-	bool wait = !proven || i->cfg.cautious || i->slow ||
-		i->cfg.literal == IMAP_LITERAL_SYNC;
+	bool slow = i->cfg.cautious || i->slow || i->cfg.literal == IMAP_LITERAL_SYNC;
+	bool canary = !proven && !slow && i->server.literal_plus && is_strict(i);
 	char reply[ERR_REPLY];
 	enum status rc;
 
 	note_form(a, form);
-	rc = send_sync(i, a, form, wait, err);
+	rc = send_sync(i, a, form, slow || (!proven && !canary), err);
+	if (canary && rc == ST_OK && i->flights_n && a->outcome == IMAP_PENDING) {
+		flight_canary(i);
+		i->selected->proven |= 1u << form;
+	}
 	snprintf(reply, sizeof(reply), "%s", a->err ? a->err->reply : "");
 	if (rc == ST_OK && a->outcome == IMAP_REFUSED && !proven)
 		rc = send_again(i, a, &form, err);

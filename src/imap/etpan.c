@@ -165,3 +165,15 @@ enum status etpan_end(struct imap *i, int rc, struct reply *r, struct err *err)
 		return ST_SKIP;
 	return imap_junk(i, r, err);
 }
+
+enum status etpan_answer(struct imap *i, int tag, struct reply *r, struct err *err)
+{
+	int last = i->etpan->imap_tag;
+	enum status rc;
+
+	i->etpan->imap_tag = tag;
+	etpan_begin(i, MIB);
+	rc = etpan_end(i, etpan_hear(i), r, err);
+	i->etpan->imap_tag = last;
+	return rc;
+}

@@ -48,6 +48,11 @@ struct flight *flight_begin(struct imap *i, struct imap_append **a, size_t n, bo
 	return f;
 }
 
+void flight_canary(struct imap *i)
+{
+	newest(i)->canary = true;
+}
+
 static void land(struct imap *i)
 {
 	const struct flight *f = oldest(i);
@@ -237,6 +242,11 @@ static enum status not_stored(struct imap *i, const struct reply *r, struct err 
 
 	if (!verdict_of_one(v))
 		return no_more(i, r, v, err);
+	/* Its form may be to blame: one by one, then, in another session. */
+	if (f.canary) {
+		i->refused = true;
+		return hang_up(i, r, err);
+	}
 	if (f.n == 1 && (f.sync || r->kind == REPLY_NO)) {
 		refuse(i, message_of(i, 0), r, v);
 		land(i);

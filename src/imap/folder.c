@@ -411,57 +411,39 @@ static void warn_of_view(struct imap *i, const struct mailbox *m)
 }
 
 /* The command alone: mailimap_select() waits for the answer. */
-static enum status say_select(struct imap *i, const char *wire, struct err *err)
+enum status select_say(struct imap *i, const char *wire, int *tag, struct err *err)
 {
 	struct buf b = BUF_INIT(2 * IMAP_NAME_MAX + 64);
-	mailimap *m = i->etpan;
 	enum status rc;
 
+	*tag = imap_tag(i);
 	imap_astring(&b, wire);
-	rc = conn_sendf(i->conn, err, "%d SELECT %s\r\n", imap_tag(i), buf_str(&b));
+	rc = conn_sendf(i->conn, err, "%d SELECT %s\r\n", *tag, buf_str(&b));
 	buf_free(&b);
-	if (m->imap_selection_info)
-		mailimap_selection_info_free(m->imap_selection_info);
-	m->imap_selection_info = mailimap_selection_info_new();
-	if (!m->imap_selection_info)
-		xmemory_gone();
 	return rc;
 }
 
-enum status imap_reselect(
-	struct imap *i, const struct imap_mailbox *mb, struct err *err)
+/* ST_SKIP: refused, and *r says how. */
+static enum status select_hear(struct imap *i, struct mailbox *m, int tag,
+	int64_t began, struct reply *r, struct err *err)
 {
-	struct mailbox *m = (struct mailbox *)mb;
 	const struct mailimap_selection_info *s;
-	enum status rc = imap_finish(i, err);
-	struct limits_asked asked = { 0, 0 };
-	bool together = imap_together(i);
-	int64_t began;
+	mailimap *e = i->etpan;
+	enum status rc;
 	int took;
-	struct reply r;
 
-	began = clock_ms();
-	if (rc == ST_OK && !i->cfg.look_only)
-		rc = limits_ask(i, m, &asked, err);
-	if (rc == ST_OK && !together)
-		rc = limits_hear(i, m, &asked, err);
-	if (rc == ST_OK)
-		rc = say_select(i, mb->wire, err);
-	if (rc == ST_OK && together)
-		rc = limits_hear(i, m, &asked, err);
-	if (rc != ST_OK)
-		return rc;
+	if (e->imap_selection_info)
+		mailimap_selection_info_free(e->imap_selection_info);
+	e->imap_selection_info = mailimap_selection_info_new();
+	if (!e->imap_selection_info)
+		xmemory_gone();
 	i->selected = NULL;
-	etpan_begin(i, MIB);
-	rc = etpan_end(i, etpan_hear(i), &r, err);
-	if (rc == ST_SKIP)
-		return imap_no(i, &r, EX_CANTCREAT, err, "%s refuses mailbox \"%s\"",
-			i->where, mb->wire);
+	rc = etpan_answer(i, tag, r, err);
 	if (rc != ST_OK)
 		return rc;
-	s = i->etpan->imap_selection_info;
+	s = e->imap_selection_info;
 	if (!s)
-		return imap_junk(i, &r, err);
+		return imap_junk(i, r, err);
 	m->pub.uidvalidity = s->sel_uidvalidity;
 	m->pub.uidnext = s->sel_uidnext;
 	m->pub.exists = s->sel_exists;
@@ -472,6 +454,60 @@ enum status imap_reselect(
 	m->readonly = s->sel_perm == MAILIMAP_MAILBOX_READONLY;
 	i->selected = m;
 	warn_of_view(i, m);
+	return ST_OK;
+}
+
+enum status select_hear_inbox(struct imap *i, int tag, int64_t began, struct err *err)
+{
+	const struct imap_mailbox *mb;
+	struct reply r;
+	enum status rc = imap_folder(i, "INBOX", &mb, err);
+
+	if (rc == ST_OK)
+		rc = select_hear(i, (struct mailbox *)mb, tag, began, &r, err);
+	return rc == ST_SKIP ? ST_OK : rc;
+}
+
+enum status select_limits(struct imap *i, struct err *err)
+{
+	struct mailbox *m = i->selected;
+	struct limits_asked asked = { 0, 0 };
+	enum status rc = limits_ask(i, m, &asked, err);
+
+	if (rc == ST_OK)
+		rc = limits_hear(i, m, &asked, err);
+	return rc == ST_OK && !m->pub.uidnext ? scan_uidnext(i, &m->pub.uidnext, err)
+					      : rc;
+}
+
+enum status imap_reselect(
+	struct imap *i, const struct imap_mailbox *mb, struct err *err)
+{
+	struct mailbox *m = (struct mailbox *)mb;
+	enum status rc = imap_finish(i, err);
+	struct limits_asked asked = { 0, 0 };
+	bool together = imap_together(i);
+	int64_t began;
+	struct reply r;
+	int tag;
+
+	began = clock_ms();
+	if (rc == ST_OK && !i->cfg.look_only)
+		rc = limits_ask(i, m, &asked, err);
+	if (rc == ST_OK && !together)
+		rc = limits_hear(i, m, &asked, err);
+	if (rc == ST_OK)
+		rc = select_say(i, mb->wire, &tag, err);
+	if (rc == ST_OK && together)
+		rc = limits_hear(i, m, &asked, err);
+	if (rc != ST_OK)
+		return rc;
+	rc = select_hear(i, m, tag, began, &r, err);
+	if (rc == ST_SKIP)
+		return imap_no(i, &r, EX_CANTCREAT, err, "%s refuses mailbox \"%s\"",
+			i->where, mb->wire);
+	if (rc != ST_OK)
+		return rc;
 	return m->pub.uidnext ? ST_OK : scan_uidnext(i, &m->pub.uidnext, err);
 }
 

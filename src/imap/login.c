@@ -6,6 +6,7 @@
  * password needs a literal, which it cannot send.
  */
 #include <popferry/buf.h>
+#include <popferry/clock.h>
 #include <popferry/log.h>
 #include <popferry/text.h>
 
@@ -49,18 +50,23 @@ static enum status send_plain(struct imap *i, const struct buf *b, struct err *e
 	return rc == ST_OK ? end_line(i, err) : rc;
 }
 
+static enum status make_plain(struct imap *i, struct buf *b, struct err *err)
+{
+	if (sasl_plain(i->cfg.user, i->cfg.password, b))
+		return ST_OK;
+	return err_set(err, ST_DENIED, EX_USAGE,
+		"user name or password for %s cannot be sent", i->where);
+}
+
 /* A server may ask for the response in spite of an initial one; once. */
 static enum status authenticate_plain(struct imap *i, struct reply *r, struct err *err)
 {
 	struct buf b = BUF_INIT(CREDENTIAL_MAX);
 	int tag = imap_tag(i);
-	enum status rc;
+	enum status rc = make_plain(i, &b, err);
 
-	if (!sasl_plain(i->cfg.user, i->cfg.password, &b)) {
-		rc = err_set(err, ST_DENIED, EX_USAGE,
-			"user name or password for %s cannot be sent", i->where);
+	if (rc != ST_OK)
 		goto out;
-	}
 	rc = conn_sendf(i->conn, err, "%d AUTHENTICATE PLAIN%s", tag,
 		i->server.sasl_ir ? " " : "");
 	if (rc == ST_OK)
@@ -156,19 +162,19 @@ static enum status refused(struct imap *i, const struct reply *r, struct err *er
 	return rc;
 }
 
+static bool by_plain(const struct imap *i)
+{
+	return i->cfg.auth == IMAP_AUTH_PLAIN ||
+		(i->cfg.auth == IMAP_AUTH_AUTO && i->server.sasl_plain);
+}
+
 static enum status log_in(struct imap *i, struct err *err)
 {
 	const struct imap_server *s = &i->server;
-	bool plain = i->cfg.auth == IMAP_AUTH_PLAIN ||
-		(i->cfg.auth == IMAP_AUTH_AUTO && s->sasl_plain);
 	struct reply r = { 0 };
 	enum status rc;
 
-	if (strpbrk(i->cfg.user, "\r\n") || strpbrk(i->cfg.password, "\r\n"))
-		return err_set(err, ST_DENIED, EX_USAGE,
-			"user name or password for %s has a line break in it",
-			i->where);
-	if (plain) {
+	if (by_plain(i)) {
 		rc = authenticate_plain(i, &r, err);
 		/* BAD: the command itself is unknown. */
 		if (rc != ST_OK || r.kind == REPLY_OK)
@@ -241,15 +247,13 @@ static const struct mailimap_namespace_data *namespace_of(const mailimap *m)
 }
 
 /* *found: the server names a personal namespace. */
-static enum status hear_namespace(struct imap *i, bool *found, struct err *err)
+static enum status hear_namespace(struct imap *i, int tag, bool *found, struct err *err)
 {
 	const struct mailimap_namespace_data *ns = NULL;
 	const struct mailimap_namespace_info *info;
 	struct reply r;
-	enum status rc;
+	enum status rc = etpan_answer(i, tag, &r, err);
 
-	etpan_begin(i, MIB);
-	rc = etpan_end(i, etpan_hear(i), &r, err);
 	if (rc == ST_OK)
 		ns = namespace_of(i->etpan);
 	if (ns && ns->ns_personal && clist_begin(ns->ns_personal->ns_data_list)) {
@@ -260,15 +264,13 @@ static enum status hear_namespace(struct imap *i, bool *found, struct err *err)
 	return rc == ST_SKIP ? ST_OK : rc;
 }
 
-static enum status hear_delimiter(struct imap *i, struct err *err)
+static enum status hear_delimiter(struct imap *i, int tag, struct err *err)
 {
 	const struct mailimap_mailbox_list *entry;
 	clist *list = NULL;
 	struct reply r;
-	enum status rc;
+	enum status rc = etpan_answer(i, tag, &r, err);
 
-	etpan_begin(i, MIB);
-	rc = etpan_end(i, etpan_hear(i), &r, err);
 	if (rc == ST_OK && i->etpan->imap_response_info)
 		list = i->etpan->imap_response_info->rsp_mailbox_list;
 	if (list && clist_begin(list)) {
@@ -278,9 +280,10 @@ static enum status hear_delimiter(struct imap *i, struct err *err)
 	return rc == ST_SKIP ? ST_OK : rc;
 }
 
-static enum status say_where(struct imap *i, bool namespace, struct err *err)
+static enum status say_where(struct imap *i, bool namespace, int *tag, struct err *err)
 {
-	return conn_sendf(i->conn, err, "%d %s\r\n", imap_tag(i),
+	*tag = imap_tag(i);
+	return conn_sendf(i->conn, err, "%d %s\r\n", *tag,
 		namespace ? "NAMESPACE" : "LIST \"\" \"\"");
 }
 
@@ -289,7 +292,7 @@ static enum status introduce(struct imap *i, struct err *err)
 {
 	bool namespace = i->server.namespace, found = false;
 	enum status rc;
-	int id;
+	int id, where;
 
 	rc = say_id(i, &id, err);
 	if (rc == ST_OK && !imap_together(i)) {
@@ -297,32 +300,126 @@ static enum status introduce(struct imap *i, struct err *err)
 		id = 0;
 	}
 	if (rc == ST_OK)
-		rc = say_where(i, namespace, err);
+		rc = say_where(i, namespace, &where, err);
 	if (rc == ST_OK)
 		rc = hear_id(i, id, err);
 	if (rc == ST_OK && namespace)
-		rc = hear_namespace(i, &found, err);
+		rc = hear_namespace(i, where, &found, err);
 	if (rc == ST_OK && namespace && !found)
-		rc = say_where(i, false, err);
+		rc = say_where(i, false, &where, err);
 	if (rc == ST_OK && !found)
-		rc = hear_delimiter(i, err);
+		rc = hear_delimiter(i, where, err);
+	return rc;
+}
+
+/* ---- all at once ---- */
+
+/* Dovecot reads on behind a login; and what follows fails when that is refused. */
+static bool goes_ahead(const struct imap *i)
+{
+	return imap_together(i) && strstr(i->greeting, "Dovecot") && by_plain(i) &&
+		i->server.sasl_ir && !i->cfg.look_only;
+}
+
+struct said {
+	int login, id, where, inbox; /* tags; 0: not sent */
+};
+
+static enum status say_all(struct imap *i, struct said *t, struct err *err)
+{
+	struct buf b = BUF_INIT(CREDENTIAL_MAX);
+	enum status rc = make_plain(i, &b, err);
+
+	t->login = imap_tag(i);
+	if (rc == ST_OK)
+		rc = conn_sendf(i->conn, err, "%d AUTHENTICATE PLAIN ", t->login);
+	if (rc == ST_OK)
+		rc = send_secret(i, b.p, b.n, err);
+	if (rc == ST_OK)
+		rc = conn_send(i->conn, "\r\n", 2, err);
+	if (rc == ST_OK)
+		rc = say_id(i, &t->id, err);
+	if (rc == ST_OK)
+		rc = say_where(i, true, &t->where, err);
+	if (rc == ST_OK && i->cfg.inbox)
+		rc = select_say(i, "INBOX", &t->inbox, err);
+	secret_free(&b);
+	return rc;
+}
+
+/* ST_END: it does not know the command after all. */
+static enum status hear_login(struct imap *i, const struct said *t, struct err *err)
+{
+	struct reply r = { 0 };
+	enum status rc = reply_wait_go(i, t->login, &r, capability_line, i, err);
+
+	if (rc != ST_OK)
+		return rc;
+	if (r.kind == REPLY_OK)
+		capability_coded(i, &r);
+	else if (r.kind == REPLY_NO)
+		return refused(i, &r, err);
+	else if (r.kind != REPLY_BAD)
+		return imap_junk(i, &r, err);
+	if (r.kind == REPLY_OK)
+		return ST_OK;
+	rc = hear_id(i, t->id, err);
+	if (rc == ST_OK)
+		rc = hear_id(i, t->where, err);
+	if (rc == ST_OK)
+		rc = hear_id(i, t->inbox, err);
+	return rc == ST_OK ? ST_END : rc;
+}
+
+static enum status log_in_and_all(struct imap *i, struct err *err)
+{
+	int64_t began = clock_ms();
+	struct said t = { 0, 0, 0, 0 };
+	bool found = false;
+	enum status rc = say_all(i, &t, err);
+
+	if (rc == ST_OK)
+		rc = hear_login(i, &t, err);
+	if (rc == ST_OK)
+		rc = hear_id(i, t.id, err);
+	/* It counts only where it is offered now. */
+	if (rc == ST_OK && i->server.namespace)
+		rc = hear_namespace(i, t.where, &found, err);
+	else if (rc == ST_OK)
+		rc = hear_id(i, t.where, err);
+	if (rc == ST_OK && t.inbox)
+		rc = select_hear_inbox(i, t.inbox, began, err);
+	if (rc == ST_OK && !found)
+		rc = say_where(i, false, &t.where, err);
+	if (rc == ST_OK && !found)
+		rc = hear_delimiter(i, t.where, err);
 	return rc;
 }
 
 enum status imap_login(struct imap *i, struct err *err)
 {
-	enum status rc;
+	bool all = !i->preauth && goes_ahead(i);
+	enum status rc = ST_OK;
 
 	if (!i->preauth) {
+		if (strpbrk(i->cfg.user, "\r\n") || strpbrk(i->cfg.password, "\r\n"))
+			return err_set(err, ST_DENIED, EX_USAGE,
+				"user name or password for %s has a line break in it",
+				i->where);
 		capability_forget(i);
-		rc = log_in(i, err);
+		rc = all ? log_in_and_all(i, err) : ST_END;
+		all = rc != ST_END;
+		if (!all)
+			rc = log_in(i, err);
 		if (rc != ST_OK)
 			return rc;
 		i->etpan->imap_state = MAILIMAP_STATE_AUTHENTICATED;
 	}
 	rc = imap_capability(i, err);
-	if (rc == ST_OK)
+	if (rc == ST_OK && !all)
 		rc = introduce(i, err);
+	if (rc == ST_OK && all && i->selected)
+		rc = select_limits(i, err);
 	if (rc == ST_OK && i->cfg.compress == IMAP_COMPRESS_YES)
 		rc = imap_compress(i, err);
 	i->authenticated = rc == ST_OK;

@@ -126,6 +126,12 @@ struct folder { /* what was asked for, and what it turned out to be */
 
 /* NULL is fine. */
 void folders_free(struct imap *i);
+/* SELECT, and its answer; began: clock_ms() when it was sent. */
+enum status select_say(struct imap *i, const char *wire, int *tag, struct err *err);
+/* That of an INBOX that was selected with the login; refused: it is not selected. */
+enum status select_hear_inbox(struct imap *i, int tag, int64_t began, struct err *err);
+/* What is still to be asked about it. */
+enum status select_limits(struct imap *i, struct err *err);
 /* A quoted string; false when s cannot be one. */
 bool imap_quote(struct buf *b, const char *s);
 /* The same, without the quotes where there need not be any. */
@@ -177,6 +183,7 @@ struct flight {
 	bool sync;    /* synchronising literal */
 	bool waiting; /* for "+" */
 	bool sent;    /* to its last byte */
+	bool canary;  /* others in its form went ahead of its answer */
 };
 
 /* Arguments of an APPEND as bits: flags in the order of flag_names, and a date. */
@@ -242,6 +249,8 @@ bool imap_commands_in(struct imap *i, const struct message *m);
 /* Enters a command for n messages; its tag is in the result. */
 struct flight *flight_begin(
 	struct imap *i, struct imap_append **a, size_t n, bool sync);
+/* Others in the form of the newest go ahead of its answer. */
+void flight_canary(struct imap *i);
 /* Takes one response while commands are unanswered. err is never NULL here. */
 enum status flight_reply(struct imap *i, struct err *err);
 /* What has come in already, without waiting. */
@@ -285,5 +294,7 @@ int etpan_hear(struct imap *i);
  * and only then is *err not set; *r is the last line either way.
  */
 enum status etpan_end(struct imap *i, int rc, struct reply *r, struct err *err);
+/* Both, for the answer to the command of that tag, behind which others may be sent. */
+enum status etpan_answer(struct imap *i, int tag, struct reply *r, struct err *err);
 
 #endif

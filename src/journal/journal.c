@@ -149,8 +149,8 @@ static enum status connect_to(struct journal *j, bool read_only, struct err *err
 	return ST_OK;
 }
 
-enum status journal_open(struct journal **out, int dirfd, const char *account,
-	bool read_only, struct err *err)
+static enum status open_it(struct journal **out, int dirfd, const char *account,
+	bool read_only, bool *unchecked, struct err *err)
 {
 	struct journal *j = NULL;
 	enum status rc = check_file(dirfd, read_only, err);
@@ -164,7 +164,7 @@ enum status journal_open(struct journal **out, int dirfd, const char *account,
 	if (rc == ST_OK)
 		rc = connect_to(j, read_only, err);
 	if (rc == ST_OK)
-		rc = schema_open(j, account, read_only, err);
+		rc = schema_open(j, account, read_only, unchecked, err);
 	/* SQLite has made its log by now, and would not tell if its name were lost. */
 	if (rc == ST_OK && !read_only)
 		rc = fs_sync_dir(dirfd, err);
@@ -174,6 +174,32 @@ enum status journal_open(struct journal **out, int dirfd, const char *account,
 	*out = j;
 	j = NULL;
 out:
+	journal_close(&j);
+	return rc;
+}
+
+enum status journal_open(struct journal **out, int dirfd, const char *account,
+	bool read_only, struct err *err)
+{
+	return open_it(out, dirfd, account, read_only, NULL, err);
+}
+
+enum status journal_open_soon(struct journal **out, int dirfd, const char *account,
+	bool *unchecked, struct err *err)
+{
+	*unchecked = false;
+	return open_it(out, dirfd, account, false, unchecked, err);
+}
+
+enum status journal_check(int dirfd, struct err *err)
+{
+	struct journal *j = xcalloc(1, sizeof(*j));
+	enum status rc = find_path(j, dirfd, err);
+
+	if (rc == ST_OK)
+		rc = connect_to(j, true, err);
+	if (rc == ST_OK)
+		rc = schema_check(j, err);
 	journal_close(&j);
 	return rc;
 }

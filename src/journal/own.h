@@ -229,9 +229,12 @@ enum status group_end(struct journal *j, bool mine, enum status rc, struct err *
 
 /*
  * Looks at an opened file before anything is written to it, brings it to this
- * version, and makes sure of the account. ST_END: read_only, and nothing in it.
+ * version, and makes sure of the account. ST_END: read_only, and nothing in it. Where
+ * unchecked is not NULL and nothing is changed, its pages are not looked at.
  */
-enum status schema_open(
-	struct journal *j, const char *account, bool read_only, struct err *err);
+enum status schema_open(struct journal *j, const char *account, bool read_only,
+	bool *unchecked, struct err *err);
+/* Are its pages whole? */
+enum status schema_check(struct journal *j, struct err *err);
 
 #endif

@@ -265,7 +265,7 @@ static int unreadable(const char *found)
  * A run that finds damage halfway is worse than one that does not begin. This
  * takes half a second for a million messages.
  */
-static enum status check_pages(struct journal *j, struct err *err)
+enum status schema_check(struct journal *j, struct err *err)
 {
 	char *found = NULL;
 	enum status rc = ask(j, "PRAGMA quick_check(1)", NULL, &found, err);
@@ -373,8 +373,8 @@ static enum status check_account(
 	return rc;
 }
 
-enum status schema_open(
-	struct journal *j, const char *account, bool read_only, struct err *err)
+enum status schema_open(struct journal *j, const char *account, bool read_only,
+	bool *unchecked, struct err *err)
 {
 	int64_t version = 0;
 	enum status rc = identify(j, &version, err);
@@ -389,8 +389,10 @@ enum status schema_open(
 		return rc == ST_OK ? check_account(j, account, err) : rc;
 	}
 	rc = set_up(j, err);
-	if (rc == ST_OK)
-		rc = check_pages(j, err);
+	if (rc == ST_OK && unchecked && version == VERSION_NOW)
+		*unchecked = true;
+	else if (rc == ST_OK)
+		rc = schema_check(j, err);
 	if (rc == ST_OK && version < VERSION_NOW)
 		rc = bring_up(j, version, account, err);
 	return rc == ST_OK ? check_account(j, account, err) : rc;

@@ -208,28 +208,37 @@ static enum status says_back(
 	return st;
 }
 
-/* The last step: the secret goes out, and the server says yes or no. */
-static enum status give(
-	struct pop3 *p, const char *command, const char *secret, struct err *err)
+/* The server says yes or no to the secret; or it does not answer. */
+static enum status hear_verdict(struct pop3 *p, const char *command, const char *secret,
+	bool *answered, struct err *err)
 {
 	struct reply r, s;
 	bool hide;
-	enum status st;
+	enum status st = says_back(p, secret, &hide, err);
 
-	st = send_secret(p, secret, err);
-	if (st == ST_OK)
-		st = says_back(p, secret, &hide, err);
+	*answered = false;
 	if (st != ST_OK)
 		return st;
 	conn_secret(p->c, hide);
 	st = talk_reply(p, &r, command, p->cfg.reply_ms, err);
 	conn_secret(p->c, false);
+	*answered = st == ST_OK && (r.kind == REPLY_OK || r.kind == REPLY_ERR);
 	if (st != ST_OK || r.kind == REPLY_OK)
 		return st;
 	if (r.kind == REPLY_ERR)
 		return refused(p, &r, hide, err);
 	s = shown(&r, hide);
 	return talk_odd(p, &s, command, err);
+}
+
+/* The last step: the secret goes out. */
+static enum status give(
+	struct pop3 *p, const char *command, const char *secret, struct err *err)
+{
+	enum status st = send_secret(p, secret, err);
+	bool answered;
+
+	return st == ST_OK ? hear_verdict(p, command, secret, &answered, err) : st;
 }
 
 /* ---- the ways ---- */
@@ -395,15 +404,12 @@ static bool may_go_ahead(const struct pop3 *p)
 		p->cfg.pipelining == POP3_PIPELINE_AUTO;
 }
 
-static enum status canary_send(struct pop3 *p, bool capa, bool last, struct err *err)
+static enum status canary_send(struct pop3 *p, bool capa, struct err *err)
 {
-	enum status st = talk_settled(p, err);
-
-	if (st == ST_OK)
-		st = conn_sendf(p->c, err, "%sNOOP\r\nNOOP\r\n%s%s",
-			capa ? "CAPA\r\n" : "", last ? "LAST\r\n" : "",
-			p->listing ? list_commands(p) : "");
-	return st;
+	p->listing = p->cfg.lists;
+	return conn_sendf(p->c, err, "%sNOOP\r\nNOOP\r\n%s%s", capa ? "CAPA\r\n" : "",
+		p->cfg.lists && quit_asks_last(p) ? "LAST\r\n" : "",
+		p->listing ? list_commands(p) : "");
 }
 
 static enum status hear_last(struct pop3 *p, int patience, struct err *err)
@@ -421,17 +427,15 @@ static enum status hear_last(struct pop3 *p, int patience, struct err *err)
  * Q60), so it is tried where nothing can be lost; together with what would come
  * next anyway.
  */
-static enum status canary(struct pop3 *p, bool capa, struct err *err)
+static enum status canary_hear(struct pop3 *p, bool capa, struct err *err)
 {
 	int patience = p->cfg.reply_ms < CANARY_MS ? p->cfg.reply_ms : CANARY_MS;
 	bool last = p->cfg.lists && quit_asks_last(p);
+	enum status st = ST_OK;
 	struct reply r;
-	enum status st;
 	int i;
 
-	p->listing = p->cfg.lists;
-	st = canary_send(p, capa, last, err);
-	if (st == ST_OK && capa)
+	if (capa)
 		st = session_hear_capa(p, patience, err);
 	for (i = 0; i < 2 && st == ST_OK; i++) {
 		st = talk_reply(p, &r, "NOOP", patience, err);
@@ -447,10 +451,102 @@ static enum status canary(struct pop3 *p, bool capa, struct err *err)
 	return st;
 }
 
+static enum status canary(struct pop3 *p, bool capa, struct err *err)
+{
+	enum status st = talk_settled(p, err);
+
+	if (st == ST_OK)
+		st = canary_send(p, capa, err);
+	if (st == ST_OK)
+		return canary_hear(p, capa, err);
+	p->ahead_failed = true;
+	return st;
+}
+
+/* ---- all at once ---- */
+
+bool login_goes_ahead(const struct pop3 *p)
+{
+	return p->dovecot && p->cfg.lists && !p->cfg.no_capa && !p->cfg.glued_dot &&
+		p->cfg.pipelining == POP3_PIPELINE_AUTO &&
+		(p->cfg.auth == POP3_AUTH_AUTO || p->cfg.auth == POP3_AUTH_PLAIN);
+}
+
+/* The secret in the words of SASL, where it is one that goes in a single line. */
+static bool one_line_token(const struct pop3 *p, struct buf *token)
+{
+	if (!p->user || !p->password || !*p->user || !*p->password ||
+		strpbrk(p->user, "\r\n") || strpbrk(p->password, "\r\n"))
+		return false;
+	sasl_plain(p->user, p->password, token);
+	return token->n <= COMMAND_MAX - strlen("AUTH PLAIN \r\n");
+}
+
+static enum status say_all(
+	struct pop3 *p, bool capa, const char *token, struct err *err)
+{
+	enum status st = talk_settled(p, err);
+
+	if (st == ST_OK)
+		st = conn_sendf(p->c, err, "%sAUTH PLAIN ", capa ? "CAPA\r\n" : "");
+	if (st == ST_OK)
+		st = send_secret(p, token, err);
+	return st == ST_OK ? canary_send(p, true, err) : st;
+}
+
+/*
+ * Dovecot reads on behind a login, so that all that comes after it can be asked for with
+ * it; and where the greeting is all that is known of it yet, what it can do as well.
+ */
+static enum status login_with_all(struct pop3 *p, const char *token, struct err *err)
+{
+	bool capa = !p->server.has_capa, answered = false;
+	enum status st = say_all(p, capa, token, err);
+
+	if (st == ST_OK && capa)
+		st = session_hear_capa(p, CANARY_MS, err);
+	if (st == ST_OK && !p->server.sasl_plain) {
+		conn_kill(p->c);
+		st = err_set(err, ST_RETRY, EX_PROTOCOL,
+			"%s greets as Dovecot, and does not offer PLAIN", p->where);
+	}
+	if (st == ST_OK)
+		st = hear_verdict(p, "AUTH PLAIN", token, &answered, err);
+	if (st == ST_OK)
+		return canary_hear(p, true, err);
+	p->ahead_failed = !answered;
+	return st;
+}
+
+static bool try_with_all(struct pop3 *p, enum status *st, struct err *err)
+{
+	struct buf token = BUF_INIT(4 * PLAIN_MAX);
+	bool yes = login_goes_ahead(p) &&
+		(!p->server.has_capa ||
+			(p->server.pipelining && choose(p) == POP3_AUTH_PLAIN &&
+				p->server.sasl_plain)) &&
+		one_line_token(p, &token);
+
+	if (yes)
+		*st = login_with_all(p, buf_str(&token), err);
+	if (token.p)
+		explicit_bzero(token.p, token.n);
+	buf_free(&token);
+	return yes;
+}
+
 enum status pop3_login(struct pop3 *p, struct err *err)
 {
-	enum status st = prove(p, err);
+	enum status st;
 
+	if (try_with_all(p, &st, err)) {
+		wipe(&p->password);
+		return st;
+	}
+	/* It was to be asked with the login. */
+	st = p->skipped_capa ? session_capa(p, err) : ST_OK;
+	if (st == ST_OK)
+		st = prove(p, err);
 	wipe(&p->password);
 	if (st != ST_OK)
 		return st;

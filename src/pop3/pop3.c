@@ -394,7 +394,9 @@ static enum status open_over(struct pop3 **out, struct conn *c,
 	enum status st;
 
 	st = greet(p, err);
-	if (st == ST_OK)
+	p->skipped_capa = st == ST_OK && cfg->net.tls == TLS_IMPLICIT &&
+		conn_tls(p->c) && login_goes_ahead(p);
+	if (st == ST_OK && !p->skipped_capa)
 		st = session_capa(p, err);
 	if (st == ST_OK && cfg->net.tls == TLS_STARTTLS) {
 		st = start_tls(p, err);
@@ -408,6 +410,7 @@ static enum status open_over(struct pop3 **out, struct conn *c,
 		s->apop = p->stamp != NULL;
 		s->tls = conn_tls(p->c);
 		s->peer = conn_peer(p->c);
+		s->keeps = p->dovecot;
 		*out = p;
 		p = NULL;
 	}

@@ -46,11 +46,12 @@ struct pop3 {
 	bool ahead; /* commands may be sent before replies have come */
 	bool ahead_failed;
 	bool capa_failed;
-	bool dovecot;   /* says the greeting */
-	bool retrieved; /* a message was fetched in this session */
-	bool marked;    /* something is to be deleted at QUIT */
-	bool listing;   /* LIST and UIDL are on the wire */
-	bool last_said; /* LAST was answered at login, with -ERR: */
+	bool dovecot;      /* says the greeting */
+	bool retrieved;    /* a message was fetched in this session */
+	bool marked;       /* something is to be deleted at QUIT */
+	bool listing;      /* LIST and UIDL are on the wire */
+	bool skipped_capa; /* so far: the login shall ask for it */
+	bool last_said;    /* LAST was answered at login, with -ERR: */
 	bool no_last;
 	bool exact; /* messages have come in the size that was listed */
 	enum pop3_oddity oddity;
@@ -119,6 +120,9 @@ const char *list_commands(const struct pop3 *p);
 bool quit_asks_last(const struct pop3 *p);
 
 /* ---- login.c ---- */
+
+/* Is it a server, by its greeting, that may be sent all at once? */
+bool login_goes_ahead(const struct pop3 *p);
 
 /* "-ERR" where the greeting should be (quirk Q58). */
 enum status refused_greeting(struct pop3 *p, const struct reply *r, struct err *err);

@@ -19,6 +19,11 @@ static char *imap_identity(const struct endpoint *end)
 	return xasprintf("imap:%s@%s", end->user, end->host);
 }
 
+static bool fills_inbox(const struct endpoint *end)
+{
+	return !end->folder || !*end->folder || text_same(end->folder, "INBOX");
+}
+
 static void fill_config(struct imap_config *c, const struct sink_setup *setup)
 {
 	const struct endpoint *end = setup->end;
@@ -46,6 +51,7 @@ static void fill_config(struct imap_config *c, const struct sink_setup *setup)
 		.window_bytes = end->imap.window_bytes,
 		.append_max = end->imap.append_max,
 		.compress = (enum imap_compress)end->imap.compress,
+		.inbox = fills_inbox(end),
 		.look_only = setup->reading,
 		.greeting_ms = setup->deadline_ms,
 		.reply_ms = setup->deadline_ms,
@@ -96,7 +102,7 @@ static enum status begin_inbox(
 	struct err why = ERR_INIT;
 	enum status rc;
 
-	if (end->folder && *end->folder && !text_same(end->folder, "INBOX"))
+	if (!fills_inbox(end))
 		return ST_OK;
 	rc = imap_folder(s->imap, "INBOX", &mb, &why);
 	if (rc == ST_OK)

@@ -80,13 +80,11 @@ static void pop3_src_close(struct source **sp)
 	*sp = NULL;
 }
 
-static enum status pop3_src_open(
+static enum status pop3_src_meet(
 	struct source **out, const struct source_setup *setup, struct err *err)
 {
 	struct pop3_src *s = xcalloc(1, sizeof(*s));
-	struct source *base = &s->base;
 	struct pop3_config cfg;
-	enum status rc;
 
 	s->base.ops = &pop3_source;
 	s->log = setup->log;
@@ -95,7 +93,17 @@ static enum status pop3_src_open(
 	s->windowed = setup->end->pop3.window;
 	s->interval_ms = (int)setup->end->pop3.login_interval * 1000;
 	fill_config(&cfg, setup);
-	rc = pop3_connect(&s->pop3, &cfg, err);
+	*out = &s->base;
+	return pop3_connect(&s->pop3, &cfg, err);
+}
+
+static enum status pop3_src_open(
+	struct source **out, const struct source_setup *setup, struct err *err)
+{
+	enum status rc = *out ? ST_OK : pop3_src_meet(out, setup, err);
+	struct source *base = *out;
+	struct pop3_src *s = self(base);
+
 	if (rc == ST_OK)
 		rc = pop3_login(s->pop3, err);
 	if (rc != ST_OK) {
@@ -173,6 +181,8 @@ static enum status pop3_src_list(struct source *base,
 		.stat = l.stat_count != UINT64_MAX,
 		.stat_count = l.stat_count,
 		.stat_octets = l.stat_octets,
+		/* Unless it says otherwise: what is fetched is marked there, at most. */
+		.lasting = pop3_server(s->pop3)->keeps && !expire && !s->windowed,
 	};
 	return ST_OK;
 }
@@ -301,7 +311,8 @@ static int pop3_src_wait(const struct source *base)
 
 static void pop3_src_cancel(struct source *base)
 {
-	pop3_cancel(self(base)->pop3);
+	if (self(base)->pop3)
+		pop3_cancel(self(base)->pop3);
 }
 
 static const char *const schemes[] = { "pop3s", "pop3", NULL };
@@ -310,6 +321,7 @@ const struct source_ops pop3_source = {
 	.schemes = schemes,
 	.secret = true,
 	.account = pop3_account,
+	.meet = pop3_src_meet,
 	.open = pop3_src_open,
 	.list = pop3_src_list,
 	.said = pop3_src_said,

@@ -281,6 +281,10 @@ static void greet(struct session *c)
 		c->logged_in = text_starts(a->greeting, "PREAUTH");
 		c->ended = text_starts(a->greeting, "BYE");
 		imapd_say(c, "* %s\r\n", a->greeting);
+	} else if (getenv("KIT_DOVECOT")) {
+		imapd_say(c,
+			"* OK [CAPABILITY IMAP4rev1 SASL-IR ID LITERAL+ AUTH=PLAIN] "
+			"Dovecot ready.\r\n");
 	} else {
 		imapd_say(c, "* OK fake\r\n");
 	}

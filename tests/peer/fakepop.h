@@ -61,6 +61,9 @@
  *	destructive quit|on|off  what was RETRieved is deleted at QUIT; at any end
  *	lock MS               the maildrop, after a session without QUIT
  *	login-delay MS        between logins, else [LOGIN-DELAY]
+ *	dovecot               greets as one, pipelines, takes AUTH PLAIN in a line (so it does
+ *	                      from the start with KIT_DOVECOT in the environment, and so does
+ *	                      fakeimap.h's, for whole test programs)
  *	greeting TEXT
  *	capa +X -X | off      what CAPA shows (USER, UIDL, TOP); refuse it
  *	pipelining on|off|lies|ahead|swallow  offered; and commands sent ahead end the

@@ -27,6 +27,7 @@ enum pop_command {
 	POP_NOOP,
 	POP_QUIT,
 	POP_LAST,
+	POP_AUTH,
 	POP_COMMANDS, /* and what is none */
 };
 extern const char *const pop_commands[POP_COMMANDS];
@@ -125,6 +126,7 @@ struct fakepop {
 	size_t n_later;
 	char **texts; /* kept for the ways */
 	size_t n_texts;
+	bool dovecot; /* greets as one, pipelines and takes AUTH PLAIN, unless told otherwise */
 	unsigned behaved; /* logins since fakepop_behave() */
 	unsigned connections, logins, counts[POP_COMMANDS + 1];
 	struct {

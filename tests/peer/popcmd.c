@@ -378,7 +378,9 @@ static void capa(struct session *s)
 		pop_say(s, w->capa[i]);
 		pop_say(s, "\r\n");
 	}
-	if (w->ahead != AHEAD_OFF)
+	if (s->p->dovecot)
+		pop_say(s, "SASL PLAIN\r\n");
+	if (w->ahead != AHEAD_OFF || s->p->dovecot)
 		pop_say(s, "PIPELINING\r\n");
 	pop_say(s, ".\r\n");
 }
@@ -394,6 +396,12 @@ void pop_carry_out(struct session *s, enum pop_command command, const char *line
 	switch (command) {
 	case POP_CAPA:
 		capa(s);
+		break;
+	case POP_AUTH: /* PLAIN, with all of it */
+		if (!s->p->dovecot)
+			pop_say(s, "-ERR unknown command\r\n");
+		else
+			pass(s);
 		break;
 	case POP_PASS:
 		pass(s);
@@ -425,7 +433,10 @@ void pop_carry_out(struct session *s, enum pop_command command, const char *line
 		pop_say(s, "+OK\r\n");
 		break;
 	case POP_GREETING:
-		pop_say(s, s->ways.greeting ? s->ways.greeting : "+OK fake");
+		pop_say(s,
+			s->ways.greeting        ? s->ways.greeting
+				: s->p->dovecot ? "+OK Dovecot ready."
+						: "+OK fake");
 		pop_say(s, "\r\n");
 		break;
 	default:

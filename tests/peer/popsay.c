@@ -206,6 +206,15 @@ SAY(say_empty)
 	return true;
 }
 
+SAY(say_dovecot)
+{
+	struct fakepop *p = ctx;
+
+	(void)argc, (void)argv, (void)why, (void)cap;
+	p->dovecot = true;
+	return true;
+}
+
 /* ---- words for the ways ---- */
 
 static bool number(const char *word, unsigned *out, char *why, size_t cap)
@@ -478,6 +487,7 @@ SAY(say_session)
 static const struct scene_verb words[] = {
 	{ "msgs", 1, 1, say_msgs },
 	{ "empty", 0, 0, say_empty },
+	{ "dovecot", 0, 0, say_dovecot },
 	{ "vanish", 1, -1, say_vanish },
 	{ "return", 1, -1, say_return },
 	{ "order", 1, -1, say_order },

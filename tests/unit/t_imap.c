@@ -172,6 +172,12 @@ static void test_server(void **state)
 	"C: " tag " LIST \"\" \"\"\nS: * LIST (\\\\Noselect) \".\" \"\"\nS: " tag \
 	" OK done\n"
 
+#define DOVECOT \
+	"S: * OK [CAPABILITY IMAP4rev1 SASL-IR ID LITERAL+ AUTH=PLAIN] Dovecot ready.\n"
+#define ALL \
+	"C: 1 AUTHENTICATE PLAIN " PLAIN_RESPONSE "\nC: 2 ID (\"name\" \"popferry\" " \
+	"\"version\" \"" VERSION "\")\nC: 3 NAMESPACE\nC: 4 SELECT INBOX\n"
+
 static const struct {
 	const char *name, *script;
 	const char *user, *password;
@@ -303,6 +309,35 @@ static const struct {
 			"NAMESPACE") "C: 4 NAMESPACE\nS: 4 BAD what\n" DELIMITER("5")
 			LOGOUT("6"),
 		"ann", "pw", IMAP_AUTH_AUTO, ST_OK, 0, NULL, "", '.' },
+	{ "on Dovecot all at once",
+		DOVECOT ALL
+		"S: 1 OK [CAPABILITY IMAP4rev1 NAMESPACE] in\nS: * ID NIL\nS: 2 OK done\n"
+		"S: * NAMESPACE ((\"M.\" \".\")) NIL NIL\nS: 3 OK done\n"
+		"S: * 2 EXISTS\nS: * OK [UIDVALIDITY 77] valid\n"
+		"S: * OK [UIDNEXT 9] next\nS: 4 OK selected\n" LOGOUT("5"),
+		"ann", "pw", IMAP_AUTH_AUTO, ST_OK, 0, NULL, "M.", '.' },
+	{ "on Dovecot, and half of it is refused",
+		DOVECOT ALL
+		"S: 1 OK in\nS: 2 BAD what\nS: 3 NO no\nS: 4 NO [SERVERBUG] no\n"
+		"C: 5 LIST \"\" \"\"\nS: * LIST (\\\\Noselect) \".\" \"\"\nS: 5 OK done\n"
+		"C: 6 CAPABILITY\nS: * CAPABILITY IMAP4rev1\nS: 6 OK done\n" LOGOUT(
+			"7"),
+		"ann", "pw", IMAP_AUTH_AUTO, ST_OK, 0, NULL, "", '.' },
+	{ "on Dovecot, refused",
+		DOVECOT ALL
+		"S: 1 NO [AUTHENTICATIONFAILED] nope\nS: 2 OK\nS: 3 BAD no\n"
+		"S: 4 BAD no\n" LOGOUT("5"),
+		"ann", "pw", IMAP_AUTH_AUTO, ST_DENIED, EX_NOPERM, "login refused",
+		NULL, 0 },
+	{ "on Dovecot, and it is unknown after all",
+		DOVECOT ALL "S: 1 BAD what\nS: 2 OK\nS: 3 BAD no\nS: 4 BAD no\n"
+			    "C: 5 AUTHENTICATE PLAIN " PLAIN_RESPONSE
+			    "\nS: 5 BAD what\nC: 6 LOGIN ann pw\nS: 6 OK in\n"
+			    "C: 7 CAPABILITY\nS: * CAPABILITY IMAP4rev1\n"
+			    "S: 7 OK done\n" DELIMITER("8") LOGOUT("9"),
+		"ann", "pw", IMAP_AUTH_AUTO, ST_OK, 0, NULL, "", '.' },
+	{ "on Dovecot, and it asks", DOVECOT ALL "S: + \n", "ann", "pw", IMAP_AUTH_AUTO,
+		ST_RETRY, EX_PROTOCOL, "was not asked", NULL, 0 },
 	{ "LIST for the delimiter unknown",
 		GREET("X") "C: 2 LOGIN ann pw\nS: 2 OK in\n" AFTER(
 			"X") "C: 4 LIST \"\" \"\"\nS: 4 BAD what\n" LOGOUT("5"),
@@ -329,6 +364,7 @@ static void test_logins(void **state)
 			cfg.user = logins[k].user;
 			cfg.password = logins[k].password;
 			cfg.auth = logins[k].auth;
+			cfg.inbox = strstr(logins[k].script, "SELECT INBOX") != NULL;
 			rc = rig_open(&rig, logins[k].script, step, &cfg);
 			assert_int_equal(rc, ST_OK);
 			rc = imap_login(rig.imap, &rig.err);

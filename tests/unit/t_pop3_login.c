@@ -406,16 +406,16 @@ static void listing_at_once(void **state)
 				    "C: UIDL\nSYNC\nS: +OK\nS: 1 a\nS: .\nC: QUIT\n" },
 		{ "on Dovecot, in the words it knows",
 			"S: +OK Dovecot ready.\nC: CAPA\nS: +OK\nS: PIPELINING\n"
-			"S: SASL PLAIN\nS: .\nC: AUTH PLAIN AGpvZQBzZWNyZXQ=\nS: +OK\n"
+			"S: SASL PLAIN\nS: .\nC: AUTH PLAIN AGpvZQBzZWNyZXQ=\n"
 			"C: CAPA\nC: NOOP\nC: NOOP\nC: LAST\nC: LIST\nC: UIDL\n"
-			"S: +OK\nS: PIPELINING\nS: .\nS: +OK\nS: +OK\nS: -ERR what?\n" BOTH
+			"S: +OK\nS: +OK\nS: PIPELINING\nS: .\nS: +OK\nS: +OK\nS: -ERR what?\n" BOTH
 			"C: RETR 1\nS: +OK\nS: x\nS: .\n"
 			"C: RSET\nC: QUIT\nS: +OK\nS: +OK\n" },
 		{ "on Dovecot where LAST works",
 			"S: +OK Dovecot ready.\nC: CAPA\nS: +OK\nS: PIPELINING\n"
-			"S: SASL PLAIN\nS: .\nC: AUTH PLAIN AGpvZQBzZWNyZXQ=\nS: +OK\n"
+			"S: SASL PLAIN\nS: .\nC: AUTH PLAIN AGpvZQBzZWNyZXQ=\n"
 			"C: CAPA\nC: NOOP\nC: NOOP\nC: LAST\nC: LIST\nC: UIDL\n"
-			"S: +OK\nS: PIPELINING\nS: .\nS: +OK\nS: +OK\nS: +OK 3\n" BOTH
+			"S: +OK\nS: +OK\nS: PIPELINING\nS: .\nS: +OK\nS: +OK\nS: +OK 3\n" BOTH
 			"C: RETR 1\nS: +OK\nS: x\nS: .\nC: QUIT\nS: +OK\n" },
 	};
 #undef BOTH

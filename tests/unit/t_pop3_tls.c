@@ -181,6 +181,82 @@ static void implicit(void **state)
 	loop_close(&l);
 }
 
+/* All that a Dovecot is sent at once, and what it says to that. */
+static void serve_dovecot(int fd, void *ctx)
+{
+	static const char all[] = "CAPA\r\nAUTH PLAIN AGpvZQBzZWNyZXQ=\r\nCAPA\r\n"
+				  "NOOP\r\nNOOP\r\nLAST\r\nLIST\r\nUIDL\r\n";
+	char heard[256] = "";
+	int n = 0, k = 1;
+	SSL *ssl = SSL_new(server_ctx);
+
+	SSL_set_fd(ssl, fd);
+	if (SSL_accept(ssl) == 1) {
+		say_tls(ssl, "+OK Dovecot ready.\r\n");
+		while (k > 0 && n < (int)strlen(all)) {
+			k = SSL_read(ssl, heard + n, (int)sizeof(heard) - 1 - n);
+			n += k > 0 ? k : 0;
+		}
+		say_tls(ssl, strcmp(heard, all) == 0 ? ctx : "-ERR test: what?\r\n");
+		if (!strstr(ctx, "UIDL 1"))
+			SSL_shutdown(ssl);
+		else
+			hear_tls(ssl, "QUIT\r\n");
+	}
+	SSL_free(ssl);
+}
+
+static void dovecot(void **state)
+{
+#define CAN "+OK\r\nPIPELINING\r\nUIDL\r\nSASL PLAIN\r\n.\r\n"
+	static const struct {
+		char says[200];
+		enum status st;
+		int ex;
+		bool ahead_failed;
+	} rows[] = {
+		{ CAN "+OK in\r\n" CAN "+OK\r\n+OK\r\n-ERR\r\n+OK\r\n1 5\r\n.\r\n"
+		      "+OK UIDL 1\r\n1 a\r\n.\r\n",
+			ST_OK, 0, false },
+		{ CAN "-ERR [AUTH] no\r\n", ST_DENIED, EX_NOPERM, false },
+		{ CAN "-ERR [IN-USE] no\r\n", ST_RETRY, EX_TEMPFAIL, false },
+		{ CAN, ST_RETRY, EX_TEMPFAIL, true },
+		{ CAN "+OK in\r\n" CAN, ST_RETRY, EX_TEMPFAIL, true },
+		{ "+OK\r\nPIPELINING\r\nSASL LOGIN\r\n.\r\n-ERR\r\n", ST_RETRY,
+			EX_PROTOCOL, true },
+		{ "-ERR\r\n-ERR\r\n", ST_RETRY, EX_PROTOCOL, true },
+	};
+#undef CAN
+	struct pop3_config cfg;
+	struct pop3_listing l;
+	struct pop3 *p = NULL;
+	struct loop *loop;
+	size_t i;
+
+	(void)state;
+	for (i = 0; i < N_ELEMENTS(rows); i++) {
+		struct err err = ERR_INIT;
+		enum status st;
+
+		loop_open(&loop, serve_dovecot, (void *)(uintptr_t)rows[i].says);
+		configure(&cfg, loop);
+		cfg.net.tls = TLS_IMPLICIT;
+		cfg.lists = true;
+		if (pop3_connect(&p, &cfg, &err) != ST_OK)
+			fail_msg("row %zu: %s", i, err.text);
+		st = pop3_login(p, &err);
+		if (st != rows[i].st || (st != ST_OK && err.exit != rows[i].ex) ||
+			pop3_pipelining_failed(p) != rows[i].ahead_failed)
+			fail_msg("row %zu: %d, exit %d: %s", i, st, err.exit, err.text);
+		if (st == ST_OK &&
+			(pop3_list(p, &l, &err) != ST_OK || l.n != 1 ||
+				pop3_quit(p, &err) != ST_OK))
+			fail_msg("row %zu: %s", i, err.text);
+		pop3_close(&p);
+		loop_close(&loop);
+	}
+}
+
 static void tampered(void **state)
 {
 	char go_ahead[] = "+OK begin\r\n+OK injected\r\n";
@@ -229,6 +305,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(taken),
 		cmocka_unit_test(implicit),
+		cmocka_unit_test(dovecot),
 		cmocka_unit_test(tampered),
 		cmocka_unit_test(silent_port),
 	};
