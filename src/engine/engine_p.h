@@ -558,7 +558,15 @@ bool scan_moves(struct engine *e, struct parcel *p);
 /* After all slots were asked: where none has or gets it, it is filtered. */
 enum status scan_settle(struct engine *e, struct parcel *p, struct err *err);
 
-/* ---- one message (prepare.c) ---- */
+/* ---- one message (known.c, prepare.c) ---- */
+
+/* The journal's row for this very content: p->run->id. ST_END: it has none. */
+enum status known_find(
+	struct engine *e, struct parcel *p, struct journal_row *row, struct err *err);
+/* The message's own row, with what is known of it by now: p->run->id. */
+enum status known_take(struct engine *e, struct parcel *p, struct err *err);
+/* The same, but for what servers rewrite between sessions (quirk Q39)? */
+bool known_bytes(const struct journal_row *row, const struct facts *f);
 
 /* All that is decided before anything is promised. *deferred: ask again later. */
 enum status parcel_prepare(struct engine *e, struct parcel *p, bool final,

@@ -1,7 +1,7 @@
 /*
  * prepare.c: what is decided about a message before anything is promised.
  *
- * Is it known, filtered, a duplicate? Which sink still needs it, and from
+ * Is it filtered, a duplicate, of what known.c finds? Which sink still needs it, and from
  * where is it to be looked for, should that put be in doubt one day?
  */
 #include <popferry/clock.h>
@@ -184,127 +184,6 @@ static enum status place_one(
 	return rc;
 }
 
-/* Servers rewrite Status and the like between sessions (quirk Q39). */
-static bool same_bytes(const struct journal_row *row, const struct facts *f)
-{
-	return memcmp(row->sha256, f->sha256, DIGEST) == 0 ||
-		memcmp(row->exact, f->exact, DIGEST) == 0;
-}
-
-/* And some render the whole message anew, with other MIME boundaries. */
-static bool same_letter(const struct journal_row *row, const struct facts *f)
-{
-	return row->has_msgid && f->has_msgid &&
-		memcmp(row->msgid, f->msgid, DIGEST) == 0 &&
-		memcmp(row->ident, f->ident, DIGEST) == 0;
-}
-
-/* Where no UIDL tells which it is, equal ones are given a row each. */
-static enum status find_free(
-	struct engine *e, struct parcel *p, struct journal_row *row, struct err *err)
-{
-	const struct task *t = &e->tasks.v[p->task];
-	const struct facts *f = &p->message->facts;
-	struct journal_key key;
-	enum status rc = t->has_uidl ? ST_END : ST_OK;
-	unsigned nth = 0;
-
-	while (rc == ST_OK) {
-		rc = journal_find_content(e->journal, f->sha256, nth++, row, err);
-		if (rc == ST_OK && !nameless_given(e, row->id))
-			break;
-	}
-	if (rc != ST_END)
-		return rc;
-	p->run->settled = true;
-	rc = recall_free(e, p, row, err);
-	tasks_key(&e->tasks, t, &key);
-	if (rc != ST_END || !key.uidl)
-		return rc;
-	rc = journal_find(e->journal, key.uidl, key.uidl_n, key.occurrence, row, err);
-	return rc == ST_OK && row->state != J_DUPLICATE ? ST_END : rc;
-}
-
-/* The row under the message's own name, if that is this very content. */
-static enum status find_own(
-	struct engine *e, struct parcel *p, struct journal_row *row, struct err *err)
-{
-	const struct task *t = &e->tasks.v[p->task];
-	const struct facts *f = &p->message->facts;
-	struct journal_key key;
-	enum status rc;
-
-	tasks_key(&e->tasks, t, &key);
-	if (!key.uidl || t->shared)
-		rc = find_free(e, p, row, err);
-	else
-		rc = journal_find(
-			e->journal, key.uidl, key.uidl_n, key.occurrence, row, err);
-	if (rc == ST_OK && !row->has_content)
-		rc = ST_END;
-	if (rc == ST_OK && !same_bytes(row, f)) {
-		p->run->settled = true;
-		rc = same_letter(row, f) && (row->stored | row->storing) & e->mask
-			? ST_OK
-			: ST_END;
-	}
-	if (rc == ST_OK)
-		p->run->id = row->id;
-	else
-		p->run->settled = false;
-	return rc;
-}
-
-static enum status take(struct engine *e, struct parcel *p, struct err *err)
-{
-	struct journal_key key;
-
-	tasks_key(&e->tasks, &e->tasks.v[p->task], &key);
-	key.row = p->run->id;
-	return journal_take(e->journal, &key, &p->message->facts,
-		p->run->verdict.date.known ? p->run->verdict.date.utc : 0, &p->run->id,
-		err);
-}
-
-/* It is a message that the journal has under another UIDL. */
-static enum status recall(struct engine *e, struct parcel *p, int64_t own,
-	struct journal_row *row, struct err *err)
-{
-	struct journal_row root;
-	enum status rc = recall_find(e, p, own, &root, err);
-
-	if (rc != ST_OK)
-		return rc;
-	if (!own) {
-		rc = take(e, p, err);
-		if (rc == ST_OK)
-			rc = journal_reissued(e->journal, p->run->id, root.id, err);
-	}
-	nameless_give(e, p); /* the row of its name, and then the root */
-	*row = root;
-	p->run->id = root.id;
-	p->run->settled = true;
-	return rc;
-}
-
-/* The journal's row for this very content, if it has one. */
-static enum status find_row(
-	struct engine *e, struct parcel *p, struct journal_row *row, struct err *err)
-{
-	struct journal_row other = { 0 };
-	enum status rc = find_own(e, p, row, err), known;
-
-	if (rc < 0)
-		return rc;
-	if (rc == ST_OK && row->state != J_DUPLICATE)
-		return rc;
-	known = recall(e, p, rc == ST_OK ? row->id : 0, &other, err);
-	if (known == ST_END)
-		return rc;
-	*row = other;
-	return known;
-}
-
 enum status parcel_failed(struct engine *e, struct parcel *p, const char *stage,
 	const struct err *why, struct err *err)
 {
@@ -340,7 +219,7 @@ static enum status note_duplicate(struct engine *e, struct parcel *p, int64_t of
 	if (e->job->dedup == DEDUP_MESSAGE_ID_ONLY)
 		log_warn(&e->log, "dropped-by-message-id", LOG_U("number", t->number),
 			LOG_S("message-id", p->message->facts.message_id));
-	rc = take(e, p, err);
+	rc = known_take(e, p, err);
 	return rc == ST_OK ? journal_duplicate(e->journal, p->run->id, of, rule, err)
 			   : rc;
 }
@@ -374,7 +253,7 @@ static enum status adopt(struct engine *e, struct parcel *p, int64_t of,
 	*done = (row->stored & mask) == mask;
 	if (*done)
 		return note_duplicate(e, p, of, rule, err);
-	rc = take(e, p, err);
+	rc = known_take(e, p, err);
 	if (rc == ST_OK)
 		rc = journal_duplicate(e->journal, p->run->id, of, rule, err);
 	if (rc == ST_OK && row->state == J_FAILED)
@@ -423,7 +302,7 @@ static enum status dismiss(struct engine *e, struct parcel *p, bool final,
 	if (p->run->verdict.filtered) {
 		*done = true;
 		tasks_set(&e->tasks, t, TASK_FILTERED);
-		rc = take(e, p, err);
+		rc = known_take(e, p, err);
 		return rc == ST_OK ? journal_filtered(e->journal, p->run->id,
 					     p->run->verdict.rule, err)
 				   : rc;
@@ -477,7 +356,7 @@ static enum status settle(struct engine *e, struct parcel *p,
 	if (rc != ST_OK || (own.id != row->id && own.of != row->id))
 		return rc < 0 ? rc : ST_OK;
 	rc = journal_resize(e->journal, own.id, t->size, err);
-	if (rc == ST_OK && own.has_content && !same_bytes(&own, &p->message->facts))
+	if (rc == ST_OK && own.has_content && !known_bytes(&own, &p->message->facts))
 		rc = notice_changed(e, own.id, t->number, err);
 	return rc;
 }
@@ -570,7 +449,7 @@ static enum status prepare(
 	enum status rc, have;
 
 	judge_it(e, p);
-	have = find_row(e, p, &row, err);
+	have = known_find(e, p, &row, err);
 	if (have < 0)
 		return have;
 	rc = have == ST_OK ? is_done(e, p, mask, &row, &done, err) : ST_OK;
@@ -600,7 +479,7 @@ static enum status prepare(
 		if (rc != ST_OK || done || *deferred)
 			return rc;
 	}
-	rc = p->run->settled ? ST_OK : take(e, p, err);
+	rc = p->run->settled ? ST_OK : known_take(e, p, err);
 	nameless_give(e, p);
 	recall_note(e, p->run->id);
 	if (rc == ST_OK && e->scan)

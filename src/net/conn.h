@@ -1,10 +1,11 @@
 /*
  * conn.h: the inside of a connection, for the files of this folder.
  *
- * conn.c knows buffers, waiting and the order of things; io.c moves bytes
- * over a socket, TLS or a transport, deflate.c compresses them before; tls.c and cert.c
- * are OpenSSL; dial.c makes connections; line.c measures them; trace.c writes the dialogue down; etpan.c is libetpan's view, and
- * guard.c keeps from it what it cannot stand.
+ * conn.c begins and ends them; flow.c knows buffers, waiting and the order of things; io.c
+ * moves bytes over a socket, TLS or a transport, deflate.c compresses them before; tls.c
+ * and cert.c are OpenSSL; dial.c makes connections; line.c measures them; trace.c writes
+ * the dialogue down; etpan.c is libetpan's view, and guard.c keeps from it what it cannot
+ * stand.
  */
 #ifndef NET_CONN_H
 #define NET_CONN_H
@@ -101,7 +102,8 @@ enum status conn_fail(struct conn *c, enum status st, int ex, const char *fmt, .
 enum status conn_lost(struct conn *c, int no);
 /* Hands the reason of the end to a caller. */
 enum status conn_gone(const struct conn *c, struct err *err);
-/* Waits until c->until for poll events. */
+
+/* flow.c: waits until c->until for poll events. */
 enum status conn_wait(struct conn *c, short events);
 
 /* io.c: bytes moved, or one of these; 0 from io_read is the end. */

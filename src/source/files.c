@@ -9,6 +9,19 @@
 #include <stdlib.h>
 #include <string.h>
 
+size_t names_keep(struct names *names, const char *name)
+{
+	size_t n = strlen(name) + 1, at = names->n;
+
+	if (n > names->cap - names->n) {
+		names->cap += names->cap / 2 + n + READ_PIECE;
+		names->text = xrealloc(names->text, names->cap);
+	}
+	memcpy(names->text + at, name, n);
+	names->n += n;
+	return at;
+}
+
 struct files *files_of(const struct source *s)
 {
 	return (struct files *)(uintptr_t)s;

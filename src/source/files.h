@@ -46,6 +46,15 @@ int64_t name_time(const char *base, size_t n);
 
 /* ---- what they have in common (files.c) ---- */
 
+/* Many names, one behind the other. */
+struct names {
+	char *text;
+	size_t n, cap;
+};
+
+/* Where in the text it is now. */
+size_t names_keep(struct names *names, const char *name);
+
 /* The first member of each. */
 struct files {
 	struct source base;
@@ -87,5 +96,12 @@ enum status files_finish(struct source *base, struct err *err);
 bool files_no(const struct source *base);
 int files_wait(const struct source *base);
 void files_cancel(struct source *base);
+
+/* Their struct source_ops, but for schemes, open, list, next, finish and close. */
+#define FILES_OPS \
+	.account = files_account, .wind_down = files_wind_down, .want = files_want, \
+	.oddity = files_oddity, .origin = files_origin, .remove = files_remove, \
+	.overreached = files_no, .no_capa = files_no, .wait_ms = files_wait, \
+	.cancel = files_cancel
 
 #endif

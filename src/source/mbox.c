@@ -299,19 +299,10 @@ static const char *const schemes[] = { "mbox", NULL };
 
 const struct source_ops mbox_source = {
 	.schemes = schemes,
-	.account = files_account,
+	FILES_OPS,
 	.open = mbox_open,
 	.list = mbox_list,
-	.wind_down = files_wind_down,
-	.want = files_want,
 	.next = mbox_next,
-	.oddity = files_oddity,
-	.origin = files_origin,
-	.remove = files_remove,
 	.finish = files_finish,
-	.overreached = files_no,
-	.no_capa = files_no,
-	.wait_ms = files_wait,
-	.cancel = files_cancel,
 	.close = mbox_close,
 };

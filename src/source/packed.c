@@ -38,7 +38,7 @@ static void packed_close(struct source **sp)
 	EVP_MD_CTX_free(p->sha);
 	free(p->piece);
 	free(p->v);
-	free(p->text);
+	free(p->names.text);
 	files_release(&p->f);
 	free(p);
 	*sp = NULL;
@@ -116,22 +116,9 @@ static bool is_wanted(struct packed *p, struct archive_entry *e, struct name *na
 	return name->kind != NAME_OTHER && !why;
 }
 
-static size_t keep_name(struct packed *p, const char *name)
-{
-	size_t n = strlen(name) + 1, at = p->text_n;
-
-	if (n > p->text_cap - p->text_n) {
-		p->text_cap += p->text_cap / 2 + n + READ_PIECE;
-		p->text = xrealloc(p->text, p->text_cap);
-	}
-	memcpy(p->text + at, name, n);
-	p->text_n += n;
-	return at;
-}
-
 static const char *name_of(const struct packed *p, const struct packed_mail *m)
 {
-	return p->text + m->name;
+	return p->names.text + m->name;
 }
 
 static void add_mail(struct packed *p, struct archive_entry *e, uint64_t size,
@@ -145,7 +132,7 @@ static void add_mail(struct packed *p, struct archive_entry *e, uint64_t size,
 	}
 	m = &p->v[p->n++];
 	*m = (struct packed_mail){ .entry = p->entry, .size = size, .occurrence = 1 };
-	m->name = keep_name(p, entry_name(e));
+	m->name = names_keep(&p->names, entry_name(e));
 	m->time = archive_entry_mtime_is_set(e) ? (int64_t)archive_entry_mtime(e) : 0;
 	memcpy(m->id, id, FILE_ID_BYTES);
 }
@@ -417,19 +404,10 @@ static const char *const schemes[] = { "zip", "tar", NULL };
 
 const struct source_ops packed_source = {
 	.schemes = schemes,
-	.account = files_account,
+	FILES_OPS,
 	.open = packed_open,
 	.list = packed_list,
-	.wind_down = files_wind_down,
-	.want = files_want,
 	.next = packed_next,
-	.oddity = files_oddity,
-	.origin = files_origin,
-	.remove = files_remove,
 	.finish = packed_finish,
-	.overreached = files_no,
-	.no_capa = files_no,
-	.wait_ms = files_wait,
-	.cancel = files_cancel,
 	.close = packed_close,
 };

@@ -33,8 +33,7 @@ struct packed {
 	uint64_t out;      /* bytes that came out of it */
 	struct packed_mail *v;
 	size_t n, cap;
-	char *text;
-	size_t text_n, text_cap;
+	struct names names;
 	size_t common; /* bytes of the directory all Maildirs are in */
 	bool listed;
 	struct err cut; /* why there may be more; ST_OK: that is all */

@@ -3,20 +3,11 @@
 
 #include <popferry/fs.h>
 #include <popferry/mem.h>
-#include <popferry/text.h>
 
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum {
-	WINDOW = 256 * 1024,
-	SEEN = 1100, /* bytes of a line that are looked at */
-	WORDS = 12,  /* of a From_ line */
-};
-
-static const char from[] = "From ";
-enum { FROM_N = sizeof(from) - 1 };
+enum { WINDOW = 256 * 1024 };
 
 struct split {
 	int fd;
@@ -100,232 +91,14 @@ static enum status skip_line(struct split *s, uint64_t *off, struct err *err)
 	return rc;
 }
 
-/* The length of an empty line, or 0. */
-static size_t empty_line(const char *p, size_t n)
-{
-	if (n && p[0] == '\n')
-		return 1;
-	return n > 1 && p[0] == '\r' && p[1] == '\n' ? 2 : 0;
-}
-
-/* ---- From_ lines ---- */
-
-struct word {
-	const char *p;
-	size_t n;
-};
-
-static unsigned words_of(struct word v[WORDS], const char *p, size_t n)
-{
-	unsigned k = 0;
-	size_t i = 0;
-
-	while (k < WORDS) {
-		while (i < n && (p[i] == ' ' || p[i] == '\t' || p[i] == '\r'))
-			i++;
-		if (i == n)
-			break;
-		v[k].p = p + i;
-		while (i < n && p[i] != ' ' && p[i] != '\t' && p[i] != '\r')
-			i++;
-		v[k].n = (size_t)(p + i - v[k].p);
-		k++;
-	}
-	return k;
-}
-
-static bool is_digit(char c)
-{
-	return c >= '0' && c <= '9';
-}
-
-/* "10:00", "9:59:59" */
-static bool is_time(const struct word *w)
-{
-	size_t i = is_digit(w->p[0]) && w->n > 1 && is_digit(w->p[1]) ? 2 : 1;
-
-	return w->n >= i + 3 && is_digit(w->p[0]) && w->p[i] == ':' &&
-		is_digit(w->p[i + 1]) && is_digit(w->p[i + 2]);
-}
-
-static bool is_year(const struct word *w)
-{
-	return w->n == 4 &&
-		(memcmp(w->p, "19", 2) == 0 || memcmp(w->p, "20", 2) == 0) &&
-		is_digit(w->p[2]) && is_digit(w->p[3]);
-}
-
-static bool is_field(const char *p, size_t n)
-{
-	size_t i = 0;
-
-	while (i < n && p[i] > ' ' && p[i] < 127 && p[i] != ':')
-		i++;
-	return i > 0 && i < n && p[i] == ':';
-}
-
-/*
- * Text has lines that start with "From " too: one that parts messages has a date, or is
- * just a sender with a header behind it.
- */
-static bool is_from(const char *p, size_t n)
-{
-	struct word v[WORDS];
-	bool time = false, year = false;
-	const char *end;
-	unsigned k, i;
-	size_t len;
-
-	if (n < FROM_N || memcmp(p, from, FROM_N) != 0)
-		return false;
-	end = memchr(p, '\n', n < SEEN ? n : SEEN);
-	if (!end)
-		return false;
-	len = (size_t)(end - p);
-	k = words_of(v, p + FROM_N, len - FROM_N);
-	for (i = 1; i < k; i++) {
-		time |= is_time(&v[i]);
-		year |= is_year(&v[i]);
-	}
-	return (time && year) || (k == 1 && is_field(end + 1, n - len - 1));
-}
-
-/*
- * "Tue Nov 22 10:00:00 2026", with a zone before or behind the year, or without. That of
- * Mozilla, whose sender is "-", is when the file was written, and no date.
- */
-static struct when date_of(const char *p, size_t n)
-{
-	static const char days[] = "MonTueWedThuFriSatSun";
-	struct word v[WORDS], year = { "", 0 }, zone = { "", 0 };
-	unsigned k = words_of(v, p + FROM_N, n - FROM_N), i, d;
-	char text[128];
-
-	if (k && v[0].n == 1 && *v[0].p == '-')
-		k = 0;
-	for (i = 1; i + 4 < k; i++) {
-		for (d = 0; days[d] && memcmp(v[i].p, days + d, 3) != 0; d += 3)
-			;
-		if (v[i].n == 3 && days[d] && is_time(&v[i + 3]))
-			break;
-	}
-	if (i + 4 >= k)
-		return (struct when){ 0 };
-	for (d = i + 4; d < k; d++) {
-		if (is_year(&v[d]) && !year.n)
-			year = v[d];
-		else if (!zone.n)
-			zone = v[d];
-	}
-	snprintf(text, sizeof(text), "%.*s %.*s %.*s %.*s %.*s", (int)v[i + 2].n,
-		v[i + 2].p, (int)v[i + 1].n, v[i + 1].p, (int)year.n, year.p,
-		(int)v[i + 3].n, v[i + 3].p, (int)zone.n, zone.p);
-	return date_parse(text, strlen(text));
-}
-
-/* ---- header fields ---- */
-
-/* True when it is this field; *value starts behind its colon. */
-static bool field_is(const char *p, size_t n, const char *name, const char **value)
-{
-	size_t k = strlen(name);
-
-	if (n <= k || p[k] != ':' || !text_same_n(p, name, k))
-		return false;
-	*value = p + k + 1;
-	return true;
-}
-
-static void read_status(struct split_mail *m, const char *p, const char *end)
-{
-	for (; p < end; p++)
-		m->seen |= *p == 'R';
-}
-
-static void read_x_status(struct split_mail *m, const char *p, const char *end)
-{
-	for (; p < end; p++) {
-		m->seen |= *p == 'R';
-		m->answered |= *p == 'A';
-		m->flagged |= *p == 'F';
-		m->draft |= *p == 'T';
-	}
-}
-
-/* Hexadecimal bits. One that is only marked as deleted is as good as any other. */
-static void read_mozilla(struct split_mail *m, const char *p, const char *end)
-{
-	enum { READ = 1, REPLIED = 2, MARKED = 4 };
-	char text[8] = "";
-	unsigned long bits;
-
-	while (p < end && *p == ' ')
-		p++;
-	memcpy(text, p, (size_t)(end - p) < 4 ? (size_t)(end - p) : 4);
-	bits = strtoul(text, NULL, 16);
-	m->seen |= (bits & READ) != 0;
-	m->answered |= (bits & REPLIED) != 0;
-	m->flagged |= (bits & MARKED) != 0;
-}
-
-/* Fields in which programs note what becomes of a message in their file. */
-static const struct {
-	const char *name;
-	void (*read)(struct split_mail *m, const char *p, const char *end);
-} notes[] = {
-	{ "Status", read_status },
-	{ "X-Status", read_x_status },
-	{ "X-Mozilla-Status", read_mozilla },
-	{ "X-Mozilla-Status2", NULL },
-	{ "X-Mozilla-Keys", NULL },
-	{ "X-Keywords", NULL },
-	{ "X-UID", NULL },
-	{ "X-IMAP", NULL },
-	{ "X-IMAPbase", NULL },
-	{ "Content-Length", NULL },
-	{ "Lines", NULL },
-};
-
-static uint64_t number_of(const char *p, const char *end)
-{
-	uint64_t n = 0;
-	unsigned digits = 0;
-
-	while (p < end && (*p == ' ' || *p == '\t'))
-		p++;
-	for (; p < end && is_digit(*p) && digits < 18; p++, digits++)
-		n = 10 * n + (uint64_t)(*p - '0');
-	return digits && digits < 18 ? n : UINT64_MAX;
-}
+/* ---- messages ---- */
 
 struct reading {
 	struct split_mail *m;
 	mail_take *digest;
 	void *ctx;
 	uint64_t length; /* Content-Length; UINT64_MAX: none */
-	bool note;       /* in such a field */
 };
-
-static void read_field(struct reading *r, const char *p, size_t n)
-{
-	const char *end = memchr(p, '\n', n), *value;
-	size_t i;
-
-	end = end ? end : p + n;
-	n = (size_t)(end - p);
-	if (n && (*p == ' ' || *p == '\t'))
-		return; /* of the field before */
-	r->note = false;
-	for (i = 0; i < N_ELEMENTS(notes); i++) {
-		if (!field_is(p, n, notes[i].name, &value))
-			continue;
-		r->note = true;
-		if (notes[i].read)
-			notes[i].read(r->m, value, end);
-	}
-	if (r->length == UINT64_MAX && field_is(p, n, "Content-Length", &value))
-		r->length = number_of(value, end);
-}
 
 /* From m->start up to and with the empty line. *blank: where that stands. */
 static enum status read_header(
@@ -333,7 +106,7 @@ static enum status read_header(
 {
 	uint64_t off = r->m->start;
 	enum status rc = ST_OK;
-	bool start = true;
+	bool start = true, note = false;
 	const char *p, *end;
 	size_t n;
 
@@ -342,16 +115,16 @@ static enum status read_header(
 		rc = look(s, off, &p, &n, err);
 		if (rc != ST_OK)
 			break;
-		if (start && empty_line(p, n)) {
+		if (start && from_blank(p, n)) {
 			*blank = off;
-			off += empty_line(p, n);
+			off += from_blank(p, n);
 			break;
 		}
 		if (start)
-			read_field(r, p, n < SEEN ? n : SEEN);
+			from_field(r->m, p, n < SEEN ? n : SEEN, &r->length, &note);
 		end = memchr(p, '\n', n);
 		n = end ? (size_t)(end - p) + 1 : n;
-		if (!r->note)
+		if (!note)
 			r->digest(r->ctx, p, n);
 		off += n;
 		start = end != NULL;
@@ -382,12 +155,12 @@ static enum status lands(
 		return rc;
 	p++;
 	n--;
-	for (lines = 0; lines < 2 && (k = empty_line(p, n)) > 0; lines++) {
+	for (lines = 0; lines < 2 && (k = from_blank(p, n)) > 0; lines++) {
 		p += k;
 		n -= k;
 		*next += k;
 	}
-	*yes = *next == s->size || is_from(p, n);
+	*yes = *next == s->size || from_is(p, n);
 	return ST_OK;
 }
 
@@ -413,9 +186,9 @@ static enum status by_lines(
 
 	while (rc == ST_OK && off < s->size) {
 		rc = look(s, off, &p, &n, err);
-		if (rc != ST_OK || (empty && is_from(p, n)))
+		if (rc != ST_OK || (empty && from_is(p, n)))
 			break;
-		empty = empty_line(p, n) > 0;
+		empty = from_blank(p, n) > 0;
 		if (empty)
 			blank = off;
 		rc = skip_line(s, &off, err);
@@ -442,7 +215,7 @@ static enum status read_body(struct split *s, const struct reading *r, struct er
 		if (n > m->end - off)
 			n = (size_t)(m->end - off);
 		if (m->measured) {
-			m->wild |= start && is_from(p, n);
+			m->wild |= start && from_is(p, n);
 			end = memchr(p, '\n', n);
 			n = end ? (size_t)(end - p) + 1 : n;
 			start = end != NULL;
@@ -456,7 +229,7 @@ static enum status read_body(struct split *s, const struct reading *r, struct er
 enum status split_read(struct split *s, uint64_t at, struct split_mail *m,
 	mail_take *digest, void *ctx, struct err *err)
 {
-	struct reading r = { m, digest, ctx, UINT64_MAX, false };
+	struct reading r = { m, digest, ctx, UINT64_MAX };
 	uint64_t blank;
 	const char *p, *end;
 	enum status rc;
@@ -466,12 +239,12 @@ enum status split_read(struct split *s, uint64_t at, struct split_mail *m,
 	rc = look(s, at, &p, &n, err);
 	if (rc != ST_OK)
 		return rc;
-	if (n < FROM_N || memcmp(p, from, FROM_N) != 0)
+	if (!from_starts(p, n))
 		return err_set(err, ST_RETRY, EX_TEMPFAIL,
 			"%s was changed while it was read", s->path);
 	n = n < SEEN ? n : SEEN;
 	end = memchr(p, '\n', n);
-	m->date = date_of(p, end ? (size_t)(end - p) : n);
+	m->date = from_date(p, end ? (size_t)(end - p) : n);
 	rc = skip_line(s, &m->start, err);
 	if (rc == ST_OK)
 		rc = read_header(s, &r, &blank, err);
@@ -492,9 +265,9 @@ enum status split_first(struct split *s, uint64_t *at, struct err *err)
 		rc = look(s, *at, &p, &n, err);
 		if (rc != ST_OK)
 			return rc;
-		if (n >= FROM_N && memcmp(p, from, FROM_N) == 0)
+		if (from_starts(p, n))
 			return ST_OK;
-		k = empty_line(p, n);
+		k = from_blank(p, n);
 		if (!k)
 			return err_set(err, ST_DENIED, EX_DATAERR,
 				"%s is no mbox file: it does not start with a line "
@@ -505,15 +278,6 @@ enum status split_first(struct split *s, uint64_t *at, struct err *err)
 }
 
 /* ---- the bytes ---- */
-
-static bool is_quoted(const char *p, size_t n)
-{
-	size_t i = 0;
-
-	while (i < n && i < SEEN - FROM_N && p[i] == '>')
-		i++;
-	return i && n - i >= FROM_N && memcmp(p + i, from, FROM_N) == 0;
-}
 
 enum status split_give(struct split *s, uint64_t start, uint64_t end, bool quoted,
 	mail_take *take, void *ctx, struct err *err)
@@ -534,7 +298,7 @@ enum status split_give(struct split *s, uint64_t start, uint64_t end, bool quote
 		for (at = run = 0; at < n; line = lf != NULL) {
 			if (line && at && n - at < SEEN && off + n < end)
 				break;
-			if (quoted && line && is_quoted(p + at, n - at)) {
+			if (quoted && line && from_quoted(p + at, n - at)) {
 				take(ctx, p + run, at - run);
 				run = at + 1;
 			}

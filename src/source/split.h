@@ -45,4 +45,31 @@ enum status split_read(struct split *s, uint64_t at, struct split_mail *m,
 enum status split_give(struct split *s, uint64_t start, uint64_t end, bool quoted,
 	mail_take *take, void *ctx, struct err *err);
 
+/* ---- what a line says (from.c) ---- */
+
+enum { SEEN = 1100 }; /* bytes of a line that are looked at */
+
+/* The length of an empty line, or 0. */
+size_t from_blank(const char *p, size_t n);
+/* Is "From " there? */
+bool from_starts(const char *p, size_t n);
+/* Or ">From ", ">>From " ...? */
+bool from_quoted(const char *p, size_t n);
+/*
+ * Text has lines that start with "From " too: one that parts messages has a date, or is
+ * just a sender with a header behind it.
+ */
+bool from_is(const char *p, size_t n);
+/*
+ * "Tue Nov 22 10:00:00 2026", with a zone before or behind the year, or without. That of
+ * Mozilla, whose sender is "-", is when the file was written, and no date.
+ */
+struct when from_date(const char *p, size_t n);
+/*
+ * A line of the header. *note: it is of a field in which programs note what becomes of a
+ * message; what that says goes to m. *length: Content-Length, when UINT64_MAX was there.
+ */
+void from_field(
+	struct split_mail *m, const char *p, size_t n, uint64_t *length, bool *note);
+
 #endif

@@ -44,7 +44,7 @@ static void tree_close(struct source **sp)
 		free(t->dirs[--t->n_dirs].path);
 	free(t->dirs);
 	free(t->v);
-	free(t->text);
+	free(t->names.text);
 	files_release(&t->f);
 	free(t);
 	*sp = NULL;
@@ -309,19 +309,10 @@ static const char *const schemes[] = { "maildir", "eml", NULL };
 
 const struct source_ops tree_source = {
 	.schemes = schemes,
-	.account = files_account,
+	FILES_OPS,
 	.open = tree_open,
 	.list = tree_list,
-	.wind_down = files_wind_down,
-	.want = files_want,
 	.next = tree_next,
-	.oddity = files_oddity,
-	.origin = files_origin,
-	.remove = files_remove,
 	.finish = files_finish,
-	.overreached = files_no,
-	.no_capa = files_no,
-	.wait_ms = files_wait,
-	.cancel = files_cancel,
 	.close = tree_close,
 };

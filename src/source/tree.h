@@ -35,8 +35,7 @@ struct tree {
 	size_t n_dirs;
 	struct mail *v;
 	size_t n, cap;
-	char *text;
-	size_t text_n, text_cap;
+	struct names names;
 	bool copied; /* the files' times are those of a copy */
 };
 

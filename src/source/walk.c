@@ -21,20 +21,7 @@ const char *const walk_places[] = { "", "new/", "cur/", "" };
 
 const char *walk_name(const struct tree *t, const struct mail *m)
 {
-	return t->text + m->name;
-}
-
-static size_t keep_name(struct tree *t, const char *name)
-{
-	size_t n = strlen(name) + 1, at = t->text_n;
-
-	if (n > t->text_cap - t->text_n) {
-		t->text_cap += t->text_cap / 2 + n + READ_PIECE;
-		t->text = xrealloc(t->text, t->text_cap);
-	}
-	memcpy(t->text + at, name, n);
-	t->text_n += n;
-	return at;
+	return t->names.text + m->name;
 }
 
 char *walk_path(const struct tree *t, const struct mail *m)
@@ -96,7 +83,7 @@ struct mail *walk_add_mail(struct tree *t, size_t dir, enum place place,
 	m->place = (uint8_t)place;
 	m->size = st ? (uint64_t)st->st_size : UINT64_MAX;
 	m->time = st ? st->st_mtime : 0;
-	m->name = keep_name(t, name);
+	m->name = names_keep(&t->names, name);
 	return m;
 }
 
@@ -344,7 +331,7 @@ static void look_again_in(struct tree *t, const struct dir *d, enum place place)
 		m->gone = false;
 		m->place = (uint8_t)place;
 		if (strcmp(walk_name(t, m), e->d_name) != 0)
-			m->name = keep_name(t, e->d_name);
+			m->name = names_keep(&t->names, e->d_name);
 	}
 	if (at)
 		closedir(at);

@@ -1,31 +1,7 @@
 /* t_archive.c: messages go into an archive and come out again. */
-#include "t_archive.h"
+#include "archive_kit.h"
 
 #include <time.h>
-
-static const enum archive_codec codecs[] = { ARCHIVE_GZ, ARCHIVE_ZST, ARCHIVE_ZIP,
-	ARCHIVE_NONE };
-static const char *const suffixes[] = { "tar.gz", "tar.zst", "zip", "tar" };
-enum { MEMBER = 4096 };
-
-static struct spool *spool;
-static int spool_dir;
-
-static int setup(void **state)
-{
-	(void)state;
-	spool_dir = open("/tmp", O_RDONLY | O_DIRECTORY);
-	spool_open(&spool, spool_dir, 1 << 24);
-	return 0;
-}
-
-static int teardown(void **state)
-{
-	(void)state;
-	spool_close(&spool);
-	close(spool_dir);
-	return 0;
-}
 
 /* Puts n messages, commits after each `every` (0: never), seals if asked. */
 static void fill(const char *path, enum archive_codec c, unsigned n, unsigned every,

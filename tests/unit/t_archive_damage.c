@@ -2,42 +2,16 @@
  * t_archive_damage.c: torn logs are cut, flipped bits are found, and what is
  * not touched stays readable.
  */
-#include "t_archive.h"
+#include "archive_kit.h"
 
 #include <dirent.h>
-
-static const enum archive_codec codecs[] = { ARCHIVE_GZ, ARCHIVE_ZST, ARCHIVE_ZIP,
-	ARCHIVE_NONE };
-static const char *const suffixes[] = { "tar.gz", "tar.zst", "zip", "tar" };
-enum { MEMBER = 4096 };
-
-static struct spool *spool;
-static int spool_dir;
-
-static int setup(void **state)
-{
-	(void)state;
-	spool_dir = open("/tmp", O_RDONLY | O_DIRECTORY);
-	spool_open(&spool, spool_dir, 1 << 24);
-	return 0;
-}
-
-static int teardown(void **state)
-{
-	(void)state;
-	spool_close(&spool);
-	close(spool_dir);
-	return 0;
-}
 
 /* Adds messages [from, to) and commits; keeps the archive open. */
 static void add(struct archive_writer *w, unsigned from, unsigned to)
 {
 	struct err err = ERR_INIT;
-	unsigned i;
 
-	for (i = from; i < to; i++)
-		put_one(w, spool, i);
+	put_some(w, from, to);
 	ok(archive_commit(w, 0, &err), &err);
 }
 
@@ -198,20 +172,6 @@ static void test_lost_commit(void **state)
 
 /* ---- sealed ---- */
 
-struct findings {
-	unsigned n;
-	char first[600], last[600];
-};
-
-static void note(void *ctx, const char *what)
-{
-	struct findings *f = ctx;
-
-	if (f->n++ == 0)
-		snprintf(f->first, sizeof(f->first), "%s", what);
-	snprintf(f->last, sizeof(f->last), "%s", what);
-}
-
 /* The number of findings; 1 too when it cannot even be opened. */
 static unsigned verify(const char *dir, struct findings *f, uint64_t *good)
 {
@@ -227,7 +187,7 @@ static unsigned verify(const char *dir, struct findings *f, uint64_t *good)
 		assert_int_equal(err.exit, EX_DATAERR);
 		return 1;
 	}
-	rc = archive_verify(r, &c, note, f, &err);
+	rc = archive_verify(r, &c, note_finding, f, &err);
 	assert_int_equal(c.damaged, f->n);
 	assert_int_equal(rc, f->n ? ST_DENIED : ST_OK);
 	if (f->n)
@@ -238,17 +198,12 @@ static unsigned verify(const char *dir, struct findings *f, uint64_t *good)
 	return f->n;
 }
 
-static char *sealed(enum archive_codec c)
+static char *two_segments(enum archive_codec c)
 {
 	char *dir = scratch();
-	struct archive_writer *w;
-	struct err err = ERR_INIT;
 
 	make_archive(dir, c, MEMBER);
-	w = open_archive(dir, c, 6);
-	add(w, 0, 12);
-	ok(archive_seal(w, &err), &err);
-	archive_close(&w);
+	fill_sealed(dir, c, 0, 12, 6);
 	return dir;
 }
 
@@ -288,7 +243,7 @@ static void test_flips(void **state)
 
 	(void)state;
 	for (k = 0; k < N_ELEMENTS(codecs); k++) {
-		char *dir = sealed(codecs[k]), name[64];
+		char *dir = two_segments(codecs[k]), name[64];
 		struct findings f;
 
 		assert_int_equal(verify(dir, &f, NULL), 0);
@@ -313,7 +268,7 @@ static void test_containment(void **state)
 
 	(void)state;
 	for (k = 0; k < N_ELEMENTS(codecs); k++) {
-		char *dir = sealed(codecs[k]), *path, *text;
+		char *dir = two_segments(codecs[k]), *path, *text;
 		struct archive_reader *r = NULL;
 		struct err err = ERR_INIT;
 		struct findings f;
@@ -359,7 +314,7 @@ static void test_containment(void **state)
 /* A changed segment whose digest in the manifest was changed with it. */
 static void test_forged(void **state)
 {
-	char *dir = sealed(ARCHIVE_NONE),
+	char *dir = two_segments(ARCHIVE_NONE),
 	     *path = xasprintf("%s/segments/acme-000001.tar", dir),
 	     *manifest = xasprintf("%s/manifest-sha256.txt", dir), *text, *sums, *at;
 	char was[65], is[65];
@@ -402,7 +357,7 @@ static enum status pass_over(void *ctx, const struct archive_row *row, struct er
 
 static void test_missing_and_extra(void **state)
 {
-	char *dir = sealed(ARCHIVE_GZ),
+	char *dir = two_segments(ARCHIVE_GZ),
 	     *seg = xasprintf("%s/segments/acme-000001.tar.gz", dir),
 	     *extra = xasprintf("%s/segments/stray", dir);
 	struct archive_config cfg = { .path = dir };

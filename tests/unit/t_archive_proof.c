@@ -1,33 +1,12 @@
 /* t_archive_proof.c: audit paths; one message proved with nothing but a folder. */
-#include "t_archive.h"
+#include "archive_kit.h"
 
 #include "../../src/archive/hash.h"
 #include "../../src/archive/tree.h"
 
 #include <dirent.h>
 
-static const enum archive_codec codecs[] = { ARCHIVE_GZ, ARCHIVE_ZST, ARCHIVE_ZIP,
-	ARCHIVE_NONE };
-enum { MEMBER = 4096, MESSAGES = 14, LEAVES = 70 };
-
-static struct spool *spool;
-static int spool_dir;
-
-static int setup(void **state)
-{
-	(void)state;
-	spool_dir = open("/tmp", O_RDONLY | O_DIRECTORY);
-	spool_open(&spool, spool_dir, 1 << 24);
-	return 0;
-}
-
-static int teardown(void **state)
-{
-	(void)state;
-	spool_close(&spool);
-	close(spool_dir);
-	return 0;
-}
+enum { MESSAGES = 14, LEAVES = 70 };
 
 /* ---- paths ---- */
 
@@ -130,23 +109,6 @@ static void test_paths(void **state)
 }
 
 /* ---- proofs ---- */
-
-/* 14 messages in 3 segments. */
-static char *sealed(enum archive_codec c)
-{
-	char *dir = scratch();
-	struct archive_writer *w;
-	struct err err = ERR_INIT;
-	unsigned i;
-
-	make_archive(dir, c, MEMBER);
-	w = open_archive(dir, c, 5);
-	for (i = 0; i < MESSAGES; i++)
-		put_one(w, spool, i);
-	ok(archive_seal(w, &err), &err);
-	archive_close(&w);
-	return dir;
-}
 
 static enum status prove(const char *dir, uint64_t seq, const char *out,
 	struct archive_proof *p, struct err *err)

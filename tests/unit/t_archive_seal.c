@@ -2,75 +2,16 @@
  * t_archive_seal.c: seals, their tree and chain, the custody log; and VERIFY.sh, which
  * must come to the same result without popferry.
  */
-#include "t_archive.h"
+#include "archive_kit.h"
 
 #include "../../src/archive/hash.h"
 #include "../../src/archive/tree.h"
 
 #include <dirent.h>
 
-static const enum archive_codec codecs[] = { ARCHIVE_GZ, ARCHIVE_ZST, ARCHIVE_ZIP,
-	ARCHIVE_NONE };
-static const char *const suffixes[] = { "tar.gz", "tar.zst", "zip", "tar" };
-enum { MEMBER = 4096, EACH = 50, SHELL_EACH = 2 };
-
-static struct spool *spool;
-static int spool_dir;
-
-static int setup(void **state)
-{
-	(void)state;
-	spool_dir = open("/tmp", O_RDONLY | O_DIRECTORY);
-	spool_open(&spool, spool_dir, 1 << 24);
-	return 0;
-}
-
-static int teardown(void **state)
-{
-	(void)state;
-	spool_close(&spool);
-	close(spool_dir);
-	return 0;
-}
+enum { EACH = 50, SHELL_EACH = 2 };
 
 /* ---- archives ---- */
-
-static void fill(const char *dir, enum archive_codec c, unsigned from, unsigned to,
-	unsigned per_segment)
-{
-	struct archive_writer *w = open_archive(dir, c, per_segment);
-	struct err err = ERR_INIT;
-	unsigned i;
-
-	for (i = from; i < to; i++)
-		put_one(w, spool, i);
-	ok(archive_seal(w, &err), &err);
-	archive_close(&w);
-}
-
-/* 14 messages in 3 segments. */
-static char *sealed(enum archive_codec c)
-{
-	char *dir = scratch();
-
-	make_archive(dir, c, MEMBER);
-	fill(dir, c, 0, 14, 5);
-	return dir;
-}
-
-struct findings {
-	unsigned n;
-	char all[8192];
-};
-
-static void note(void *ctx, const char *what)
-{
-	struct findings *f = ctx;
-	size_t n = strlen(f->all);
-
-	f->n++;
-	snprintf(f->all + n, sizeof(f->all) - n, "%s\n", what);
-}
 
 static unsigned verify_as(const char *dir, const struct archive_how *how,
 	struct findings *f, struct archive_check *c)
@@ -84,7 +25,7 @@ static unsigned verify_as(const char *dir, const struct archive_how *how,
 		assert_int_equal(err.exit, EX_DATAERR);
 		return 1;
 	}
-	archive_verify_as(r, how, c, note, f, &err);
+	archive_verify_as(r, how, c, note_finding, f, &err);
 	if (err.exit && err.exit != EX_DATAERR)
 		fail_msg("%s", err.text);
 	assert_int_equal(c->damaged, f->n);
@@ -467,7 +408,7 @@ static void test_old(void **state)
 	assert_non_null(at);
 	memcpy(at, "\"more\"", 6);
 	write_in(dir, "archive.json", json, n);
-	fill(dir, ARCHIVE_GZ, 0, 8, 5);
+	fill_sealed(dir, ARCHIVE_GZ, 0, 8, 5);
 	forget(dir, "seals/acme-000001.seal.json");
 	forget(dir, "seals/acme-000002.seal.json");
 	forget(dir, "log");
@@ -478,7 +419,7 @@ static void test_old(void **state)
 	assert_int_equal(c.segments, 2);
 	assert_int_equal(shell(script, dir, said, sizeof(said)), 0);
 	assert_non_null(strstr(said, "2 segments have no seal"));
-	fill(dir, ARCHIVE_GZ, 8, 14, 4);
+	fill_sealed(dir, ARCHIVE_GZ, 8, 14, 4);
 	if (verify_as(dir, NULL, &f, &c))
 		fail_msg("%s", f.all);
 	assert_int_equal(c.unsealed, 2);

@@ -2,32 +2,11 @@
  * t_archive_told.c: what a run tells of itself: in the segments, the seals and the custody
  * log, and what verify makes of it.
  */
-#include "t_archive.h"
+#include "archive_kit.h"
 #include "story_kit.h"
 
 #include "../../src/archive/hash.h"
 #include "../../src/archive/listing.h"
-
-enum { MEMBER = 4096 };
-
-static struct spool *spool;
-static int spool_dir;
-
-static int setup(void **state)
-{
-	(void)state;
-	spool_dir = open("/tmp", O_RDONLY | O_DIRECTORY);
-	spool_open(&spool, spool_dir, 1 << 24);
-	return 0;
-}
-
-static int teardown(void **state)
-{
-	(void)state;
-	spool_close(&spool);
-	close(spool_dir);
-	return 0;
-}
 
 /* ---- archives ---- */
 
@@ -99,20 +78,6 @@ static char *entry(const char *dir, unsigned no, const char *name)
 	return text;
 }
 
-struct findings {
-	unsigned n;
-	char all[8192];
-};
-
-static void note(void *ctx, const char *what)
-{
-	struct findings *f = ctx;
-	size_t n = strlen(f->all);
-
-	f->n++;
-	snprintf(f->all + n, sizeof(f->all) - n, "%s\n", what);
-}
-
 static unsigned verify(const char *dir, struct findings *f)
 {
 	struct archive_reader *r = NULL;
@@ -121,7 +86,7 @@ static unsigned verify(const char *dir, struct findings *f)
 
 	memset(f, 0, sizeof(*f));
 	ok(archive_read(&r, dir, &err), &err);
-	archive_verify(r, &c, note, f, &err);
+	archive_verify(r, &c, note_finding, f, &err);
 	archive_done(&r);
 	return f->n;
 }
@@ -271,8 +236,6 @@ static void test_digest(void **state)
 /* Exactly full: it still waits for the end of the run, and gets the listing. */
 static void test_full(void **state)
 {
-	static const enum archive_codec codecs[] = { ARCHIVE_GZ, ARCHIVE_ZST,
-		ARCHIVE_ZIP, ARCHIVE_NONE };
 	size_t k;
 
 	(void)state;

@@ -4,7 +4,6 @@
  */
 #include "t_dispose.h"
 
-static const char *const suffixes[] = { "tar.gz", "tar.zst", "zip", "tar" };
 enum { STEPS_MAX = 100 };
 
 static void drop_bytes(void *ctx, const char *p, size_t n)

@@ -5,33 +5,12 @@
 #ifndef T_DISPOSE_H
 #define T_DISPOSE_H
 
-#include "t_archive.h"
+#include "archive_kit.h"
 
 #include <popferry/clock.h>
 #include <popferry/export.h>
 
-static const enum archive_codec codecs[] = { ARCHIVE_GZ, ARCHIVE_ZST, ARCHIVE_ZIP,
-	ARCHIVE_NONE };
-enum { MEMBER = 4096, ALL = 14, PER_SEGMENT = 5 };
-
-static struct spool *spool;
-static int spool_dir;
-
-UNUSED static int setup(void **state)
-{
-	(void)state;
-	spool_dir = open("/tmp", O_RDONLY | O_DIRECTORY);
-	spool_open(&spool, spool_dir, 1 << 24);
-	return 0;
-}
-
-UNUSED static int teardown(void **state)
-{
-	(void)state;
-	spool_close(&spool);
-	close(spool_dir);
-	return 0;
-}
+enum { ALL = 14, PER_SEGMENT = 5 };
 
 /* ---- archives ---- */
 
@@ -58,23 +37,6 @@ UNUSED static void words_free(void *choice)
 }
 
 static const struct archive_words words = { words_make, words_has, words_free };
-
-/* 14 messages in 3 segments. */
-UNUSED static char *sealed(enum archive_codec c)
-{
-	char *dir = scratch();
-	struct archive_writer *w;
-	struct err err = ERR_INIT;
-	unsigned i;
-
-	make_archive(dir, c, MEMBER);
-	w = open_archive(dir, c, PER_SEGMENT);
-	for (i = 0; i < ALL; i++)
-		put_one(w, spool, i);
-	ok(archive_seal(w, &err), &err);
-	archive_close(&w);
-	return dir;
-}
 
 struct picked {
 	struct choice *choice;

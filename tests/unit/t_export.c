@@ -1,5 +1,5 @@
 /* t_export.c: choosing messages of an archive, and exporting them. */
-#include "t_archive.h"
+#include "archive_kit.h"
 
 #include <popferry/export.h>
 
@@ -7,43 +7,15 @@
 #include <signal.h>
 #include <sys/eventfd.h>
 
-enum { MESSAGES = 25, MEMBER = 4096 };
-static const enum archive_codec codecs[] = { ARCHIVE_GZ, ARCHIVE_ZST, ARCHIVE_ZIP,
-	ARCHIVE_NONE };
-
-static struct spool *spool;
-static int spool_dir;
-
-static int setup(void **state)
-{
-	(void)state;
-	spool_dir = open("/tmp", O_RDONLY | O_DIRECTORY);
-	spool_open(&spool, spool_dir, 1 << 24);
-	return 0;
-}
-
-static int teardown(void **state)
-{
-	(void)state;
-	spool_close(&spool);
-	close(spool_dir);
-	return 0;
-}
+enum { MESSAGES = 25 };
 
 /* An archive in dir/a of two segments. */
 static char *make(const char *dir, enum archive_codec c, unsigned n)
 {
 	char *path = xasprintf("%s/a", dir);
-	struct archive_writer *w;
-	struct err err = ERR_INIT;
-	unsigned i;
 
 	make_archive(path, c, MEMBER);
-	w = open_archive(path, c, 15);
-	for (i = 0; i < n; i++)
-		put_one(w, spool, i);
-	ok(archive_seal(w, &err), &err);
-	archive_close(&w);
+	fill_sealed(path, c, 0, n, 15);
 	return path;
 }
 
@@ -359,7 +331,6 @@ static void test_nothing_chosen(void **state)
 /* A damaged message is named and left out; all others are there. */
 static void test_damage(void **state)
 {
-	static const char *const suffixes[] = { "tar.gz", "tar.zst", "zip", "tar" };
 	size_t k;
 
 	(void)state;

@@ -1,30 +1,11 @@
 /* t_search_index.c: the index of an archive: made, kept up to date, thrown away; what is found. */
-#include "t_archive.h"
+#include "archive_kit.h"
 
 #include <popferry/search.h>
 
 #include <sqlite3.h>
 
-enum { MEMBER = 4096, MANY = 4100 };
-
-static struct spool *spool;
-static int spool_dir;
-
-static int setup(void **state)
-{
-	(void)state;
-	spool_dir = open("/tmp", O_RDONLY | O_DIRECTORY);
-	spool_open(&spool, spool_dir, 1 << 24);
-	return 0;
-}
-
-static int teardown(void **state)
-{
-	(void)state;
-	spool_close(&spool);
-	close(spool_dir);
-	return 0;
-}
+enum { MANY = 4100 };
 
 /* ---- an archive ---- */
 

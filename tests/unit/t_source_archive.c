@@ -2,35 +2,18 @@
  * t_source_archive.c: an archive as a source: all of it, in any order, with what is
  * damaged told and the rest given; and on its way back into a mailbox.
  */
-#include "t_archive.h"
+#include "archive_kit.h"
 
 #include "sweep_kit.h"
 
 #include <popferry/source.h>
 
-static const enum archive_codec codecs[] = { ARCHIVE_GZ, ARCHIVE_ZST, ARCHIVE_ZIP,
-	ARCHIVE_NONE };
-static const char *const suffixes[] = { "tar.gz", "tar.zst", "zip", "tar" };
-enum { MEMBER = 4096, MESSAGES = 40 };
+enum { MESSAGES = 40 };
 
-static struct spool *spool;
-static int spool_dir;
-
-static int setup(void **state)
+static int begin(void **state)
 {
-	(void)state;
-	spool_dir = open("/tmp", O_RDONLY | O_DIRECTORY);
-	spool_open(&spool, spool_dir, 1 << 24);
 	log_setup(LOG_TEXT, LV_ERROR, open("/dev/null", O_WRONLY));
-	return 0;
-}
-
-static int teardown(void **state)
-{
-	(void)state;
-	spool_close(&spool);
-	close(spool_dir);
-	return 0;
+	return setup(state);
 }
 
 /* Messages [from, to), committed; then sealed or not. */
@@ -39,10 +22,8 @@ static void add(
 {
 	struct archive_writer *w = open_archive(dir, c, 0);
 	struct err err = ERR_INIT;
-	unsigned i;
 
-	for (i = from; i < to; i++)
-		put_one(w, spool, i);
+	put_some(w, from, to);
 	ok(seal ? archive_seal(w, &err) : archive_commit(w, 0, &err), &err);
 	archive_close(&w);
 }
@@ -748,5 +729,5 @@ int main(void)
 		cmocka_unit_test(test_checked),
 	};
 
-	return cmocka_run_group_tests(tests, setup, teardown);
+	return cmocka_run_group_tests(tests, begin, teardown);
 }
