@@ -261,8 +261,8 @@ enum status journal_page(
  * not all of them have it. */
 enum status journal_stored_at(struct journal *j, int64_t id, unsigned sinks,
 	int64_t unknown, int64_t *at, struct err *err);
-/* Each place of this sink and folder that is STORED with a known number, and the exact
- * digest of its message. */
+/* Each place of this sink and folder (NULL: all of them) that is STORED with a known number,
+ * and the exact digest of its message. */
 enum status journal_places(struct journal *j, unsigned sink, const char *folder,
 	void (*each)(
 		void *ctx, const struct place *at, const unsigned char exact[DIGEST]),

@@ -153,7 +153,8 @@ struct sink_ops {
 	enum status (*find)(struct sink *s, struct delivery *d,
 		const struct sink_floor *from, int64_t patience_ms, struct err *err);
 	/* Is a message of these very bytes there that no claim() has named? Claims it.
-	 * ST_END: it is not. NULL: that takes more than the digest. */
+	 * ST_END: it is not. NULL: that takes more than the digest. Who has it finds
+	 * over all folders, so the claims of all are told before. */
 	enum status (*recall)(struct sink *s, const unsigned char sha256[DIGEST],
 		uint64_t *place, struct err *err);
 	enum status (*put)(struct sink *s, struct delivery *d, struct err *err);

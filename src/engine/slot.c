@@ -261,14 +261,17 @@ enum status slot_tell(
 	struct engine *e, struct slot *s, const char *folder, struct err *err)
 {
 	struct telling t = { s, folder };
+	const char *of = s->ops->recall ? NULL : folder;
 	size_t i;
 
+	if (!of && s->n_claimed)
+		return ST_OK;
 	for (i = 0; i < s->n_claimed; i++)
 		if (strcmp(s->claimed[i], folder) == 0)
 			return ST_OK;
 	s->claimed = xreallocarray(s->claimed, s->n_claimed + 1, sizeof(char *));
 	s->claimed[s->n_claimed++] = xstrdup(folder);
-	return journal_places(e->journal, s->id, folder, tell, &t, err);
+	return journal_places(e->journal, s->id, of, tell, &t, err);
 }
 
 int64_t slot_settle_ms(const struct engine *e, const struct slot *s)

@@ -167,7 +167,7 @@ static const struct {
 		"SELECT p.generation, p.number, m.exact FROM folder f"
 		" JOIN place p ON p.folder = f.id AND p.state > 1 AND p.number <> 0"
 		" JOIN message m ON m.id = p.message"
-		" WHERE f.sink = ?1 AND f.name = ?2"
+		" WHERE f.sink = ?1 AND (?2 IS NULL OR f.name = ?2)"
 		" ORDER BY p.generation, p.number" },
 
 	[Q_RUN_BEGIN] = { "begin a run", "INSERT INTO run (started) VALUES (?1)" },

@@ -15,6 +15,8 @@
 #include <popferry/text.h>
 
 #include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -35,6 +37,8 @@ static void packed_close(struct source **sp)
 	pack_rewind(p);
 	if (p->fd >= 0)
 		close(p->fd);
+	if (p->utf8)
+		freelocale(p->utf8);
 	EVP_MD_CTX_free(p->sha);
 	free(p->piece);
 	free(p->v);
@@ -55,6 +59,7 @@ static enum status packed_open(
 	files_open(&p->f, &packed_source, setup);
 	p->zip = strcmp(setup->end->scheme, "zip") == 0;
 	p->cut = (struct err)ERR_INIT;
+	p->utf8 = newlocale(LC_CTYPE_MASK, "C.UTF-8", (locale_t)0);
 	p->sha = EVP_MD_CTX_new();
 	if (!p->sha)
 		xmemory_gone();
@@ -86,34 +91,36 @@ static const char *entry_name(struct archive_entry *e)
 	return name && strlen(name) < PATH_BYTES ? name : NULL;
 }
 
-/* A link names what stands elsewhere: it is not followed, here or there. */
-static const char *why_not(struct archive_entry *e)
+static const char *link_name(struct archive_entry *e)
 {
-	if (archive_entry_hardlink(e) || archive_entry_filetype(e) == AE_IFLNK)
-		return "it is a link";
-	if (archive_entry_sparse_count(e) > 0)
-		return "it has holes, as no message has";
-	if (archive_entry_filetype(e) != AE_IFREG)
-		return "it is no ordinary file";
-	return NULL;
+	const char *name = archive_entry_hardlink_utf8(e);
+
+	return name ? name : archive_entry_hardlink(e);
 }
 
-static bool is_wanted(struct packed *p, struct archive_entry *e, struct name *name)
+/* What is left out, as in a directory. */
+static const char *why_not(struct archive_entry *e)
 {
-	const char *path = entry_name(e), *why = why_not(e);
+	if (archive_entry_filetype(e) == AE_IFLNK)
+		return "it is a symbolic link";
+	return archive_entry_filetype(e) == AE_IFREG ? NULL : "it is no ordinary file";
+}
 
-	if (archive_entry_filetype(e) == AE_IFDIR && !archive_entry_hardlink(e))
+static bool is_wanted(struct packed *p, struct archive_entry *e, const char *path)
+{
+	const char *why = link_name(e) ? NULL : why_not(e);
+	struct name name;
+
+	if (archive_entry_filetype(e) == AE_IFDIR && !link_name(e))
 		return false;
-	if (!path) {
-		files_skip(&p->f, "?", "its name is unreadable or too long");
-		return false;
-	}
-	name_read(path, strlen(path), name);
-	if (name->kind == NAME_OTHER)
+	if (!path) /* so nobody knows whether it is a message */
+		return !why;
+	name_read(path, strlen(path), &name);
+	if (name.kind == NAME_OTHER)
 		files_pass(&p->f, path);
 	else if (why)
 		files_skip(&p->f, path, why);
-	return name->kind != NAME_OTHER && !why;
+	return name.kind != NAME_OTHER && !why;
 }
 
 static const char *name_of(const struct packed *p, const struct packed_mail *m)
@@ -121,39 +128,51 @@ static const char *name_of(const struct packed *p, const struct packed_mail *m)
 	return p->names.text + m->name;
 }
 
-static void add_mail(struct packed *p, struct archive_entry *e, uint64_t size,
-	const unsigned char id[FILE_ID_BYTES])
+static struct packed_mail *add_mail(
+	struct packed *p, struct archive_entry *e, const char *path)
 {
 	struct packed_mail *m;
+	char none[32];
 
+	snprintf(none, sizeof(none), "entry %" PRIu64, p->entry);
 	if (p->n == p->cap) {
 		p->cap += p->cap / 2 + 256;
 		p->v = xreallocarray(p->v, p->cap, sizeof(*p->v));
 	}
 	m = &p->v[p->n++];
-	*m = (struct packed_mail){ .entry = p->entry, .size = size, .occurrence = 1 };
-	m->name = names_keep(&p->names, entry_name(e));
+	*m = (struct packed_mail){ .entry = p->entry, .occurrence = 1 };
+	m->size = UINT64_MAX;
+	m->name = names_keep(&p->names, path ? path : none);
 	m->time = archive_entry_mtime_is_set(e) ? (int64_t)archive_entry_mtime(e) : 0;
-	memcpy(m->id, id, FILE_ID_BYTES);
+	return m;
 }
 
 static enum status list_entry(
 	struct packed *p, struct archive_entry *e, struct err *err)
 {
-	unsigned char id[FILE_ID_BYTES] = { 0 };
+	const char *path = entry_name(e);
 	struct err why = ERR_INIT;
-	struct name name;
+	struct packed_mail *m;
 	enum status rc;
 	uint64_t size;
 
-	if (!is_wanted(p, e, &name))
+	if (!is_wanted(p, e, path))
 		return files_stopped(&p->f, err);
-	rc = pack_read(p, NULL, NULL, &size, id, &why);
+	m = add_mail(p, e, path);
+	if (!path)
+		m->why = "its name is unreadable or too long";
+	else if (link_name(e))
+		m->link = names_keep(&p->names, link_name(e));
+	else if (archive_entry_sparse_count(e) > 0)
+		m->why = "it has holes, as no message has";
+	if (m->why || m->link)
+		return files_stopped(&p->f, err);
+	rc = pack_read(p, NULL, NULL, &size, m->id, &why);
 	if (rc == ST_RETRY || rc == ST_FATAL) {
 		*err = why;
 		return rc;
 	}
-	add_mail(p, e, rc == ST_OK ? size : UINT64_MAX, id);
+	m->size = rc == ST_OK ? size : UINT64_MAX;
 	if (rc == ST_SKIP)
 		return ST_OK;
 	if (rc != ST_OK)
@@ -299,6 +318,7 @@ static enum status packed_list(struct source *base,
 	if (rc != ST_OK)
 		return rc;
 	if (!p->listed) {
+		pack_links(p);
 		find_common(p);
 		count_twins(p);
 		files_tell_passed(&p->f);
@@ -373,6 +393,9 @@ static enum status packed_next(struct source *base, uint32_t *number, mail_take 
 	if (!queue_take(&p->f.wanted, number))
 		return ST_END;
 	m = &p->v[*number - 1];
+	if (m->why)
+		return err_set(err, ST_SKIP, EX_DATAERR, "%s: %s cannot be read: %s",
+			p->f.path, name_of(p, m), m->why);
 	rc = go_to(p, m->entry, err);
 	if (rc == ST_OK)
 		rc = pack_read(p, take, ctx, &size, id, err);

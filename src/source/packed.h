@@ -8,6 +8,7 @@
 
 #include <archive.h>
 #include <archive_entry.h>
+#include <locale.h>
 #include <openssl/evp.h>
 #include <zlib.h>
 
@@ -15,8 +16,11 @@ struct packed_mail {
 	uint64_t entry; /* its place in the file, from 1 */
 	uint64_t size;  /* as it was read; UINT64_MAX: it cannot be read */
 	size_t name;    /* in the text */
+	size_t link;    /* a hard link: there stands to what; 0: it is none */
 	int64_t time;
 	uint32_t occurrence;
+	uint32_t turn;   /* of those with this entry, from 0 */
+	const char *why; /* it is not read; NULL: try */
 	unsigned char id[FILE_ID_BYTES];
 };
 
@@ -24,6 +28,7 @@ struct packed {
 	struct files f;
 	bool zip;
 	int fd;
+	locale_t utf8; /* to read names in; 0: there is none such */
 	EVP_MD_CTX *sha;
 	uint64_t file_size;
 	struct archive *a; /* NULL: not being read */
@@ -54,5 +59,8 @@ enum status pack_read(struct packed *p, mail_take *take, void *ctx, uint64_t *si
 /* After the last entry: is the rest of it as it was written, too? */
 bool pack_ended_well(struct packed *p);
 enum status pack_damaged(const struct packed *p, struct err *err);
+/* After the listing: what the hard links are of, and an order in which a file is read as
+ * seldom as can be (links.c). */
+void pack_links(struct packed *p);
 
 #endif

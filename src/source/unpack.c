@@ -116,11 +116,15 @@ enum status pack_begin(struct packed *p, struct err *err)
 
 enum status pack_next(struct packed *p, struct archive_entry **e, struct err *err)
 {
+	/* In the C locale a name in UTF-8 that a zip has would be none. */
+	locale_t was = p->utf8 ? uselocale(p->utf8) : (locale_t)0;
 	int rc;
 
 	do
 		rc = archive_read_next_header(p->a, e);
 	while (rc == ARCHIVE_RETRY);
+	if (was)
+		uselocale(was);
 	if (rc == ARCHIVE_EOF)
 		return ST_END;
 	if (rc < ARCHIVE_WARN && p->entry == 0)

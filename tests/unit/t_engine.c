@@ -679,6 +679,16 @@ static const struct story stories[] = {
 				.ledger = "6 listed, 6 stored",
 				.archive = "aabA00" } },
 		"" },
+	/* An archive has its messages in no folder: neither is one taken for its twin. */
+	{ "an archive alone, copies kept in two folders", NULL,
+		{ { .mail = "aab",
+			  .options = "only-archive dedup=none limit=1",
+			  .exit = 2,
+			  .ledger = "3 listed, 1 stored, 2 left" },
+			{ .options = "only-archive dedup=none folder=Else",
+				.ledger = "3 listed, 1 known, 2 stored",
+				.archive = "aab" } },
+		"" },
 };
 
 static void say(struct rig *r, const char *line)

@@ -199,6 +199,8 @@ static void test_places(void **state)
 	text[0] = '\0';
 	OK(journal_places(j, a, "None", add_place, text, &err));
 	assert_string_equal(text, "");
+	OK(journal_places(j, a, NULL, add_place, text, &err));
+	assert_string_equal(text, "6:99 7:26 7:27 7:28 7:29 7:30 7:30 ");
 	/* The same again is no second claim, and a place may be corrected. */
 	OK(journal_stored(j, first, a, &at, NULL, &err));
 	at.number = 31;

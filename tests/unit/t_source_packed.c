@@ -6,6 +6,7 @@
 
 #include <archive.h>
 #include <archive_entry.h>
+#include <locale.h>
 
 enum form { ZIP, TAR, GZ, ZST, BZ2, FORMS };
 
@@ -45,22 +46,31 @@ static struct archive *create(enum form f)
 	return a;
 }
 
+enum { LINK = 1 }; /* no type: p is what it is one to */
+
 static void add(
 	struct archive *a, const char *name, mode_t type, const void *p, size_t n)
 {
 	struct archive_entry *e = archive_entry_new();
+	/* So that a zip says that its names are in UTF-8. */
+	locale_t utf8 = newlocale(LC_CTYPE_MASK, "C.UTF-8", (locale_t)0);
+	locale_t was = uselocale(utf8);
 
 	archive_entry_set_pathname(e, name);
-	archive_entry_set_filetype(e, type ? type : AE_IFREG);
+	archive_entry_set_filetype(e, type && type != LINK ? type : AE_IFREG);
 	archive_entry_set_perm(e, 0644);
 	archive_entry_set_mtime(e, 1500000000, 0);
 	archive_entry_set_size(e, type ? 0 : (la_int64_t)n);
 	if (type == AE_IFLNK)
 		archive_entry_set_symlink(e, "/etc/passwd");
+	if (type == LINK)
+		archive_entry_set_hardlink(e, p);
 	assert_true(archive_write_header(a, e) >= ARCHIVE_WARN);
 	if (!type)
 		assert_int_equal(archive_write_data(a, p, n), n);
 	archive_entry_free(e);
+	uselocale(was);
+	freelocale(utf8);
 }
 
 static void finish(struct archive *a)
@@ -78,6 +88,7 @@ static const struct row rows[] = {
 	{ "../../../4.eml", "", NULL, 0 },
 	{ "/etc/5.eml", "etc", NULL, 0 },
 	{ "a\nb/\033[2J.eml", "a\nb", NULL, 0 },
+	{ "Entw\303\274rfe/\303\244.eml", "Entw\303\274rfe", NULL, 0 },
 	{ "arc-000001/data/eml/Lists/dev/000000006.eml", "Lists/dev", NULL, 0 },
 	{ "arc-000001/metadata/messages.csv", NULL, NULL, 0 },
 	{ "arc-000001/bagit.txt", NULL, NULL, 0 },
@@ -185,6 +196,76 @@ static void test_twins(void **state)
 		with_text(&t, "two");
 		drop(&t);
 	}
+}
+
+/* Dovecot copies a message by a link to its file, and tar keeps that. */
+static void test_links(void **state)
+{
+	static const struct {
+		const char *name, *to, *text; /* text NULL: it cannot be read */
+	} links[] = {
+		{ "m/.Sent/cur/3:2,", "m/cur/1:2,S", "one" },
+		{ "m/.Old/cur/4:2,", "m/cur/1:2,S", "one" },
+		{ "m/.Old/cur/5:2,", "m/cur/2:2,", "two" },
+		{ "m/.Older/cur/6:2,", "m/.Old/cur/5:2,", "two" },
+		{ "m/cur/7:2,", "m/tmp/x", NULL },
+		{ "m/cur/8:2,", "/etc/passwd", NULL },
+		{ "m/cur/9:2,", "m/cur/9:2,", NULL },
+		{ "m/dovecot.index", "m/cur/2:2,", "" }, /* no message */
+	};
+	struct archive *a = create(GZ);
+	struct taken t;
+	size_t i, k, n = 2;
+
+	(void)state;
+	add(a, "m/cur/1:2,S", 0, "one", 3);
+	add(a, "m/tmp/x", 0, "half", 4);
+	add(a, "m/cur/2:2,", 0, "two", 3);
+	for (i = 0; i < N_ELEMENTS(links); i++)
+		add(a, links[i].name, LINK, links[i].to, 0);
+	finish(a);
+	take_all(&t, "tar", forms[GZ].name);
+	assert_int_equal(t.rc, ST_OK);
+	for (i = 0; i < N_ELEMENTS(links); i++) {
+		size_t len = strlen(links[i].name);
+
+		for (k = 0; k < t.n; k++)
+			if (strncmp(t.v[k].uidl, links[i].name, len) == 0)
+				break;
+		if (links[i].text && !*links[i].text) {
+			assert_int_equal(k, t.n);
+			continue;
+		}
+		n++;
+		assert_true(k < t.n);
+		assert_int_equal(t.v[k].rc, links[i].text ? ST_OK : ST_SKIP);
+		if (links[i].text)
+			assert_string_equal(buf_str(&t.v[k].bytes), links[i].text);
+	}
+	assert_int_equal(t.n, n);
+	drop(&t);
+}
+
+/* What cannot be known for a message, and may be one, has failed. */
+static void test_nameless(void **state)
+{
+	char *name = xmalloc(5001);
+	struct archive *a = create(TAR);
+	struct taken t;
+
+	(void)state;
+	memset(name, 'x', 5000);
+	memcpy(name + 4996, ".eml", 5);
+	add(a, "a.eml", 0, "one", 3);
+	add(a, name, 0, "two", 3);
+	finish(a);
+	take_all(&t, "tar", forms[TAR].name);
+	assert_int_equal(t.n, 2);
+	assert_int_equal(t.v[0].rc, ST_OK);
+	assert_int_equal(t.v[1].rc, ST_SKIP);
+	assert_string_equal(t.v[1].uidl, "entry 2;unreadable");
+	drop(&t);
+	free(name);
 }
 
 /* In an order that is not the file's. */
@@ -416,6 +497,8 @@ int main(void)
 		TEST(test_names),
 		TEST(test_roots),
 		TEST(test_twins),
+		TEST(test_links),
+		TEST(test_nameless),
 		TEST(test_any_order),
 		TEST(test_cut),
 		TEST(test_flipped),
