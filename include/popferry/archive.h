@@ -10,7 +10,8 @@
  *
  * Errors: ST_FATAL (EX_IOERR, EX_CANTCREAT), ST_DENIED (EX_TEMPFAIL: another
  * process writes to it; EX_DATAERR: damaged, or of a newer format; EX_USAGE:
- * another codec, or a bad slug; EX_NOINPUT: nothing there to read). After a
+ * another codec, a bad slug, or other recipients; EX_NOINPUT: nothing there to read;
+ * EX_NOPERM: encrypted, and no identity opens it). After a
  * failed put, commit or seal the writer can only be closed; the next open recovers.
  *
  * Threads: a writer or reader belongs to one thread. A writer starts some of its own, to
@@ -19,6 +20,7 @@
 #ifndef POPFERRY_ARCHIVE_H
 #define POPFERRY_ARCHIVE_H
 
+#include <popferry/crypt.h>
 #include <popferry/err.h>
 #include <popferry/mail.h>
 #include <popferry/story.h>
@@ -36,9 +38,18 @@ struct archive_config {
 	const char *source; /* "pop3s://user@host": for bag-info.txt */
 	enum archive_codec codec;  /* for new archives */
 	bool codec_given;          /* then an existing archive must have the same */
+	uint64_t member_bytes;     /* 64 KiB to 64 MiB; 0: 1 MiB, of zst 2 MiB */
 	uint64_t segment_bytes;    /* 0: 256 MiB of compressed bytes */
 	unsigned segment_messages; /* 0: 50 000 */
 	unsigned threads;          /* that compress; 0: one a processor, at most 4 */
+	/*
+	 * Whom it is encrypted to. An archive that is there must have the same; NULL: for a
+	 * new one nobody, else those it has.
+	 */
+	const struct recipients *recipients;
+	/* The job's directory for keys of what is open, of an encrypted archive: there must
+	 * be one. */
+	const char *state;
 	const struct archive_fixed *fixed; /* NULL: random bytes and the clock */
 	/* Asked at each sealing what the run has to tell; NULL: nothing. */
 	void (*story)(void *ctx, struct run_story *out);
@@ -132,6 +143,20 @@ void archive_close(struct archive_writer **w);
 struct archive_reader;
 enum status archive_read(
 	struct archive_reader **out, const char *path, struct err *err);
+
+struct archive_access {
+	const struct identities
+		*identities; /* they must outlive the reader; NULL: none */
+	/* Where the key may be of what is not sealed yet: what that holds is unknown without
+	 * it. NULL: nowhere. */
+	const char *state;
+	/* Also without an identity, for what can be done so: archive_verify(),
+	 * archive_read_id(). */
+	bool closed;
+};
+enum status archive_read_as(struct archive_reader **out, const char *path,
+	const struct archive_access *a, struct err *err);
+enum crypt_kind archive_crypt(const struct archive_reader *r);
 void archive_done(struct archive_reader **r);
 
 /*
@@ -255,7 +280,11 @@ struct archive_check {
 	uint64_t damaged;                   /* things found bad */
 	uint64_t seals, unsealed; /* segments with one; without one: of version 0.1.0 */
 	uint64_t events;          /* in the custody log */
-	uint64_t gone;   /* messages that were disposed of, with a record of it */
+	uint64_t gone; /* messages that were disposed of, with a record of it */
+	/* Encrypted segments, and messages in them, of which only the files and seals were
+	 * looked at; messages that are not sealed, and whose key is not here. */
+	uint64_t closed, closed_messages;
+	bool closed_open;
 	bool unfinished; /* a disposal was interrupted: the next one goes on with it */
 };
 

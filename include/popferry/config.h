@@ -29,6 +29,18 @@ struct secret {
 	char *env;     /* name of an environment variable */
 };
 
+/* What may be given more than once. */
+struct texts {
+	char **v;
+	size_t n;
+};
+
+/* What opens encrypted archives, as in crypt.h. */
+struct keys {
+	struct texts files;
+	struct secret secret; /* their passphrase */
+};
+
 /* What profiles know of servers. Zero means: the module's default. */
 struct pop3_facts {
 	char *host;
@@ -73,6 +85,8 @@ struct endpoint {
 	enum tls_mode tls; /* by scheme, option and profile */
 	char *ca_file, *pin;
 	struct secret secret;
+	const struct keys
+		*identity; /* of archive: the job's; NULL before job_check() */
 	struct pop3_facts pop3;
 	struct imap_facts imap;
 };
@@ -152,7 +166,11 @@ struct job {
 	bool check;     /* read back what was stored */
 	unsigned codec; /* 0 gz, 1 zst, 2 zip, 3 none: as enum archive_codec */
 	bool codec_given;
+	uint64_t member_size; /* of a new archive; 0: that of the codec */
 	struct sealing sealing;
+	struct texts encrypt_to; /* as in crypt.h; a new archive's, or those it has */
+	bool single_recipient;   /* nobody else has a key, and that is meant */
+	struct keys identity;
 	char **me; /* own addresses, lower case; the source user is added when it is one
 		    */
 	size_t n_me;
@@ -217,6 +235,10 @@ void endpoint_release(struct endpoint *e);
  */
 enum status secret_get(
 	const struct secret *s, const char *what, char **out, struct err *err);
+
+/* *out is NULL when no file is named, or k is NULL; close it. */
+struct identities;
+enum status keys_open(const struct keys *k, struct identities **out, struct err *err);
 
 /* Absolute and without links, also of what is not there yet: to compare. Free it. */
 char *path_canon(const char *path);

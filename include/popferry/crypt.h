@@ -17,6 +17,7 @@
 #ifndef POPFERRY_CRYPT_H
 #define POPFERRY_CRYPT_H
 
+#include <popferry/buf.h>
 #include <popferry/err.h>
 
 #include <stdbool.h>
@@ -46,6 +47,8 @@ enum crypt_kind recipients_kind(const struct recipients *r);
 size_t recipients_count(const struct recipients *r);
 /* "age1...", "passphrase", or the certificate as "sha256:" and hex. Belongs to r. */
 const char *recipients_name(const struct recipients *r, size_t i);
+/* Their certificates in PEM; nothing for the others. */
+void recipients_pem(const struct recipients *r, struct buf *out);
 
 /* ---- identities: who reads it ---- */
 
@@ -150,6 +153,8 @@ enum status records_open(struct records **out, int fd,
 	const unsigned char key[CRYPT_KEY], const char *label, struct err *err);
 void records_close(struct records **r);
 uint64_t records_size(const struct records *r);
+/* Where the record ends that has the byte at off, which is before the end. */
+uint64_t records_border(const struct records *r, uint64_t off);
 /* One call, one record or several: all of it is there after a sync of fd. After an error
  * nothing of it is. */
 enum status records_add(struct records *r, const void *p, size_t n, struct err *err);

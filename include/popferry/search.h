@@ -37,6 +37,7 @@
  * parts them.
  */
 enum { QUERY_MAX = 4096, QUERY_TERMS = 64, QUERY_DEPTH = 16 };
+struct identities;
 struct query;
 /* ST_DENIED, EX_USAGE: the text says what is wrong, and where. */
 enum status query_parse(struct query **out, const char *text, struct err *err);
@@ -49,6 +50,10 @@ struct search;
 struct search_how {
 	bool rebuild;   /* what there is is thrown away */
 	bool in_memory; /* nothing is written to the archive */
+	/* The index of an encrypted archive is in memory, too, unless this is said. */
+	bool plaintext;
+	const struct identities
+		*identities; /* who reads such an archive; may be NULL */
 	/* One sentence about what was done to the index, and why. May be NULL. */
 	void (*say)(void *ctx, const char *what);
 	/* Now and then while messages are read; false stops it, and what was done stays

@@ -2,16 +2,13 @@
 #include "commit.h"
 #include "csv.h"
 
-#include <popferry/fs.h>
 #include <popferry/mem.h>
 #include <popferry/text.h>
 
-#include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <zlib.h>
 
 enum {
@@ -109,12 +106,13 @@ void commit_sealing(struct buf *b, const struct buf *told)
 /* ---- reading records ---- */
 
 struct scan {
-	int fd;
+	const struct open_file *log;
 	uint64_t at, end; /* next record; bytes to look at */
 	char *win;        /* WINDOW bytes at most, from win_at */
 	uint64_t win_at;
 	size_t win_n;
-	int failed; /* errno of a read; what follows is not known to be missing */
+	/* Of a read; what follows is not known to be missing. */
+	struct err failed;
 };
 
 struct record {
@@ -124,15 +122,17 @@ struct record {
 	uint64_t next;
 };
 
-static enum status scan_open(struct scan *s, int fd, uint64_t end, struct err *err)
+static enum status scan_open(
+	struct scan *s, const struct open_file *log, uint64_t end, struct err *err)
 {
-	struct stat st;
+	uint64_t size = 0;
+	enum status rc = open_file_size(log, &size, err);
 
 	memset(s, 0, sizeof(*s));
-	if (fstat(fd, &st) < 0)
-		return err_sys(err, ST_FATAL, "commit log");
-	s->fd = fd;
-	s->end = end < (uint64_t)st.st_size ? end : (uint64_t)st.st_size;
+	if (rc != ST_OK)
+		return err_note(err, "commit log");
+	s->log = log;
+	s->end = end < size ? end : size;
 	s->win = xmalloc(WINDOW + 1);
 	return ST_OK;
 }
@@ -141,16 +141,17 @@ static enum status scan_open(struct scan *s, int fd, uint64_t end, struct err *e
 static size_t look(struct scan *s, uint64_t at, size_t need, char **p)
 {
 	uint64_t left = at < s->end ? s->end - at : 0;
-	ssize_t n;
+	size_t n = 0;
 
 	if (need > left)
 		need = (size_t)left;
 	if (at < s->win_at || at + need > s->win_at + s->win_n) {
-		n = fs_pread(s->fd, s->win, left < WINDOW ? (size_t)left : WINDOW, at);
-		if (n < 0)
-			s->failed = errno;
+		if (open_file_read(s->log, s->win,
+			    left < WINDOW ? (size_t)left : WINDOW, at, &n,
+			    &s->failed) != ST_OK)
+			n = 0;
 		s->win_at = at;
-		s->win_n = n > 0 ? (size_t)n : 0;
+		s->win_n = n;
 		if (need > s->win_n)
 			need = s->win_n;
 	}
@@ -251,8 +252,10 @@ static enum status damaged(struct err *err, uint64_t at)
 /* A log that cannot be read is not one that ends there. */
 static enum status was_read(const struct scan *s, struct err *err)
 {
-	errno = s->failed;
-	return s->failed ? err_sys(err, ST_FATAL, "read the commit log") : ST_OK;
+	if (s->failed.status == ST_OK)
+		return ST_OK;
+	return err_set(err, s->failed.status, s->failed.exit, "the commit log: %s",
+		s->failed.text);
 }
 
 static bool take_begin(struct state_reader *sr, const struct record *r)
@@ -404,8 +407,8 @@ static void place(struct state_reader *sr)
 	}
 }
 
-enum status open_state_read(
-	struct open_state *o, int fd, const struct policy *p, struct err *err)
+enum status open_state_read(struct open_state *o, const struct open_file *log,
+	const struct policy *p, struct err *err)
 {
 	struct state_reader sr = { .o = o, .p = p };
 	struct scan s = { 0 };
@@ -415,7 +418,7 @@ enum status open_state_read(
 	memset(o, 0, sizeof(*o));
 	csv_init(&sr.csv);
 	sr.csv.body = true; /* the log has no header line */
-	rc = scan_open(&s, fd, UINT64_MAX, err);
+	rc = scan_open(&s, log, UINT64_MAX, err);
 	while (rc == ST_OK && next_record(&s, &r)) {
 		/* A record that is whole but wrong was written wrong. */
 		if (!take(&sr, &r)) {
@@ -426,7 +429,7 @@ enum status open_state_read(
 	}
 	if (rc == ST_OK && s.at < s.end && commits_after(&s) == 2)
 		rc = damaged(err, o->log_len);
-	if (s.failed)
+	if (s.failed.status != ST_OK)
 		rc = was_read(&s, err);
 	if (rc == ST_OK)
 		place(&sr);
@@ -449,7 +452,7 @@ void open_state_free(struct open_state *o)
 	memset(o, 0, sizeof(*o));
 }
 
-enum status open_state_rows(const struct open_state *o, int fd,
+enum status open_state_rows(const struct open_state *o, const struct open_file *log,
 	enum status (*each)(
 		void *ctx, size_t row, const char *line, size_t n, struct err *err),
 	void *ctx, struct err *err)
@@ -457,13 +460,14 @@ enum status open_state_rows(const struct open_state *o, int fd,
 	struct scan s;
 	struct record r;
 	size_t row = 0;
-	enum status rc = scan_open(&s, fd, o->log_len, err);
+	enum status rc = scan_open(&s, log, o->log_len, err);
 
 	while (rc == ST_OK && row < o->idx.n) {
 		const char *line;
 
 		if (!next_record(&s, &r)) {
-			rc = s.failed ? was_read(&s, err) : damaged(err, s.at);
+			rc = s.failed.status != ST_OK ? was_read(&s, err)
+						      : damaged(err, s.at);
 			break;
 		}
 		line = strchr(r.p, '\n');

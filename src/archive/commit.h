@@ -5,6 +5,7 @@
 #define ARCHIVE_COMMIT_H
 
 #include "idx.h"
+#include "open_file.h"
 #include "layout.h"
 #include "tree.h"
 
@@ -36,12 +37,12 @@ struct open_state {
  * ST_DENIED, EX_DATAERR when committed things are damaged, or of another
  * archive.
  */
-enum status open_state_read(
-	struct open_state *o, int fd, const struct policy *p, struct err *err);
+enum status open_state_read(struct open_state *o, const struct open_file *log,
+	const struct policy *p, struct err *err);
 void open_state_free(struct open_state *o);
 
 /* Each committed message's line of messages.csv, with its CRLF. */
-enum status open_state_rows(const struct open_state *o, int fd,
+enum status open_state_rows(const struct open_state *o, const struct open_file *log,
 	enum status (*each)(
 		void *ctx, size_t row, const char *line, size_t n, struct err *err),
 	void *ctx, struct err *err);

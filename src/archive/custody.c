@@ -224,6 +224,19 @@ enum status custody_last(int dir, struct custody_head *out, struct err *err)
 	return rc;
 }
 
+/* What was looked for, the digest of a message: a digest of these could be guessed. */
+static bool tells_of_mail(const char *event)
+{
+	return strcmp(event, "search") == 0 || strcmp(event, "prove") == 0;
+}
+
+static bool is_encrypted(int dir)
+{
+	struct policy p;
+
+	return policy_load(&p, dir, NULL) != ST_OK || p.crypt != CRYPT_NONE;
+}
+
 enum status archive_note(const char *path, const char *event, const char *object,
 	const char *detail, struct err *err)
 {
@@ -234,6 +247,8 @@ enum status archive_note(const char *path, const char *event, const char *object
 	int dir = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	enum status rc = ST_END;
 
+	if (dir >= 0 && tells_of_mail(event) && is_encrypted(dir))
+		e.detail = "{}";
 	if (dir >= 0 && faccessat(dir, custody, W_OK, AT_EACCESS) == 0)
 		rc = custody_add(dir, &e, err);
 	if (dir >= 0)

@@ -327,7 +327,7 @@ struct work {
 	struct statement seal;
 	struct tree start; /* the tree before the segment */
 	struct idx x, next;
-	int from;
+	struct bytes *from;
 };
 
 static void first_finding(void *ctx, const char *what)
@@ -339,8 +339,8 @@ static void first_finding(void *ctx, const char *what)
 }
 
 /* All of it is good, and the tree is the one that was sealed. */
-static enum status check(struct work *w, int fd, const char *file, const struct idx *x,
-	struct state *out, struct err *err)
+static enum status check(struct work *w, struct bytes *b, const char *file,
+	const struct idx *x, struct state *out, struct err *err)
 {
 	char finding[ERR_TEXT] = "";
 	struct tally t = { .bad = first_finding, .ctx = finding };
@@ -349,7 +349,7 @@ static enum status check(struct work *w, int fd, const char *file, const struct 
 	enum status rc;
 
 	facts.sha = out->sha;
-	rc = segment_check(fd, c, w->d.segment, file, x, &facts, &t, err);
+	rc = segment_check(b, c, w->d.segment, file, x, &facts, &t, err);
 	if (rc < 0)
 		return rc;
 	if (!t.damaged && !tree_same(&facts.tree, &w->seal.tree))
@@ -393,7 +393,7 @@ static enum status look(struct work *w, struct segment_no s, struct err *err)
 
 	segment_name(w->d.segment, p, s.no);
 	segment_stem(stem, p, s);
-	file_name(w->d.before.file, stem, codec_suffix(p->codec));
+	file_name(w->d.before.file, stem, segment_suffix(p));
 	if (s.revision == REVISION_MAX)
 		return err_set(err, ST_DENIED, EX_CANTCREAT,
 			"segment %s was changed too often", w->d.segment);
@@ -401,18 +401,16 @@ static enum status look(struct work *w, struct segment_no s, struct err *err)
 	rc = load_seal(w, s.no, err);
 	if (rc != ST_OK)
 		return rc;
-	w->from = openat(w->k->segdir, w->d.before.file,
-		O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
-	if (w->from < 0)
-		return err_sys(err, ST_FATAL, "open segments/%s", w->d.before.file);
-	rc = idx_get(&w->x, w->k->segdir, p->codec, stem, err);
+	rc = vault_open(&w->from, &w->k->vault, w->d.before.file, err);
+	if (rc == ST_OK)
+		rc = idx_get(&w->x, &w->k->vault, stem, err);
 	state_idx(idx, &w->d.before);
 	if (rc == ST_OK)
 		rc = hash_file(w->k->segdir, idx, w->d.before.idx_sha, NULL, err);
 	if (rc == ST_OK)
 		rc = check(w, w->from, w->d.before.file, &w->x, &w->d.before, err);
 	segment_stem(stem, p, s);
-	file_name(w->d.after.file, stem, codec_suffix(p->codec));
+	file_name(w->d.after.file, stem, segment_suffix(p));
 	return rc;
 }
 
@@ -420,6 +418,7 @@ static enum status write_new(struct work *w, struct err *err)
 {
 	char part[FILE_NAME_MAX], idx[FILE_NAME_MAX], stem[FILE_NAME_MAX];
 	struct keeper *k = w->k;
+	struct bytes *b = NULL;
 	enum status rc;
 	int fd;
 
@@ -439,12 +438,13 @@ static enum status write_new(struct work *w, struct err *err)
 	if (rc == ST_OK && fd < 0)
 		rc = err_sys(err, ST_FATAL, "open open/%s", part);
 	if (rc == ST_OK)
-		rc = check(w, fd, part, &w->next, &w->d.after, err);
-	if (fd >= 0)
-		close(fd);
+		rc = bytes_plain(&b, fd, true, err);
+	if (rc == ST_OK)
+		rc = check(w, b, part, &w->next, &w->d.after, err);
+	bytes_close(&b);
 	snprintf(stem, sizeof(stem), "%.*s", (int)(strlen(idx) - 4), idx);
 	if (rc == ST_OK)
-		rc = idx_write(&w->next, k->opendir, stem, err);
+		rc = idx_write(&w->next, &k->vault, k->opendir, stem, err);
 	if (rc == ST_OK)
 		rc = hash_file(k->opendir, idx, w->d.after.idx_sha, NULL, err);
 	fault_step("archive-dispose-checked");
@@ -483,7 +483,7 @@ static enum status find_segment(
 enum status disposal_run(struct keeper *k, unsigned segment, const uint64_t *seqs,
 	size_t n, const char *authority, struct err *err)
 {
-	struct work w = { .k = k, .from = -1 };
+	struct work w = { .k = k };
 	struct segment_no no = { 0 };
 	size_t i;
 	enum status rc = find_segment(k, segment, &no, err);
@@ -516,7 +516,6 @@ enum status disposal_run(struct keeper *k, unsigned segment, const uint64_t *seq
 	disposition_free(&w.d);
 	idx_free(&w.x);
 	idx_free(&w.next);
-	if (w.from >= 0)
-		close(w.from);
+	bytes_close(&w.from);
 	return rc;
 }

@@ -68,7 +68,7 @@ static void check_seal(
 	file_name(file, "segments/", sealed->file);
 	check_file(v, s, file, now.sha);
 	file_name(file, "segments/", sealed->stem);
-	file_name(idx, file, ".idx");
+	file_name(idx, file, idx_suffix(&v->r->policy));
 	check_file(v, s, idx, now.idx_sha);
 }
 

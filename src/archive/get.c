@@ -9,13 +9,11 @@
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 enum { KEPT_MAX = 4 * 1024 * 1024 }; /* a larger message is read twice */
 
 struct get {
 	struct cursor *c;
-	int fd; /* -1: segments/ has it */
 	enum archive_codec codec;
 	unsigned no;
 	const char *segment;
@@ -32,9 +30,9 @@ void cursor_close(struct cursor *c)
 	entries_close(&c->s);
 	unpacker_close(&c->u);
 	if (c->owned)
-		close(c->fd);
+		bytes_close(&c->b);
 	c->owned = false;
-	c->fd = -1;
+	c->b = NULL;
 }
 
 static bool cursor_fits(const struct get *g)
@@ -57,9 +55,9 @@ static enum status cursor_open(const struct get *g, struct err *err)
 
 	c->segment = g->no;
 	c->off = row->off;
-	unpacker_open(&c->u, g->codec, c->fd, off, row->len, false);
+	unpacker_open(&c->u, g->codec, c->b, off, row->len, false);
 	if (g->codec == ARCHIVE_ZIP)
-		return entries_open_zip(&c->s, c->fd, err);
+		return entries_open_zip(&c->s, c->b, err);
 	rc = unpacker_skip(c->u, row->in, err);
 	return rc == ST_OK ? entries_open(&c->s, c->u, err) : rc;
 }
@@ -112,7 +110,7 @@ static enum status get_bytes(struct get *g, struct err *err)
 	return rc;
 }
 
-/* From where the cursor stands, or from anew: then g->c->fd must be open. */
+/* From where the cursor stands, or from anew: then g->c->b must be open. */
 static enum status get_one(struct get *g, bool anew, struct err *err)
 {
 	enum status rc = anew ? cursor_open(g, err) : ST_OK;
@@ -130,13 +128,20 @@ static enum status get_one(struct get *g, bool anew, struct err *err)
 static enum status get_again(struct get *g, struct archive_reader *r,
 	const struct sealed *s, struct err *err)
 {
+	struct cursor *c = g->c;
 	enum status rc;
 
-	cursor_close(g->c);
-	rc = reader_open_sealed(&g->c->fd, r, s, err);
+	/* To decrypt it once more may mean all of it. */
+	if (r->policy.crypt != CRYPT_NONE && c->owned && c->segment == s->no) {
+		entries_close(&c->s);
+		unpacker_close(&c->u);
+		return get_one(g, true, err);
+	}
+	cursor_close(c);
+	rc = reader_open_sealed(&c->b, r, s, err);
 	if (rc < 0)
 		return rc;
-	g->c->owned = true;
+	c->owned = true;
 	return get_one(g, true, err);
 }
 
@@ -145,15 +150,14 @@ static enum status get_searched(struct get *g, struct archive_reader *r,
 	const struct sealed *s, struct err *err)
 {
 	uint64_t seq = g->row->seq;
-	int fd = -1;
-	enum status rc = reader_open_sealed(&fd, r, s, err);
+	struct bytes *b = NULL;
+	enum status rc = reader_open_sealed(&b, r, s, err);
 
 	idx_free(&r->idx);
 	r->idx_of = r->sealed_n;
 	if (rc == ST_OK)
-		rc = idx_rebuild(&r->idx, fd, g->codec, s->stem, err);
-	if (fd >= 0)
-		close(fd);
+		rc = idx_rebuild(&r->idx, b, g->codec, s->stem, err);
+	bytes_close(&b);
 	if (rc < 0)
 		return rc;
 	if (seq < r->idx.rows[0].seq || seq - r->idx.rows[0].seq >= r->idx.n)
@@ -197,7 +201,7 @@ static enum status load_idx(struct archive_reader *r, size_t i, struct err *err)
 		return ST_OK;
 	idx_free(&r->idx);
 	r->idx_of = r->sealed_n;
-	rc = idx_get(&r->idx, r->segdir, r->policy.codec, s->stem, err);
+	rc = idx_get(&r->idx, &r->vault, s->stem, err);
 	if (rc < 0)
 		return rc;
 	r->idx_of = i;
@@ -221,7 +225,7 @@ static enum status get_open(
 		rc = get_one(g, false, &why);
 	if (rc == ST_DENIED && !g->begun) {
 		cursor_close(g->c);
-		g->c->fd = g->row->off == REST ? r->rest : r->part;
+		g->c->b = g->row->off == REST ? r->rest_b : r->part_b;
 		rc = get_one(g, true, &why);
 	}
 	if (rc < 0)
@@ -242,7 +246,7 @@ static enum status get_looked(struct archive_reader *r, struct sealed *s, struct
 	if (r->looked == s)
 		return ST_END;
 	r->looked = s;
-	if (!idx_look(&row, r->segdir, s->stem, seq, &first))
+	if (!idx_look(&row, &r->vault, s->stem, seq, &first))
 		return ST_END;
 	if (row.gone)
 		return reader_gone(seq, err);
@@ -265,7 +269,7 @@ static size_t likely(struct archive_reader *r, uint64_t seq)
 		struct sealed *s = &r->sealed[i];
 
 		if (!s->first)
-			idx_look(&row, r->segdir, s->stem, 0, &s->first);
+			idx_look(&row, &r->vault, s->stem, 0, &s->first);
 		if (s->first && s->first <= seq)
 			best = i;
 	}

@@ -73,6 +73,24 @@ enum status hash_fd(int fd, const char *name, unsigned char out[DIGEST], uint64_
 	return rc;
 }
 
+enum status hash_bytes(struct bytes *b, unsigned char out[DIGEST], struct err *err)
+{
+	struct hash *h = NULL;
+	char *p = xmalloc(CHUNK);
+	enum status rc;
+	uint64_t at = 0;
+	size_t n;
+
+	hash_begin(&h);
+	while ((rc = bytes_read(b, p, CHUNK, at, &n, err)) == ST_OK && n) {
+		hash_put(h, p, n);
+		at += n;
+	}
+	hash_end(&h, out);
+	free(p);
+	return rc;
+}
+
 enum status hash_file(int dirfd, const char *name, unsigned char out[DIGEST],
 	uint64_t *size, struct err *err)
 {

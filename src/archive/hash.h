@@ -2,6 +2,7 @@
 #ifndef ARCHIVE_HASH_H
 #define ARCHIVE_HASH_H
 
+#include <popferry/crypt.h>
 #include <popferry/err.h>
 #include <popferry/mail.h>
 
@@ -16,6 +17,8 @@ void hash_of(const void *p, size_t n, unsigned char out[DIGEST]);
 /* Of a whole file. name is for texts. */
 enum status hash_fd(int fd, const char *name, unsigned char out[DIGEST], uint64_t *size,
 	struct err *err);
+/* Of what is in it. */
+enum status hash_bytes(struct bytes *b, unsigned char out[DIGEST], struct err *err);
 enum status hash_file(int dirfd, const char *name, unsigned char out[DIGEST],
 	uint64_t *size, struct err *err);
 

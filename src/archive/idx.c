@@ -5,18 +5,14 @@
 #include "layout.h"
 #include "tar.h"
 
-#include <popferry/fs.h>
 #include <popferry/mem.h>
 #include <popferry/text.h>
 
 #include <errno.h>
-#include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 enum {
 	UIDL_SHORT = 256,
@@ -70,8 +66,8 @@ void idx_free(struct idx *x)
 	memset(x, 0, sizeof(*x));
 }
 
-enum status idx_write(
-	const struct idx *x, int segdir, const char *segment, struct err *err)
+enum status idx_write(const struct idx *x, const struct vault *v, int dir,
+	const char *segment, struct err *err)
 {
 	char name[FILE_NAME_MAX], sha[2 * DIGEST + 1], key[2 * KEY + 1];
 	struct buf b = BUF_INIT(IDX_MAX);
@@ -90,8 +86,8 @@ enum status idx_write(
 			text_hex(sha, r->sha, DIGEST), text_hex(key, r->key, KEY));
 	}
 	buf_addf(&b, "tags\t-\t%" PRIu64 "\t%" PRIu64 "\n", x->tags_off, x->tags_len);
-	file_name(name, segment, ".idx");
-	rc = fs_replace(segdir, name, b.p, b.n, 0444, err);
+	file_name(name, segment, idx_suffix(v->policy));
+	rc = vault_replace(v, dir, name, b.p, b.n, err);
 	buf_free(&b);
 	return rc;
 }
@@ -177,7 +173,8 @@ static bool parse(struct idx *x, char *text, size_t n)
 	return false;
 }
 
-enum status idx_load(struct idx *x, int segdir, const char *segment, struct err *err)
+enum status idx_load(
+	struct idx *x, const struct vault *v, const char *segment, struct err *err)
 {
 	char name[FILE_NAME_MAX];
 	enum status rc;
@@ -185,8 +182,8 @@ enum status idx_load(struct idx *x, int segdir, const char *segment, struct err 
 	size_t n;
 
 	memset(x, 0, sizeof(*x));
-	file_name(name, segment, ".idx");
-	rc = fs_read(&text, &n, segdir, name, IDX_MAX, err);
+	file_name(name, segment, idx_suffix(v->policy));
+	rc = vault_read(&text, &n, v, name, IDX_MAX, err);
 	if (rc != ST_OK)
 		return rc;
 	if (!parse(x, text, n)) {
@@ -201,17 +198,17 @@ enum status idx_load(struct idx *x, int segdir, const char *segment, struct err 
 /* ---- one row of it ---- */
 
 /* The first whole row that starts at or behind at; *next is where it ends. */
-static bool row_at(
-	int fd, uint64_t at, struct idx_row *r, uint64_t *start, uint64_t *next)
+static bool row_at(struct bytes *b, uint64_t at, struct idx_row *r, uint64_t *start,
+	uint64_t *next)
 {
 	char text[2 * IDX_LINE_MAX + 1], *s = text, *end;
-	ssize_t n = fs_pread(fd, text, sizeof(text) - 1, at);
+	size_t n;
 
-	if (n <= 0)
+	if (bytes_read(b, text, sizeof(text) - 1, at, &n, NULL) != ST_OK || n == 0)
 		return false;
 	text[n] = '\0';
 	if (at) { /* one byte earlier was asked for: up to its line's end is old */
-		s = memchr(text, '\n', (size_t)n);
+		s = memchr(text, '\n', n);
 		if (!s)
 			return false;
 		s++;
@@ -225,27 +222,26 @@ static bool row_at(
 	return read_row(r, s);
 }
 
-bool idx_look(struct idx_row *r, int segdir, const char *segment, uint64_t seq,
-	uint64_t *first)
+bool idx_look(struct idx_row *r, const struct vault *v, const char *segment,
+	uint64_t seq, uint64_t *first)
 {
 	uint64_t from = sizeof(head) - 1, to, start, next;
 	char name[FILE_NAME_MAX];
-	struct stat st;
+	struct bytes *b = NULL;
 	bool found = false;
-	int fd;
 
-	file_name(name, segment, ".idx");
-	fd = openat(segdir, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
-	if (fd < 0)
+	*first = 0;
+	file_name(name, segment, idx_suffix(v->policy));
+	if (vault_open(&b, v, name, NULL) != ST_OK)
 		return false;
-	to = fstat(fd, &st) == 0 ? (uint64_t)st.st_size : 0;
-	*first = row_at(fd, from - 1, r, &start, &next) ? r->seq : 0;
+	to = bytes_size(b);
+	*first = row_at(b, from - 1, r, &start, &next) ? r->seq : 0;
 	found = *first == seq && seq;
 	/* Lines from `from` on and before `to` are still in question. */
 	while (!found && seq && *first && from < to) {
 		uint64_t mid = from + (to - from) / 2;
 
-		if (!row_at(fd, mid - 1, r, &start, &next) || start >= to)
+		if (!row_at(b, mid - 1, r, &start, &next) || start >= to)
 			to = mid; /* the last line, or the one of the tags */
 		else if (r->seq == seq)
 			found = true;
@@ -254,7 +250,7 @@ bool idx_look(struct idx_row *r, int segdir, const char *segment, uint64_t seq,
 		else
 			to = mid;
 	}
-	close(fd);
+	bytes_close(&b);
 	return found;
 }
 
@@ -407,34 +403,30 @@ static void place_plain(struct idx *x, uint64_t tags_at, uint64_t size)
 	x->tags_len = size - tags_at;
 }
 
-enum status idx_rebuild(struct idx *x, int fd, enum archive_codec c,
+enum status idx_rebuild(struct idx *x, struct bytes *b, enum archive_codec c,
 	const char *segment, struct err *err)
 {
 	struct rebuild rb = { x, 0 };
 	struct unpacker *u = NULL;
 	struct entries *s = NULL;
-	uint64_t tags_at = 0;
-	struct stat st;
+	uint64_t tags_at = 0, size = bytes_size(b);
 	enum status rc;
 	size_t n = 0;
 
 	memset(x, 0, sizeof(*x));
-	if (fstat(fd, &st) < 0)
-		return err_sys(err, ST_FATAL, "%s", segment);
-	unpacker_open(&u, c, fd, 0, (uint64_t)st.st_size, true);
-	rc = c == ARCHIVE_ZIP ? entries_open_zip(&s, fd, err)
-			      : entries_open(&s, u, err);
+	unpacker_open(&u, c, b, 0, size, true);
+	rc = c == ARCHIVE_ZIP ? entries_open_zip(&s, b, err) : entries_open(&s, u, err);
 	if (rc == ST_OK)
 		rc = scan(&rb, s, segment, &tags_at, err);
 	if (rc == ST_OK && (x->n == 0 || rb.row != x->n))
 		rc = err_set(err, ST_DENIED, EX_DATAERR,
 			"the messages and metadata/messages.csv do not agree");
 	if (rc == ST_OK && c == ARCHIVE_NONE)
-		place_plain(x, tags_at, (uint64_t)st.st_size);
+		place_plain(x, tags_at, size);
 	else if (rc == ST_OK && c != ARCHIVE_ZIP) {
 		struct mark *m = unpacker_marks(u, &n);
 
-		place(x, m, n, tags_at, (uint64_t)st.st_size);
+		place(x, m, n, tags_at, size);
 	}
 	if (rc < 0) {
 		idx_free(x);
@@ -445,23 +437,22 @@ enum status idx_rebuild(struct idx *x, int fd, enum archive_codec c,
 	return rc;
 }
 
-enum status idx_get(struct idx *x, int segdir, enum archive_codec c,
-	const char *segment, struct err *err)
+enum status idx_get(
+	struct idx *x, const struct vault *v, const char *segment, struct err *err)
 {
 	struct err lost = ERR_INIT;
-	enum status rc = idx_load(x, segdir, segment, &lost);
+	enum status rc = idx_load(x, v, segment, &lost);
 	char name[FILE_NAME_MAX];
-	int fd;
+	struct bytes *b = NULL;
 
 	if (rc == ST_OK)
 		return ST_OK;
 	if (rc == ST_FATAL)
 		return err_set(err, rc, lost.exit, "%s", lost.text);
-	file_name(name, segment, codec_suffix(c));
-	fd = openat(segdir, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
-	if (fd < 0)
-		return err_sys(err, ST_FATAL, "open segments/%s", name);
-	rc = idx_rebuild(x, fd, c, segment, err);
-	close(fd);
+	file_name(name, segment, segment_suffix(v->policy));
+	rc = vault_open(&b, v, name, err);
+	if (rc == ST_OK)
+		rc = idx_rebuild(x, b, v->policy->codec, segment, err);
+	bytes_close(&b);
 	return rc;
 }

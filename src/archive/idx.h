@@ -5,6 +5,7 @@
 #define ARCHIVE_IDX_H
 
 #include "member.h"
+#include "vault.h"
 
 enum { KEY = 8 };
 
@@ -30,25 +31,26 @@ void idx_key(unsigned char out[KEY], const char *uidl, size_t n, uint32_t occurr
 struct idx_row *idx_add(struct idx *x);
 void idx_free(struct idx *x);
 
-/* Below, a segment is named by its stem. Writes segments/STEM.idx, durable. */
-enum status idx_write(
-	const struct idx *x, int segdir, const char *segment, struct err *err);
+/* Below, a segment is named by its stem. Writes dir/STEM.idx, durable. */
+enum status idx_write(const struct idx *x, const struct vault *v, int dir,
+	const char *segment, struct err *err);
 /* ST_END when there is none; ST_DENIED, EX_DATAERR when it makes no sense. */
-enum status idx_load(struct idx *x, int segdir, const char *segment, struct err *err);
+enum status idx_load(
+	struct idx *x, const struct vault *v, const char *segment, struct err *err);
 
 /*
  * One row, and the number of the first, without loading the others; nothing else
  * of the index is looked at. *first is 0 when it cannot be told. seq 0: only that.
  */
-bool idx_look(struct idx_row *r, int segdir, const char *segment, uint64_t seq,
-	uint64_t *first);
+bool idx_look(struct idx_row *r, const struct vault *v, const char *segment,
+	uint64_t seq, uint64_t *first);
 
-/* Makes it from the segment itself (fd), by reading all of it. */
-enum status idx_rebuild(struct idx *x, int fd, enum archive_codec c,
+/* Makes it from the segment itself (b), by reading all of it. */
+enum status idx_rebuild(struct idx *x, struct bytes *b, enum archive_codec c,
 	const char *segment, struct err *err);
 
 /* Loads it, or else rebuilds it. */
-enum status idx_get(struct idx *x, int segdir, enum archive_codec c,
-	const char *segment, struct err *err);
+enum status idx_get(
+	struct idx *x, const struct vault *v, const char *segment, struct err *err);
 
 #endif

@@ -1,8 +1,6 @@
 /* known.c: what the source said of each message, out of the tables alone. */
 #include "label.h"
 
-#include <unistd.h>
-
 struct giving {
 	void (*each)(void *ctx, const struct archive_known *m);
 	void *ctx;
@@ -28,21 +26,20 @@ static enum status give_sealed(const struct giving *g, const struct archive_read
 {
 	struct labels l = { 0 };
 	struct idx x = { 0 };
-	int fd = -1;
-	enum status rc = reader_open_sealed(&fd, r, s, err);
+	struct bytes *b = NULL;
+	enum status rc = reader_open_sealed(&b, r, s, err);
 
 	if (rc == ST_OK)
-		rc = idx_get(&x, r->segdir, r->policy.codec, s->stem, err);
+		rc = idx_get(&x, &r->vault, s->stem, err);
 	if (rc == ST_OK)
-		rc = labels_sealed(&l, r, s, fd, &x, err);
+		rc = labels_sealed(&l, r, s, b, &x, err);
 	if (rc == ST_OK)
 		give(g, &l, &x);
 	else
 		err_note(err, "segments/%s", s->file);
 	labels_free(&l);
 	idx_free(&x);
-	if (fd >= 0)
-		close(fd);
+	bytes_close(&b);
 	return rc;
 }
 

@@ -93,7 +93,7 @@ static enum status take_row(void *ctx, char *const f[CSV_COLUMNS], struct err *e
 }
 
 enum status labels_sealed(struct labels *l, const struct archive_reader *r,
-	const struct sealed *s, int fd, const struct idx *x, struct err *err)
+	const struct sealed *s, struct bytes *b, const struct idx *x, struct err *err)
 {
 	struct entries *entries = NULL;
 	struct unpacker *u = NULL;
@@ -105,7 +105,7 @@ enum status labels_sealed(struct labels *l, const struct archive_reader *r,
 	labels_begin(l, x);
 	csv_init(&csv);
 	rc = segment_tag(
-		&entries, &u, fd, r->policy.codec, s->name, x, tag_names[TAG_CSV], err);
+		&entries, &u, b, r->policy.codec, s->name, x, tag_names[TAG_CSV], err);
 	while (rc == ST_OK && (rc = entries_data(entries, &p, &n, err)) == ST_OK && n)
 		rc = csv_feed(&csv, p, n, take_row, l, err);
 	if (rc == ST_OK)
@@ -139,7 +139,7 @@ enum status labels_open(
 	labels_begin(l, &r->open.idx);
 	csv_init(&s.csv);
 	s.csv.body = true; /* the log has no header line */
-	rc = open_state_rows(&r->open, r->log, take_line, &s, err);
+	rc = open_state_rows(&r->open, &r->log, take_line, &s, err);
 	csv_release(&s.csv);
 	return rc;
 }

@@ -30,11 +30,11 @@ struct labels {
 void labels_free(struct labels *l);
 
 /*
- * From a sealed segment (fd) with that index, or from the commit log of the open one.
+ * From a sealed segment (b) with that index, or from the commit log of the open one.
  * After ST_DENIED, EX_DATAERR: those before the damage are known.
  */
 enum status labels_sealed(struct labels *l, const struct archive_reader *r,
-	const struct sealed *s, int fd, const struct idx *x, struct err *err);
+	const struct sealed *s, struct bytes *b, const struct idx *x, struct err *err);
 enum status labels_open(
 	struct labels *l, const struct archive_reader *r, struct err *err);
 

@@ -41,6 +41,25 @@ const char *codec_open_suffix(enum archive_codec c)
 	return codecs[c].open_suffix;
 }
 
+const char *segment_suffix(const struct policy *p)
+{
+	static const char *const suffixes[][3] = {
+		[ARCHIVE_GZ] = { ".tar.gz", ".tar.gz.age", ".tar.gz.p7m" },
+		[ARCHIVE_ZST] = { ".tar.zst", ".tar.zst.age", ".tar.zst.p7m" },
+		[ARCHIVE_ZIP] = { ".zip", ".zip.age", ".zip.p7m" },
+		[ARCHIVE_NONE] = { ".tar", ".tar.age", ".tar.p7m" },
+	};
+
+	return suffixes[p->codec][p->crypt];
+}
+
+const char *idx_suffix(const struct policy *p)
+{
+	static const char *const suffixes[] = { ".idx", ".idx.age", ".idx.p7m" };
+
+	return suffixes[p->crypt];
+}
+
 bool codec_packs(enum archive_codec c)
 {
 	return c == ARCHIVE_GZ || c == ARCHIVE_ZST;
@@ -73,6 +92,12 @@ void rest_name(char out[FILE_NAME_MAX], const char *segment, unsigned member)
 	snprintf(out, FILE_NAME_MAX, "%s.rest-%06u.tar", segment, member);
 }
 
+void key_name(char out[FILE_NAME_MAX], const struct policy *p, unsigned no)
+{
+	snprintf(out, FILE_NAME_MAX, "archive-%s-%06u.key", p->id + strlen("urn:uuid:"),
+		no % (SEGMENT_NO_MAX + 1));
+}
+
 static int by_number(const void *a, const void *b)
 {
 	const struct segment_no *x = a, *y = b;
@@ -100,7 +125,7 @@ static bool number_of(struct segment_no *out, const char *name, const struct pol
 		return false;
 	*out = (struct segment_no){ (unsigned)no, (unsigned)revision };
 	segment_stem(stem, p, *out);
-	file_name(want, stem, codec_suffix(p->codec));
+	file_name(want, stem, segment_suffix(p));
 	return strcmp(want, name) == 0;
 }
 

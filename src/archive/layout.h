@@ -6,6 +6,7 @@
 
 #include <popferry/archive.h>
 #include <popferry/buf.h>
+#include <popferry/crypt.h>
 
 enum {
 	ARCHIVE_FORMAT = 1,
@@ -17,6 +18,8 @@ enum {
 	SEGMENT_MESSAGES_MAX = 65000, /* zip: under 65 535 entries */
 	SEGMENT_NO_MAX = 999999,
 	PATH_LABEL_MAX = 160,
+	RECIPIENTS_MAX = 32,
+	RECIPIENT_MAX = 80, /* "sha256:", 64 digits, NUL */
 };
 #define SEQ_MAX UINT64_C(999999999)
 
@@ -27,6 +30,9 @@ struct policy {
 	enum archive_codec codec;
 	uint64_t member_bytes, segment_bytes, segment_messages;
 	bool tree; /* all its segments have seals */
+	enum crypt_kind crypt;
+	unsigned to_n; /* whom it is encrypted to */
+	char to[RECIPIENTS_MAX][RECIPIENT_MAX];
 };
 
 /* ST_END when there is none; ST_DENIED, EX_DATAERR when damaged or newer. */
@@ -34,6 +40,19 @@ enum status policy_load(struct policy *p, int dir, struct err *err);
 /* A new one from the configuration, written with README.txt beside it. */
 enum status policy_make(
 	struct policy *p, int dir, const struct archive_config *cfg, struct err *err);
+/* Those of an encrypted archive at path. Close them. */
+enum status policy_recipients(struct recipients **out, const struct policy *p,
+	const char *path, struct err *err);
+/* ST_DENIED, EX_USAGE when it is not encrypted to exactly these. */
+enum status policy_same_recipients(
+	const struct policy *p, const struct recipients *r, struct err *err);
+/* Notes them in a new one; of certificates the archive gets a copy. */
+enum status policy_set_recipients(
+	struct policy *p, int dir, const struct recipients *r, struct err *err);
+/* The "encrypt" of archive.json, with a comma before it; nothing when it is not. */
+void policy_encrypt_text(struct buf *b, const struct policy *p);
+/* ST_DENIED, EX_DATAERR: it makes no sense. */
+bool policy_encrypt_read(struct policy *p, const char *json);
 /* The README.txt of such an archive. */
 void readme_text(struct buf *b, const struct policy *p);
 /* VERIFY.sh; the same in all archives of one version of popferry. */
@@ -41,11 +60,16 @@ enum { SCRIPT_MAX = 64 * 1024 };
 void script_text(struct buf *b);
 enum status script_write(int dir, struct err *err);
 
-/* ".tar.gz" and so on: of sealed segments, and of open ones (zip: ".tar"). */
+/* ".tar.gz" and so on: of sealed segments (but for encryption), and of open ones (zip:
+ * ".tar"). */
 const char *codec_suffix(enum archive_codec c);
 const char *codec_open_suffix(enum archive_codec c);
 /* Whether members are compressed; a zip is only when it is sealed. */
 bool codec_packs(enum archive_codec c);
+
+/* The same with encryption: ".tar.gz.age"; and ".idx", ".idx.age". */
+const char *segment_suffix(const struct policy *p);
+const char *idx_suffix(const struct policy *p);
 
 void segment_name(char out[NAME_MAX_SEGMENT], const struct policy *p, unsigned no);
 /*
@@ -57,6 +81,8 @@ struct segment_no {
 void segment_stem(char out[STEM_MAX], const struct policy *p, struct segment_no s);
 /* The file's name, of a fixed kind: "%s.idx" with the segment's name. */
 void file_name(char out[FILE_NAME_MAX], const char *segment, const char *suffix);
+/* Of the key of an open segment that is encrypted, in the state directory. */
+void key_name(char out[FILE_NAME_MAX], const struct policy *p, unsigned no);
 void rest_name(char out[FILE_NAME_MAX], const char *segment, unsigned member);
 
 /* Whether dirfd/name is there: ST_OK, ST_END, or what keeps us from knowing. */

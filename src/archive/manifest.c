@@ -140,9 +140,9 @@ static enum status cover_segments(struct lines *l, size_t known, int dir, int se
 {
 	const struct {
 		const char *folder, *suffix;
-	} kinds[] = { { "segments/", codec_suffix(p->codec) }, { "segments/", ".idx" },
-		{ "seals/", ".seal.json" }, { "seals/", ".seal.p7s" },
-		{ "seals/", ".seal.tsr" } };
+	} kinds[] = { { "segments/", segment_suffix(p) },
+		{ "segments/", idx_suffix(p) }, { "seals/", ".seal.json" },
+		{ "seals/", ".seal.p7s" }, { "seals/", ".seal.tsr" } };
 	char stem[STEM_MAX], path[FILE_NAME_MAX], file[FILE_NAME_MAX];
 	struct segment_no *list = NULL;
 	size_t n, i, k;
@@ -185,7 +185,7 @@ static enum status cover_policy(struct lines *l, size_t known, int dir, struct e
 static enum status drop_replaced(
 	struct lines *l, int segdir, const struct policy *p, struct err *err)
 {
-	const char *suffixes[] = { codec_suffix(p->codec), ".idx" };
+	const char *suffixes[] = { segment_suffix(p), idx_suffix(p) };
 	char stem[STEM_MAX], path[FILE_NAME_MAX], file[FILE_NAME_MAX];
 	struct segment_no *list = NULL;
 	size_t n, i, k, m;
@@ -230,6 +230,8 @@ enum status manifest_update(int dir, int segdir, const struct policy *p,
 		rc = cover(&l, known, dir, "archive.json", NULL, err);
 	if (rc == ST_OK)
 		rc = cover_some(&l, known, dir, "VERIFY.sh", NULL, err);
+	if (rc == ST_OK && p->crypt == CRYPT_CMS)
+		rc = cover_some(&l, known, dir, "recipients.pem", NULL, err);
 	if (rc == ST_OK)
 		rc = cover_segments(&l, known, dir, segdir, p, sum, err);
 	if (rc == ST_OK)

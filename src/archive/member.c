@@ -1,7 +1,6 @@
 /* member.c: gzip members, zstd frames, plain runs; packing and unpacking. */
 #include "member.h"
 
-#include <popferry/fs.h>
 #include <popferry/mem.h>
 
 #include <inttypes.h>
@@ -27,7 +26,7 @@ enum {
 	GZ_WRAP = 15 + 16, /* window 2^15, gzip header */
 	ZST_LEVEL = 3,
 	ZST_WINDOW = 22,   /* written: no less than a member of most archives */
-	ZST_READ_MAX = 27, /* read: what plain tools accept */
+	ZST_READ_MAX = 27, /* read, and written at most: what plain tools accept */
 	/* Members that are unpacked at once: in the file, and unpacked. */
 	WHOLE_IN = 2 * 1024 * 1024,
 	WHOLE_OUT = 2 * 1024 * 1024,
@@ -44,6 +43,7 @@ uint64_t member_bytes(enum archive_codec c)
 struct packer {
 	struct libdeflate_compressor *gz, *quick;
 	ZSTD_CCtx *zst;
+	bool far; /* it looks for what is the same at a long distance, too */
 	char *out;
 	size_t out_n; /* room in out */
 };
@@ -77,6 +77,21 @@ void packer_open(struct packer **out, enum archive_codec c)
 	*out = p;
 }
 
+/* Members larger than the usual window are made to find what attachments share. */
+static void look_far(struct packer *p, size_t most)
+{
+	int window = ZST_WINDOW;
+	size_t bad;
+
+	while (window < ZST_READ_MAX && most > (size_t)1 << window)
+		window++;
+	bad = ZSTD_CCtx_setParameter(p->zst, ZSTD_c_windowLog, window);
+	bad |= ZSTD_CCtx_setParameter(p->zst, ZSTD_c_enableLongDistanceMatching, 1);
+	if (ZSTD_isError(bad))
+		xmemory_gone();
+	p->far = true;
+}
+
 static size_t gzip(struct packer *p, const struct buf *b, size_t most)
 {
 	size_t sample = b->n < GZ_SAMPLE ? b->n : GZ_SAMPLE,
@@ -99,6 +114,8 @@ enum status packer_run(struct packer *p, struct buf *b, struct err *err)
 		p->out = xmalloc(most);
 		p->out_n = most;
 	}
+	if (p->zst && !p->far && b->max > (size_t)1 << ZST_WINDOW)
+		look_far(p, b->max);
 	n = p->gz ? gzip(p, b, most) : ZSTD_compress2(p->zst, p->out, most, b->p, b->n);
 	if (p->zst && ZSTD_isError(n))
 		return err_set(
@@ -137,7 +154,7 @@ struct whole_gz {
 
 struct unpacker {
 	enum archive_codec codec;
-	int fd;
+	struct bytes *b;
 	uint64_t at, end; /* in the file: next to be read, and the end */
 	uint64_t raw;     /* bytes given so far */
 	bool fresh;       /* the next byte starts a member */
@@ -187,13 +204,13 @@ static enum status step_whole(
 {
 	struct whole_gz *g = u->gz;
 	size_t used = 0;
-	ssize_t got;
+	enum status rc;
 
 	if (g->n == 0) {
-		got = fs_pread(u->fd, g->in, (size_t)(u->end - u->at), u->at);
-		if (got < 0)
-			return err_sys(err, ST_FATAL, "read at byte %" PRIu64, u->at);
-		g->n = (size_t)got;
+		rc = bytes_read(
+			u->b, g->in, (size_t)(u->end - u->at), u->at, &g->n, err);
+		if (rc != ST_OK)
+			return rc;
 	}
 	*n = 0;
 	*p = g->out;
@@ -209,13 +226,13 @@ static enum status step_whole(
 	return ST_OK;
 }
 
-void unpacker_open(struct unpacker **out, enum archive_codec c, int fd, uint64_t off,
-	uint64_t len, bool marks)
+void unpacker_open(struct unpacker **out, enum archive_codec c, struct bytes *b,
+	uint64_t off, uint64_t len, bool marks)
 {
 	struct unpacker *u = xcalloc(1, sizeof(*u));
 
 	u->codec = c;
-	u->fd = fd;
+	u->b = b;
 	u->at = off;
 	u->end = off + len;
 	u->fresh = true;
@@ -245,20 +262,22 @@ static enum status damaged(const struct unpacker *u, const char *what, struct er
 static enum status fill(struct unpacker *u, struct err *err)
 {
 	uint64_t left = u->end - u->at;
-	ssize_t n;
+	enum status rc;
+	size_t n;
 
 	if (u->in_pos < u->in_n)
 		return ST_OK;
 	u->in_pos = u->in_n = 0;
 	if (left == 0)
 		return ST_OK;
-	n = fs_pread(u->fd, u->in, left < CHUNK ? (size_t)left : CHUNK, u->at);
-	if (n < 0)
-		return err_sys(err, ST_FATAL, "read at byte %" PRIu64, u->at);
+	rc = bytes_read(
+		u->b, u->in, left < CHUNK ? (size_t)left : CHUNK, u->at, &n, err);
+	if (rc != ST_OK)
+		return rc;
 	if (n == 0)
 		return damaged(u, "the file ends early", err);
-	u->at += (uint64_t)n;
-	u->in_n = (size_t)n;
+	u->at += n;
+	u->in_n = n;
 	return ST_OK;
 }
 

@@ -9,6 +9,7 @@
 
 #include <popferry/archive.h>
 #include <popferry/buf.h>
+#include <popferry/crypt.h>
 
 /* Tar bytes at which a member is whole, for new archives. */
 uint64_t member_bytes(enum archive_codec c);
@@ -32,11 +33,11 @@ struct mark {
 };
 
 /*
- * Unpacks the members in [off, off + len) of fd one after the other. It must
+ * Unpacks the members in [off, off + len) of b one after the other. It must
  * end where a member ends. With marks their starts are noted.
  */
-void unpacker_open(struct unpacker **out, enum archive_codec c, int fd, uint64_t off,
-	uint64_t len, bool marks);
+void unpacker_open(struct unpacker **out, enum archive_codec c, struct bytes *b,
+	uint64_t off, uint64_t len, bool marks);
 /* *n is 0 at the end. ST_DENIED, EX_DATAERR when it cannot be unpacked. */
 enum status unpacker_next(
 	struct unpacker *u, const char **p, size_t *n, struct err *err);

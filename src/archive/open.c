@@ -8,6 +8,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -34,7 +35,9 @@ static bool ours_top(const char *name)
 		strcmp(name, "seals") == 0 || strcmp(name, "log") == 0 ||
 		strcmp(name, "README.txt") == 0 || text_starts(name, ".README.txt.") ||
 		strcmp(name, "VERIFY.sh") == 0 || text_starts(name, ".VERIFY.sh.") ||
-		text_starts(name, ".archive.json.");
+		text_starts(name, ".archive.json.") ||
+		strcmp(name, "recipients.pem") == 0 ||
+		text_starts(name, ".recipients.pem.");
 }
 
 static bool ours_open(const char *name)
@@ -91,10 +94,38 @@ static enum status load_or_make(
 			"archive",
 			archive_codec_name(w->policy.codec),
 			archive_codec_name(cfg->codec));
+	if (rc == ST_OK && cfg->member_bytes &&
+		cfg->member_bytes != w->policy.member_bytes)
+		return err_set(err, ST_DENIED, EX_USAGE,
+			"the archive has members of %" PRIu64 " bytes, not %" PRIu64
+			": leave --member-size out, or begin a new archive",
+			w->policy.member_bytes, cfg->member_bytes);
+	if (rc == ST_OK && cfg->recipients)
+		rc = policy_same_recipients(&w->policy, cfg->recipients, err);
 	if (rc != ST_END)
 		return rc;
 	rc = policy_make(&w->policy, w->dir, cfg, err);
 	fault_step("archive-made");
+	return rc;
+}
+
+/* Whom, and where the keys of what is open are. */
+static enum status open_crypt(
+	struct archive_writer *w, const struct archive_config *cfg, struct err *err)
+{
+	enum status rc;
+
+	if (w->policy.crypt == CRYPT_NONE)
+		return ST_OK;
+	if (!cfg->state)
+		return err_set(err, ST_DENIED, EX_USAGE,
+			"it is encrypted: a state directory is needed for the keys of what is "
+			"not sealed yet");
+	rc = fs_open_dir(&w->statedir, cfg->state, err);
+	if (rc == ST_OK)
+		rc = policy_recipients(&w->to, &w->policy, cfg->path, err);
+	if (rc == ST_OK)
+		rc = blind_open(&w->blind, w->statedir, &w->policy, err);
 	return rc;
 }
 
@@ -119,6 +150,8 @@ static enum status open_all(
 		rc = fs_lock(&w->lock, w->opendir, "lock", err);
 	if (rc == ST_OK)
 		rc = load_or_make(w, cfg, err);
+	if (rc == ST_OK)
+		rc = open_crypt(w, cfg, err);
 	if (rc < 0)
 		return rc;
 	w->segment_bytes = cfg->segment_bytes ? cfg->segment_bytes
@@ -127,6 +160,10 @@ static enum status open_all(
 						    : w->policy.segment_messages;
 	if (w->segment_messages > SEGMENT_MESSAGES_MAX)
 		w->segment_messages = SEGMENT_MESSAGES_MAX;
+	w->vault = (struct vault){ .segdir = w->segdir,
+		.policy = &w->policy,
+		.tmpdir = w->opendir,
+		.to = w->to };
 	rc = writer_recover(w, err);
 	if (rc == ST_OK)
 		rc = file_there(w->dir, "VERIFY.sh", err);
@@ -148,6 +185,7 @@ enum status archive_open(
 	enum status rc;
 
 	w->dir = w->opendir = w->segdir = w->sealdir = w->logdir = w->lock = -1;
+	w->statedir = -1;
 	w->threads = cfg->threads;
 	w->fixed = cfg->fixed;
 	w->story = cfg->story;
@@ -180,6 +218,9 @@ void archive_close(struct archive_writer **wp)
 		return;
 	segment_free(w);
 	find_free(&w->find);
+	blind_close(&w->blind);
+	recipients_close(&w->to);
+	writer_close_fd(&w->statedir);
 	idx_free(&w->fresh);
 	buf_free(&w->row);
 	free(w->scratch);

@@ -2,7 +2,6 @@
 #include "pool.h"
 #include "writer.h"
 
-#include <popferry/fs.h>
 #include <popferry/mem.h>
 
 #include <fcntl.h>
@@ -10,7 +9,7 @@
 
 enum status write_log(struct open_segment *g, struct err *err)
 {
-	enum status rc = fs_write(g->log, g->log_new.p, g->log_new.n, err);
+	enum status rc = open_file_add(&g->log, g->log_new.p, g->log_new.n, err);
 
 	buf_clear(&g->log_new);
 	return rc;
@@ -52,7 +51,7 @@ static enum status member_written(struct open_segment *g, struct err *err)
 static enum status append(
 	struct open_segment *g, const struct buf *b, bool last, struct err *err)
 {
-	enum status rc = fs_write(g->part, b->p, b->n, err);
+	enum status rc = open_file_add(&g->part, b->p, b->n, err);
 
 	g->part_new = true;
 	g->piece_len += b->n;
@@ -129,10 +128,10 @@ enum status part_begin(struct archive_writer *w, uint64_t raw_len, struct err *e
 	char name[FILE_NAME_MAX];
 	enum status rc = ST_OK;
 
-	if (g->part < 0) {
+	if (g->part.fd < 0) {
 		file_name(name, g->name, codec_open_suffix(w->policy.codec));
 		rc = writer_open_file(
-			&g->part, w->opendir, name, O_RDWR | O_CREAT | O_EXCL, err);
+			w, &g->part, name, O_RDWR | O_CREAT | O_EXCL, err);
 		g->names_new = true;
 	}
 	g->cut = raw_len > member_most(&w->policy) ? w->policy.member_bytes : 0;
@@ -161,6 +160,6 @@ enum status part_member(
 	g->raw_at += raw_len;
 	g->whole_last = last;
 	g->rest_len = 0;
-	writer_close_fd(&g->rest);
+	open_file_close(&g->rest);
 	return part_end(w, err);
 }

@@ -52,6 +52,8 @@ static bool parse(struct policy *p, const char *s)
 	p->tree = json_get(tree, s, "tree");
 	if (p->tree && strcmp(tree, "rfc6962-sha256") != 0)
 		return false;
+	if (!policy_encrypt_read(p, s))
+		return false;
 	return json_number(&p->member_bytes, s, "member_bytes") &&
 		json_number(&p->segment_bytes, s, "segment_bytes") &&
 		json_number(&p->segment_messages, s, "segment_messages") &&
@@ -155,13 +157,16 @@ enum status policy_make(
 		slug_from(p->slug, cfg->path);
 	p->codec = cfg->codec;
 	p->tree = true;
-	p->member_bytes = member_bytes(cfg->codec);
+	p->member_bytes = cfg->member_bytes ? cfg->member_bytes
+					    : member_bytes(cfg->codec);
 	p->segment_bytes = cfg->segment_bytes ? cfg->segment_bytes : SEGMENT_BYTES;
 	p->segment_messages = cfg->segment_messages ? cfg->segment_messages
 						    : SEGMENT_MESSAGES;
 	if (p->segment_messages > SEGMENT_MESSAGES_MAX)
 		p->segment_messages = SEGMENT_MESSAGES_MAX;
 	rc = make_id(p->id, err);
+	if (rc == ST_OK && cfg->recipients)
+		rc = policy_set_recipients(p, dir, cfg->recipients, err);
 	if (rc < 0)
 		return rc;
 	readme_text(&b, p);
@@ -172,10 +177,12 @@ enum status policy_make(
 	buf_addf(&b,
 		"{\"format\":%d,\"id\":\"%s\",\"slug\":\"%s\",\"created\":\"%s\","
 		"\"hash\":\"sha256\",\"tree\":\"rfc6962-sha256\",\"codec\":\"%s\",\"member_bytes\":%" PRIu64
-		",\"segment_bytes\":%" PRIu64 ",\"segment_messages\":%" PRIu64 "}\n",
+		",\"segment_bytes\":%" PRIu64 ",\"segment_messages\":%" PRIu64,
 		ARCHIVE_FORMAT, p->id, p->slug, clock_rfc3339(now, clock_utc()),
 		archive_codec_name(p->codec), p->member_bytes, p->segment_bytes,
 		p->segment_messages);
+	policy_encrypt_text(&b, p);
+	buf_adds(&b, "}\n");
 	if (rc == ST_OK)
 		rc = fs_replace(dir, "archive.json", b.p, b.n, 0444, err);
 	buf_free(&b);
@@ -196,7 +203,8 @@ static const struct {
 void readme_text(struct buf *b, const struct policy *p)
 {
 	char name[NAME_MAX_SEGMENT];
-	const char *ext = codec_suffix(p->codec);
+	const char *ext = codec_suffix(p->codec),
+		   *where = p->crypt == CRYPT_NONE ? "segments/" : "";
 
 	segment_name(name, p, 1);
 	buf_addf(b,
@@ -208,9 +216,23 @@ void readme_text(struct buf *b, const struct policy *p)
 		"metadata/errors.csv: what could not be had; metadata/server.json: what the server\n"
 		"said.\n\n",
 		ARCHIVE_FORMAT);
-	buf_addf(b, "List a segment:      %s segments/%s%s\n", how[p->codec].list, name,
+	if (p->crypt == CRYPT_AGE)
+		buf_addf(b,
+			"The segments are encrypted (age v1, https://age-encryption.org/v1). With one of\n"
+			"the keys that archive.json tells of:\n\n"
+			"Decrypt a segment:   age -d -i KEY -o %s%s segments/%s%s\n\n"
+			"The commands below are for what comes out of that.\n\n",
+			name, ext, name, segment_suffix(p));
+	if (p->crypt == CRYPT_CMS)
+		buf_addf(b,
+			"The segments are encrypted (CMS AuthEnvelopedData, RFC 5083, AES-256-GCM), to\n"
+			"the certificates in recipients.pem. With the key of one of them:\n\n"
+			"Decrypt a segment:   openssl cms -decrypt -binary -inform DER -inkey KEY -in segments/%s%s -out %s%s\n\n"
+			"The commands below are for what comes out of that.\n\n",
+			name, segment_suffix(p), name, ext);
+	buf_addf(b, "List a segment:      %s %s%s%s\n", how[p->codec].list, where, name,
 		ext);
-	buf_addf(b, "Extract a segment:   %s segments/%s%s\n", how[p->codec].extract,
+	buf_addf(b, "Extract a segment:   %s %s%s%s\n", how[p->codec].extract, where,
 		name, ext);
 	buf_addf(b,
 		"Check everything:    sh VERIFY.sh\n"
@@ -219,9 +241,12 @@ void readme_text(struct buf *b, const struct policy *p)
 		"                     cd %s && sha256sum -c manifest-sha256.txt\n\n"
 		"An extracted segment is a BagIt bag (RFC 8493). Files in segments/ are\n"
 		"complete and never change. open/ holds messages of a run that is under way or\n"
-		"was interrupted; the next run completes them. Its .part and .rest files are\n"
-		"tars too. Do not change anything by hand.\n\n",
-		name);
+		"was interrupted; the next run completes them. %s "
+		"Do not change anything by hand.\n\n",
+		name,
+		p->crypt == CRYPT_NONE
+			? "Its .part and .rest files are\ntars too."
+			: "They are\nencrypted with a key of the job that writes them.");
 	buf_adds(b,
 		"How an auditor checks it. VERIFY.sh compares each file with\n"
 		"manifest-sha256.txt, each message with messages.csv, and each segment with its\n"

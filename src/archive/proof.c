@@ -78,7 +78,7 @@ static enum status look_in(struct place *at, const struct archive_reader *r, siz
 
 	idx_free(&at->x);
 	at->sealed = &r->sealed[i];
-	rc = idx_get(&at->x, r->segdir, r->policy.codec, at->sealed->stem, err);
+	rc = idx_get(&at->x, &r->vault, at->sealed->stem, err);
 	return rc != ST_OK ? rc : has(&at->x, seq) ? ST_OK : ST_END;
 }
 
@@ -98,7 +98,7 @@ static enum status find_segment(
 			"into this archive seals it when it ends; prove it after that",
 			seq);
 	for (i = 0; i < r->sealed_n; i++) {
-		idx_look(&row, r->segdir, r->sealed[i].stem, 0, &first);
+		idx_look(&row, &r->vault, r->sealed[i].stem, 0, &first);
 		if (first && first <= seq)
 			likely = i;
 	}
@@ -197,18 +197,17 @@ static enum status read_leaves(struct leaves *l, const struct archive_reader *r,
 	struct unpacker *u = NULL;
 	const char *s;
 	size_t n;
-	int fd = -1;
-	enum status rc = reader_open_sealed(&fd, r, at->sealed, err);
+	struct bytes *b = NULL;
+	enum status rc = reader_open_sealed(&b, r, at->sealed, err);
 
 	if (rc == ST_OK)
-		rc = segment_tag(&entries, &u, fd, r->policy.codec, at->sealed->name,
+		rc = segment_tag(&entries, &u, b, r->policy.codec, at->sealed->name,
 			&at->x, tag_names[TAG_TREE], err);
 	while (rc == ST_OK && (rc = entries_data(entries, &s, &n, err)) == ST_OK && n)
 		take_lines(l, s, n);
 	entries_close(&entries);
 	unpacker_close(&u);
-	if (fd >= 0)
-		close(fd);
+	bytes_close(&b);
 	if (rc == ST_OK && (l->bad || l->n != l->max))
 		rc = damaged(at->sealed->file, "has no tree that can be read", err);
 	return rc;

@@ -19,13 +19,10 @@
 /* A writer at work may seal between two looks; then a third one is needed. */
 enum { LOOKS = 20, LOOK_PAUSE = 20, LISTED_MAX = 512 * 1024 * 1024 };
 
-enum status reader_open_sealed(int *fd, const struct archive_reader *r,
+enum status reader_open_sealed(struct bytes **b, const struct archive_reader *r,
 	const struct sealed *s, struct err *err)
 {
-	/* O_NONBLOCK, here and below: a pipe of that name must not hold us up. */
-	*fd = openat(
-		r->segdir, s->file, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
-	return *fd < 0 ? err_sys(err, ST_FATAL, "open segments/%s", s->file) : ST_OK;
+	return vault_open(b, &r->vault, s->file, err);
 }
 
 enum status reader_gone(uint64_t seq, struct err *err)
@@ -61,25 +58,62 @@ static enum status list_sealed(struct archive_reader *r, struct err *err)
 		s->revision = list[i].revision;
 		segment_name(s->name, &r->policy, s->no);
 		segment_stem(s->stem, &r->policy, list[i]);
-		file_name(s->file, s->stem, codec_suffix(r->policy.codec));
+		file_name(s->file, s->stem, segment_suffix(&r->policy));
 	}
 	free(list);
 	return rc;
 }
 
 /* ST_RETRY: a file is gone or not there yet, since a writer is at work. */
-static enum status open_data(int *fd, int opendir, const char *name, struct err *err)
+static enum status open_data(struct open_file *f, int opendir, const char *name,
+	const unsigned char *key, struct err *err)
 {
-	*fd = openat(opendir, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
-	if (*fd < 0)
-		return err_sys(
-			err, errno == ENOENT ? ST_RETRY : ST_FATAL, "open/%s", name);
-	return ST_OK;
+	/* O_NONBLOCK: a pipe of that name must not hold us up. */
+	enum status rc = open_file(f, opendir, name, O_RDONLY | O_NONBLOCK, key, err);
+
+	/* Without a head it was just made. */
+	if (rc == ST_END || (rc == ST_FATAL && f->fd < 0 && errno == ENOENT))
+		return err_set(err, ST_RETRY, EX_OSFILE, "open/%s is not there", name);
+	return rc;
+}
+
+/* The data that the log tells of. */
+static enum status open_parts(struct archive_reader *r, int opendir,
+	const unsigned char *key, struct err *err)
+{
+	char file[FILE_NAME_MAX];
+	enum status rc = ST_OK;
+
+	file_name(file, r->open_name, codec_open_suffix(r->policy.codec));
+	if (r->open.members)
+		rc = open_data(&r->part, opendir, file, key, err);
+	if (rc == ST_OK && r->open.members)
+		rc = open_file_bytes(&r->part_b, &r->part, err);
+	rest_name(file, r->open_name, r->open.members + 1);
+	if (rc == ST_OK && r->open.rest_len)
+		rc = open_data(&r->rest, opendir, file, key, err);
+	if (rc == ST_OK && r->open.rest_len)
+		rc = open_file_bytes(&r->rest_b, &r->rest, err);
+	return rc;
+}
+
+/* ST_END: it is not here. */
+static enum status open_key(
+	const struct archive_reader *r, unsigned char key[CRYPT_KEY], struct err *err)
+{
+	char name[FILE_NAME_MAX];
+
+	if (r->statedir < 0)
+		return ST_END;
+	key_name(name, &r->policy, r->log_no);
+	return crypt_key_read(key, r->statedir, name, err);
 }
 
 static enum status look_log(struct archive_reader *r, int opendir, struct err *err)
 {
 	unsigned last = r->sealed_n ? r->sealed[r->sealed_n - 1].no : 0;
+	bool crypt = r->policy.crypt != CRYPT_NONE;
+	unsigned char key[CRYPT_KEY];
 	char file[FILE_NAME_MAX];
 	enum status rc = open_log_find(&r->log_no, opendir, &r->policy, err);
 
@@ -92,30 +126,33 @@ static enum status look_log(struct archive_reader *r, int opendir, struct err *e
 			"the archive",
 			r->policy.slug, r->log_no);
 	segment_name(r->open_name, &r->policy, r->log_no);
-	file_name(file, r->open_name, ".log");
-	rc = open_data(&r->log, opendir, file, err);
-	if (rc < 0)
-		return rc;
-	rc = open_state_read(&r->open, r->log, &r->policy, err);
-	if (rc != ST_OK)
+	rc = crypt ? open_key(r, key, err) : ST_OK;
+	if (rc != ST_OK) {
+		r->closed = rc == ST_END;
 		return rc == ST_END ? ST_OK : rc;
-	r->has_open = true;
-	file_name(file, r->open_name, codec_open_suffix(r->policy.codec));
-	if (r->open.members)
-		rc = open_data(&r->part, opendir, file, err);
-	rest_name(file, r->open_name, r->open.members + 1);
-	if (rc == ST_OK && r->open.rest_len)
-		rc = open_data(&r->rest, opendir, file, err);
+	}
+	file_name(file, r->open_name, ".log");
+	rc = open_data(&r->log, opendir, file, crypt ? key : NULL, err);
+	if (rc == ST_OK) {
+		rc = open_state_read(&r->open, &r->log, &r->policy, err);
+		r->has_open = rc == ST_OK;
+		rc = rc == ST_END ? ST_OK : rc;
+	}
+	if (rc == ST_OK && r->has_open)
+		rc = open_parts(r, opendir, crypt ? key : NULL, err);
+	explicit_bzero(key, sizeof(key));
 	return rc;
 }
 
 static void forget_open(struct archive_reader *r)
 {
-	close_fd(&r->log);
-	close_fd(&r->part);
-	close_fd(&r->rest);
+	bytes_close(&r->part_b);
+	bytes_close(&r->rest_b);
+	open_file_close(&r->log);
+	open_file_close(&r->part);
+	open_file_close(&r->rest);
 	open_state_free(&r->open);
-	r->has_open = false;
+	r->has_open = r->closed = false;
 }
 
 static enum status look(struct archive_reader *r, struct err *err)
@@ -144,12 +181,51 @@ static enum status look(struct archive_reader *r, struct err *err)
 	return ST_OK;
 }
 
+/* Whether one of the identities opens what is there. */
+static enum status open_vault(
+	struct archive_reader *r, const struct archive_access *a, struct err *err)
+{
+	const char *tmp = getenv("TMPDIR");
+	struct bytes *b = NULL;
+	char file[FILE_NAME_MAX];
+	enum status rc;
+
+	if (!r->vault.ids)
+		return a->closed ? ST_OK : vault_closed(&r->policy, err);
+	r->tmpdir = open(
+		tmp && *tmp ? tmp : "/tmp", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (r->tmpdir < 0)
+		return err_sys(err, ST_FATAL, "%s", tmp && *tmp ? tmp : "/tmp");
+	r->vault.tmpdir = r->tmpdir;
+	if (!r->sealed_n)
+		return ST_OK;
+	file_name(file, r->sealed[r->sealed_n - 1].stem, idx_suffix(&r->policy));
+	rc = vault_open(&b, &r->vault, file, err);
+	bytes_close(&b);
+	/* What is damaged is told where it is looked at. */
+	return rc == ST_DENIED && err->exit != EX_NOPERM ? ST_OK : rc;
+}
+
+enum crypt_kind archive_crypt(const struct archive_reader *r)
+{
+	return r->policy.crypt;
+}
+
 enum status archive_read(struct archive_reader **out, const char *path, struct err *err)
+{
+	const struct archive_access none = { NULL, NULL, false };
+
+	return archive_read_as(out, path, &none, err);
+}
+
+enum status archive_read_as(struct archive_reader **out, const char *path,
+	const struct archive_access *a, struct err *err)
 {
 	struct archive_reader *r = xcalloc(1, sizeof(*r));
 	enum status rc;
 
-	r->segdir = r->log = r->part = r->rest = r->cursor.fd = -1;
+	r->segdir = r->statedir = r->tmpdir = -1;
+	r->log = r->part = r->rest = OPEN_FILE_NONE;
 	r->dir = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (r->dir < 0) {
 		rc = err_set(err, ST_DENIED, EX_NOINPUT, "archive %s: %s", path,
@@ -163,7 +239,17 @@ enum status archive_read(struct archive_reader **out, const char *path, struct e
 	if (rc < 0)
 		goto note;
 	r->segdir = openat(r->dir, "segments", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	r->vault = (struct vault){ .segdir = r->segdir,
+		.policy = &r->policy,
+		.ids = a->identities && identities_count(a->identities) ? a->identities
+									: NULL,
+		.tmpdir = -1 };
+	/* Where there is none, there is no key. */
+	if (a->state)
+		r->statedir = open(a->state, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	rc = r->segdir < 0 ? err_sys(err, ST_FATAL, "segments") : look(r, err);
+	if (rc == ST_OK && r->policy.crypt != CRYPT_NONE)
+		rc = open_vault(r, a, err);
 note:
 	if (rc < 0)
 		err_note(err, "archive %s", path);
@@ -182,6 +268,8 @@ void archive_done(struct archive_reader **rp)
 		return;
 	cursor_close(&r->cursor);
 	forget_open(r);
+	close_fd(&r->tmpdir);
+	close_fd(&r->statedir);
 	close_fd(&r->segdir);
 	close_fd(&r->dir);
 	idx_free(&r->idx);
@@ -293,11 +381,11 @@ static enum status each_table(struct archive_reader *r, const struct sealed *s,
 	struct unpacker *u = NULL;
 	const char *p;
 	size_t n;
-	int fd = -1;
-	enum status rc = reader_open_sealed(&fd, r, s, err);
+	struct bytes *b = NULL;
+	enum status rc = reader_open_sealed(&b, r, s, err);
 
 	if (rc == ST_OK)
-		rc = segment_tag(&entries, &u, fd, r->policy.codec, s->name, e->x,
+		rc = segment_tag(&entries, &u, b, r->policy.codec, s->name, e->x,
 			tag_names[TAG_CSV], err);
 	while (rc == ST_OK && (rc = entries_data(entries, &p, &n, err)) == ST_OK && n)
 		rc = csv_feed(&e->csv, p, n, each_row, e, err);
@@ -305,7 +393,7 @@ static enum status each_table(struct archive_reader *r, const struct sealed *s,
 		rc = csv_end(&e->csv, err);
 	entries_close(&entries);
 	unpacker_close(&u);
-	close_fd(&fd);
+	bytes_close(&b);
 	return rc;
 }
 
@@ -314,7 +402,7 @@ static enum status each_sealed(struct archive_reader *r, const struct sealed *s,
 {
 	struct err more = ERR_INIT;
 	struct idx x = { 0 };
-	enum status rc = idx_get(&x, r->segdir, r->policy.codec, s->stem, err);
+	enum status rc = idx_get(&x, &r->vault, s->stem, err);
 
 	if (rc < 0)
 		return rc;
@@ -359,7 +447,7 @@ static enum status each_open(struct archive_reader *r, struct each *e, struct er
 	e->row = 0;
 	e->sealed = false;
 	e->csv.body = true; /* the log has no header line */
-	return open_state_rows(&r->open, r->log, each_line, e, err);
+	return open_state_rows(&r->open, &r->log, each_line, e, err);
 }
 
 /* One segment's damage keeps nobody from the others; the first is told. */

@@ -5,6 +5,7 @@
 #define ARCHIVE_READER_H
 
 #include "commit.h"
+#include "open_file.h"
 #include "tar.h"
 
 struct sealed {
@@ -17,8 +18,8 @@ struct sealed {
 
 /* An opened member, so that the message after the last one read comes at once. */
 struct cursor {
-	int fd;
-	bool owned; /* fd is closed with it */
+	struct bytes *b;
+	bool owned; /* b is closed with it */
 	unsigned segment;
 	uint64_t off, seq; /* the member, the message read last */
 	struct unpacker *u;
@@ -29,13 +30,18 @@ void cursor_close(struct cursor *c);
 struct archive_reader {
 	int dir, segdir;
 	struct policy policy;
+	struct vault vault;
 	struct sealed *sealed;
 	size_t sealed_n;
 	unsigned log_no; /* of the commit log in open/, 0: none */
 	bool has_open;   /* it commits something that is not sealed */
+	bool closed;     /* it may, but is encrypted, and its key is not here */
 	struct open_state open;
 	char open_name[NAME_MAX_SEGMENT];
-	int log, part, rest;
+	struct open_file log, part, rest;
+	struct bytes *part_b, *rest_b; /* what is in the latter two */
+	int tmpdir;
+	int statedir;          /* where the key of an encrypted open segment is; -1 */
 	struct idx idx;        /* of the segment read last */
 	size_t idx_of;         /* its place in sealed; sealed_n: none */
 	struct sealed *looked; /* a row of its index was looked up */
@@ -45,7 +51,7 @@ struct archive_reader {
 /* ST_DENIED, EX_PARTIAL: what is said when a message is asked for that is gone. */
 enum status reader_gone(uint64_t seq, struct err *err);
 
-enum status reader_open_sealed(int *fd, const struct archive_reader *r,
+enum status reader_open_sealed(struct bytes **b, const struct archive_reader *r,
 	const struct sealed *s, struct err *err);
 
 #endif

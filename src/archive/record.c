@@ -221,12 +221,19 @@ enum status keeper_open(struct keeper *k, const char *path, struct err *err)
 	if (rc == ST_END)
 		rc = err_set(err, ST_DENIED, EX_DATAERR,
 			"it is no archive: it has no archive.json");
+	if (rc == ST_OK && k->policy.crypt != CRYPT_NONE)
+		rc = err_set(err, ST_DENIED, EX_UNAVAILABLE,
+			"it is encrypted: holds, retention, disposal and recovery are for "
+			"archives that are not");
 	if (rc == ST_OK)
 		rc = open_sub(&k->opendir, k->dir, "open", err);
 	if (rc == ST_OK)
 		rc = fs_lock(&k->lock, k->opendir, "lock", err);
 	if (rc == ST_OK)
 		rc = open_sub(&k->segdir, k->dir, "segments", err);
+	k->vault = (struct vault){
+		.segdir = k->segdir, .policy = &k->policy, .tmpdir = -1
+	};
 	if (rc == ST_OK)
 		rc = finish(k, err);
 	if (rc < 0)

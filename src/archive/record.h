@@ -4,7 +4,7 @@
 #ifndef ARCHIVE_RECORD_H
 #define ARCHIVE_RECORD_H
 
-#include "layout.h"
+#include "vault.h"
 
 #include <popferry/buf.h>
 
@@ -14,6 +14,7 @@ enum { RECORD_MAX = 64 * 1024 * 1024, RECORD_NO_MAX = 999999 };
 struct keeper {
 	int dir, opendir, segdir, lock;
 	struct policy policy;
+	struct vault vault;
 };
 /* Finishes what an earlier one could not. ST_DENIED, EX_TEMPFAIL: somebody has it. */
 enum status keeper_open(struct keeper *k, const char *path, struct err *err);

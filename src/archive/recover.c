@@ -4,7 +4,6 @@
 #include "writer.h"
 
 #include <popferry/fault.h>
-#include <popferry/fs.h>
 #include <popferry/mem.h>
 #include <popferry/text.h>
 
@@ -13,7 +12,6 @@
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 #include <zlib.h>
 
@@ -78,35 +76,32 @@ static enum status short_file(const char *name, struct err *err)
 }
 
 /* Opens a file and cuts it to what was committed. */
-static enum status cut(struct archive_writer *w, int *fd, const char *name,
+static enum status cut(struct archive_writer *w, struct open_file *f, const char *name,
 	uint64_t len, struct err *err)
 {
-	struct stat st;
-	enum status rc = writer_open_file(fd, w->opendir, name, O_RDWR, err);
+	uint64_t size;
+	enum status rc = writer_open_file(w, f, name, O_RDWR, err);
 
 	if (rc < 0)
-		return errno == ENOENT ? short_file(name, err) : rc;
-	if (fstat(*fd, &st) < 0)
-		return err_sys(err, ST_FATAL, "%s", name);
-	if ((uint64_t)st.st_size < len)
-		return short_file(name, err);
-	if (ftruncate(*fd, (off_t)len) < 0 || lseek(*fd, (off_t)len, SEEK_SET) < 0)
-		return err_sys(err, ST_FATAL, "cut %s", name);
-	return ST_OK;
+		return f->fd < 0 && errno == ENOENT ? short_file(name, err) : rc;
+	rc = open_file_size(f, &size, err);
+	if (rc != ST_OK)
+		return err_note(err, "open/%s", name);
+	return size < len ? short_file(name, err) : open_file_cut(f, name, len, err);
 }
 
 static enum status load_rest(struct open_segment *g, const struct open_state *o,
 	const char *name, struct err *err)
 {
 	char *p = xmalloc((size_t)o->rest_len + 1);
-	ssize_t n = fs_pread(g->rest, p, (size_t)o->rest_len, 0);
-	enum status rc = ST_OK;
+	size_t n;
+	enum status rc = open_file_read(&g->rest, p, (size_t)o->rest_len, 0, &n, err);
 
-	if (n < 0)
-		rc = err_sys(err, ST_FATAL, "read %s", name);
-	else if ((uint64_t)n != o->rest_len ||
+	if (rc != ST_OK)
+		err_note(err, "open/%s", name);
+	else if (n != o->rest_len ||
 		crc32(0, (const unsigned char *)p, (uInt)n) != o->rest_crc ||
-		!buf_add(&g->raw, p, (size_t)n))
+		!buf_add(&g->raw, p, n))
 		rc = short_file(name, err);
 	g->rest_len = g->raw.n;
 	free(p);
@@ -164,22 +159,48 @@ static enum status restore(
 	return rc == ST_OK ? open_sweep(w, keep, err) : rc;
 }
 
+/* Of an encrypted one. */
+static enum status key_load(struct archive_writer *w, unsigned no,
+	unsigned char key[CRYPT_KEY], struct err *err)
+{
+	char name[FILE_NAME_MAX];
+	enum status rc;
+
+	memset(key, 0, CRYPT_KEY);
+	if (w->policy.crypt == CRYPT_NONE)
+		return ST_OK;
+	key_name(name, &w->policy, no);
+	rc = crypt_key_read(key, w->statedir, name, err);
+	if (rc != ST_END)
+		return rc;
+	return err_set(err, ST_DENIED, EX_DATAERR,
+		"open/ has messages whose key, %s, is not in the state directory: if another "
+		"job or machine wrote them, let it run again; if the key is lost, so is the "
+		"open segment, but its messages are still at the source: move open/ and the "
+		"journal away and run again to fetch them",
+		name);
+}
+
 static enum status recover_open(struct archive_writer *w, unsigned no, struct err *err)
 {
 	static const char *const nothing[] = { NULL };
 	char name[NAME_MAX_SEGMENT], file[FILE_NAME_MAX];
+	unsigned char key[CRYPT_KEY];
+	struct open_file log;
 	struct open_state o;
 	enum status rc;
-	int fd;
 
 	segment_name(name, &w->policy, no);
 	file_name(file, name, ".log");
-	rc = writer_open_file(&fd, w->opendir, file, O_RDONLY, err);
-	if (rc < 0)
+	rc = key_load(w, no, key, err);
+	if (rc != ST_OK)
 		return rc;
-	rc = open_state_read(&o, fd, &w->policy, err);
-	close(fd);
-	if (rc == ST_END)
+	rc = open_file(&log, w->opendir, file, O_RDONLY,
+		w->policy.crypt == CRYPT_NONE ? NULL : key, err);
+	if (rc == ST_OK)
+		rc = open_state_read(&o, &log, &w->policy, err);
+	open_file_close(&log);
+	if (rc == ST_END) /* and its key is replaced by the next one */
 		return open_sweep(w, nothing, err);
 	if (rc < 0)
 		return rc;
@@ -191,10 +212,12 @@ static enum status recover_open(struct archive_writer *w, unsigned no, struct er
 	} else {
 		segment_new(w, no, o.first);
 		memcpy(w->seg->seed, o.seed, SEED);
+		memcpy(w->seg->key, key, CRYPT_KEY);
 		rc = restore(w, &o, err);
 		if (rc == ST_OK && o.sealing)
 			rc = seal_segment(w, false, err);
 	}
+	explicit_bzero(key, sizeof(key));
 	open_state_free(&o);
 	return rc;
 }
@@ -214,6 +237,21 @@ static enum status must_be_there(
 		"%s is missing: put it back from a copy of the archive", name);
 }
 
+/* Of an encrypted archive, whose indexes are for others to read. */
+static enum status sealed_last(struct archive_writer *w, struct err *err)
+{
+	struct statement s;
+	enum status rc = statement_load(&s, w->dir, &w->policy, w->last_no, err);
+
+	if (rc == ST_END)
+		rc = err_set(err, ST_DENIED, EX_DATAERR,
+			"the seal of segment %u is missing: put seals/ back from a copy of "
+			"the archive",
+			w->last_no);
+	w->last_seq = s.last;
+	return rc;
+}
+
 static enum status sealed_end(struct archive_writer *w, struct err *err)
 {
 	struct segment_no *list = NULL;
@@ -225,8 +263,9 @@ static enum status sealed_end(struct archive_writer *w, struct err *err)
 	if (rc == ST_OK && n) {
 		w->last_no = list[n - 1].no;
 		segment_stem(stem, &w->policy, list[n - 1]);
-		rc = idx_get(&x, w->segdir, w->policy.codec, stem, err);
-		if (rc == ST_OK)
+		rc = w->policy.crypt == CRYPT_NONE ? idx_get(&x, &w->vault, stem, err)
+						   : sealed_last(w, err);
+		if (rc == ST_OK && x.n)
 			w->last_seq = x.rows[x.n - 1].seq;
 		idx_free(&x);
 	}

@@ -69,6 +69,14 @@ static enum status take(void *ctx, const void *d, size_t n, struct err *err)
 	return rc;
 }
 
+/* Of a zip, which has no members. */
+static enum status put(void *ctx, const void *p, size_t n, struct err *err)
+{
+	struct out *o = ctx;
+
+	return fs_write(o->fd, p, n, err);
+}
+
 static uint64_t member_most_of(const struct policy *p)
 {
 	return p->member_bytes + p->member_bytes / 2;
@@ -89,20 +97,18 @@ static enum status copy_member(
 	enum status rc = ST_OK;
 
 	while (rc == ST_OK && len) {
-		ssize_t n = fs_pread(o->w->from, block, len < COPY ? len : COPY, off);
+		size_t n = 0;
 
-		if (n <= 0)
-			rc = n < 0
-				? err_sys(err, ST_FATAL, "read %s", o->w->segment)
-				: err_set(err, ST_DENIED, EX_DATAERR,
-					  "segment %s ends too early", o->w->segment);
-		else
-			rc = fs_write(o->fd, block, (size_t)n, err);
-		if (rc == ST_OK) {
-			o->at += (uint64_t)n;
-			off += (uint64_t)n;
-			len -= (uint64_t)n;
-		}
+		rc = bytes_read(
+			o->w->from, block, len < COPY ? len : COPY, off, &n, err);
+		if (rc == ST_OK && n == 0)
+			rc = err_set(err, ST_DENIED, EX_DATAERR,
+				"segment %s ends too early", o->w->segment);
+		if (rc == ST_OK)
+			rc = fs_write(o->fd, block, n, err);
+		o->at += n;
+		off += n;
+		len -= n;
 	}
 	free(block);
 	return rc;
@@ -358,7 +364,7 @@ enum status rewrite_run(struct rewrite *w, int fd, struct idx *x, struct err *er
 	if (codec_packs(c))
 		packer_open(&o.packer, c);
 	if (c == ARCHIVE_ZIP)
-		rc = tarw_open_zip(&o.tar, fd, err);
+		rc = tarw_open_zip(&o.tar, put, &o, err);
 	else
 		tarw_open(&o.tar, take, &o);
 	if (rc == ST_OK && c == ARCHIVE_ZIP)

@@ -19,7 +19,7 @@ struct going {
 struct rewrite {
 	const struct policy *policy;
 	const char *segment; /* its name */
-	int from;            /* the file as it is */
+	struct bytes *from;  /* the file as it is */
 	const struct idx *x; /* and its index */
 	struct going
 		*going; /* by number, all of them in x, none of them gone already */

@@ -68,16 +68,16 @@ static enum status make_idx(struct keeper *k, const struct archive_reader *r,
 	unsigned char sha[DIGEST];
 	char file[FILE_NAME_MAX];
 	struct idx x = { 0 };
-	int fd = -1;
-	enum status rc = reader_open_sealed(&fd, r, s, err);
+	struct bytes *b = NULL;
+	enum status rc = reader_open_sealed(&b, r, s, err);
 
 	*good = false;
 	if (rc == ST_OK)
-		rc = idx_rebuild(&x, fd, r->policy.codec, s->stem, err);
+		rc = idx_rebuild(&x, b, r->policy.codec, s->stem, err);
 	if (rc == ST_OK && r->policy.codec == ARCHIVE_NONE)
 		regroup(&x, r->policy.member_bytes);
 	if (rc == ST_OK)
-		rc = idx_write(&x, k->opendir, s->stem, err);
+		rc = idx_write(&x, &k->vault, k->opendir, s->stem, err);
 	file_name(file, s->stem, ".idx");
 	if (rc == ST_OK)
 		rc = hash_file(k->opendir, file, sha, NULL, err);
@@ -88,8 +88,7 @@ static enum status make_idx(struct keeper *k, const struct archive_reader *r,
 	if (rc != ST_OK || !*good)
 		unlinkat(k->opendir, file, 0);
 	idx_free(&x);
-	if (fd >= 0)
-		close(fd);
+	bytes_close(&b);
 	return rc == ST_OK && *good ? fs_sync_dir(k->segdir, err) : rc;
 }
 

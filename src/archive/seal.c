@@ -4,6 +4,7 @@
 #include "segment.h"
 #include "statement.h"
 #include "told.h"
+#include "wrap.h"
 #include "writer.h"
 
 #include <popferry/fault.h>
@@ -20,97 +21,6 @@
 #include <unistd.h>
 
 enum { TOLD_MAX = 128 * 1024 };
-
-/* ---- the check ---- */
-
-static void first_finding(void *ctx, const char *what)
-{
-	char *text = ctx;
-
-	if (*text == '\0')
-		snprintf(text, ERR_TEXT, "%s", what);
-}
-
-/* Opened anew, so that what is compared is what the file gives to others. */
-static enum status check_file(struct archive_writer *w, const char *name,
-	enum archive_codec c, const struct idx *x, struct segment_facts *facts,
-	struct err *err)
-{
-	char finding[ERR_TEXT] = "";
-	struct tally t = { .bad = first_finding, .ctx = finding };
-	enum status rc;
-	int fd;
-
-	rc = writer_open_file(&fd, w->opendir, name, O_RDONLY, err);
-	if (rc < 0)
-		return rc;
-	rc = segment_check(fd, c, w->seg->name, name, x, facts, &t, err);
-	if (rc == ST_OK && t.damaged)
-		rc = err_set(err, ST_DENIED, EX_IOERR,
-			"the finished segment does not read back as it was written, it stays in "
-			"open/ (check disk and memory): %s",
-			finding);
-	close(fd);
-	return rc;
-}
-
-/* ---- zip ---- */
-
-static enum status copy_entry(
-	struct tarw *zip, struct entries *s, const struct entry *e, struct err *err)
-{
-	enum status rc = tarw_entry(zip, e->path, e->size, err);
-	const char *p;
-	size_t n;
-
-	while (rc == ST_OK && (rc = entries_data(s, &p, &n, err)) == ST_OK && n)
-		rc = tarw_data(zip, p, n, err);
-	return rc == ST_OK ? tarw_entry_end(zip, err) : rc;
-}
-
-static enum status tar_to_zip(int tar, int fd, uint64_t len, struct err *err)
-{
-	struct unpacker *u = NULL;
-	struct entries *s = NULL;
-	struct tarw *zip = NULL;
-	struct entry e;
-	enum status rc;
-
-	unpacker_open(&u, ARCHIVE_NONE, tar, 0, len, false);
-	rc = entries_open(&s, u, err);
-	if (rc == ST_OK)
-		rc = tarw_open_zip(&zip, fd, err);
-	while (rc == ST_OK && (rc = entries_next(s, &e, err)) == ST_OK)
-		rc = copy_entry(zip, s, &e, err);
-	if (rc == ST_END)
-		rc = tarw_end(zip, err);
-	if (rc == ST_OK && fsync(fd) < 0)
-		rc = err_sys(err, ST_FATAL, "sync zip");
-	tarw_close(&zip);
-	entries_close(&s);
-	unpacker_close(&u);
-	return rc;
-}
-
-/* Writes and checks the zip; its index has no offsets. */
-static enum status make_zip(struct archive_writer *w, const char *name, struct idx *x,
-	struct segment_facts *facts, struct err *err)
-{
-	size_t i;
-	int fd;
-	enum status rc = writer_open_file(
-		&fd, w->opendir, name, O_RDWR | O_CREAT | O_TRUNC, err);
-
-	if (rc < 0)
-		return rc;
-	rc = tar_to_zip(w->seg->part, fd, w->seg->part_len, err);
-	close(fd);
-	fault_step("archive-zip");
-	for (i = 0; i < x->n; i++)
-		x->rows[i].off = x->rows[i].len = x->rows[i].in = 0;
-	x->tags_off = x->tags_len = 0;
-	return rc == ST_OK ? check_file(w, name, ARCHIVE_ZIP, x, facts, err) : rc;
-}
 
 /* ---- sealing ---- */
 
@@ -210,10 +120,10 @@ static enum status note_sealing(
 	buf_clear(&g->log_new);
 	commit_sealing(&g->log_new, &told);
 	buf_free(&told);
-	rc = fs_write(g->log, g->log_new.p, g->log_new.n, err);
+	rc = open_file_add(&g->log, g->log_new.p, g->log_new.n, err);
 	buf_clear(&g->log_new);
 	if (rc == ST_OK)
-		rc = writer_sync_file(g->log, "commit log", err);
+		rc = writer_sync_file(&g->log, "commit log", err);
 	g->sealing = true;
 	return rc;
 }
@@ -250,12 +160,12 @@ static enum status complete(struct archive_writer *w, struct open_state *o,
 
 	if (rc == ST_OK)
 		rc = tags_add(w, o, err);
-	if (rc == ST_OK && fsync(w->seg->part) < 0)
+	if (rc == ST_OK && fsync(w->seg->part.fd) < 0)
 		rc = err_sys(err, ST_FATAL, "sync %s", part);
 	fault_step("archive-seal-written");
 	pool_close(&w->pool); /* its memory is for the check */
 	if (rc == ST_OK)
-		rc = check_file(w, part, c == ARCHIVE_ZIP ? ARCHIVE_NONE : c, &o->idx,
+		rc = wrap_check(w, part, c == ARCHIVE_ZIP ? ARCHIVE_NONE : c, &o->idx,
 			facts, err);
 	return rc;
 }
@@ -297,11 +207,11 @@ static enum status seal_write(struct archive_writer *w, const struct open_state 
 	s->count = o->idx.n;
 	s->octets = octets_of(&o->idx);
 	memcpy(s->archive, w->policy.id, sizeof(s->archive));
-	file_name(s->file, g->name, codec_suffix(w->policy.codec));
+	file_name(s->file, g->name, segment_suffix(&w->policy));
 	if (fstatat(w->opendir, file, &st, 0) < 0)
 		return err_sys(err, ST_FATAL, "open/%s", file);
 	s->bytes = (uint64_t)st.st_size;
-	file_name(idx, g->name, ".idx");
+	file_name(idx, g->name, idx_suffix(&w->policy));
 	rc = hash_file(w->segdir, idx, s->idx_sha, NULL, err);
 	if (rc == ST_OK)
 		rc = hash_file(w->dir, "archive.json", s->json_sha, NULL, err);
@@ -320,7 +230,7 @@ static enum status publish(struct archive_writer *w, const char *from, struct er
 	char to[FILE_NAME_MAX];
 	enum status rc;
 
-	file_name(to, w->seg->name, codec_suffix(w->policy.codec));
+	file_name(to, w->seg->name, segment_suffix(&w->policy));
 	if (fchmodat(w->opendir, from, 0444, 0) < 0 ||
 		renameat(w->opendir, from, w->segdir, to) < 0)
 		return err_sys(err, ST_FATAL, "move %s to segments/%s", from, to);
@@ -351,6 +261,22 @@ static enum status note_sealed(
 	return rc == ST_OK ? custody_add(w->dir, &e, err) : rc;
 }
 
+/* What it opened is gone. */
+static enum status drop_key(
+	struct archive_writer *w, const char *segment, struct err *err)
+{
+	char name[FILE_NAME_MAX];
+	enum status rc;
+
+	if (w->policy.crypt == CRYPT_NONE)
+		return ST_OK;
+	key_name(name, &w->policy,
+		(unsigned)strtoul(strrchr(segment, '-') + 1, NULL, 10));
+	rc = crypt_key_destroy(w->statedir, name, err);
+	fault_step("archive-seal-key");
+	return rc == ST_END ? ST_OK : rc;
+}
+
 enum status seal_finish(struct archive_writer *w, const char *segment,
 	const struct known_sum *sum, struct err *err)
 {
@@ -365,6 +291,8 @@ enum status seal_finish(struct archive_writer *w, const char *segment,
 	if (rc == ST_OK)
 		rc = open_sweep(w, keep, err);
 	fault_step("archive-seal-swept");
+	if (rc == ST_OK)
+		rc = drop_key(w, segment, err);
 	if (rc == ST_OK && unlinkat(w->opendir, log, 0) < 0)
 		rc = err_sys(err, ST_FATAL, "remove open/%s", log);
 	if (rc == ST_OK)
@@ -376,13 +304,16 @@ enum status seal_finish(struct archive_writer *w, const char *segment,
 enum status seal_segment(struct archive_writer *w, bool last, struct err *err)
 {
 	struct open_segment *g = w->seg;
-	char part[FILE_NAME_MAX], zip[FILE_NAME_MAX];
-	bool is_zip = w->policy.codec == ARCHIVE_ZIP;
+	char part[FILE_NAME_MAX], zip[FILE_NAME_MAX], cipher[FILE_NAME_MAX + 8];
+	const char *made = part;
+	bool is_zip = w->policy.codec == ARCHIVE_ZIP,
+	     crypt = w->policy.crypt != CRYPT_NONE;
+	unsigned char plain[DIGEST];
 	struct open_state o = { 0 };
 	struct statement s = { 0 };
 	struct segment_facts facts = { 0 };
 	struct known_sum sum;
-	enum status rc = open_state_read(&o, g->log, &w->policy, err);
+	enum status rc = open_state_read(&o, &g->log, &w->policy, err);
 
 	if (rc == ST_OK)
 		rc = tell(w, &o, last, err);
@@ -391,31 +322,38 @@ enum status seal_segment(struct archive_writer *w, bool last, struct err *err)
 	fault_step("archive-seal-begun");
 	file_name(part, g->name, codec_open_suffix(w->policy.codec));
 	file_name(zip, g->name, ".zip.part");
+	snprintf(cipher, sizeof(cipher), "%s%s.part", g->name,
+		segment_suffix(&w->policy));
 	snprintf(sum.name, sizeof(sum.name), "segments/%s%s", g->name,
-		codec_suffix(w->policy.codec));
+		segment_suffix(&w->policy));
 	if (rc == ST_OK)
 		rc = follow(&s, w, err);
-	facts.sha = is_zip ? NULL : sum.sha;
+	facts.sha = is_zip ? NULL : crypt ? plain : sum.sha;
 	facts.tree = s.tree;
 	if (rc == ST_OK)
 		rc = complete(w, &o, part, &facts, err);
-	if (rc == ST_OK && is_zip) {
-		facts = (struct segment_facts){ .sha = sum.sha, .tree = s.tree };
-		rc = make_zip(w, zip, &o.idx, &facts, err);
-	}
+	if (rc == ST_OK && is_zip)
+		facts = (struct segment_facts){ .sha = crypt ? plain : sum.sha,
+			.tree = s.tree };
+	if (rc == ST_OK && crypt)
+		rc = wrap_cipher(w, made = cipher, &o.idx, &facts, &s, sum.sha, err);
+	else if (rc == ST_OK && is_zip)
+		rc = wrap_zip(w, made = zip, &o.idx, &facts, err);
 	fault_step("archive-seal-checked");
 	if (rc == ST_OK)
-		rc = idx_write(&o.idx, w->segdir, g->name, err);
+		rc = idx_write(&o.idx, &w->vault, w->segdir, g->name, err);
+	if (rc == ST_OK && w->blind)
+		rc = blind_add(w->blind, &o.idx, err);
 	fault_step("archive-seal-idx");
 	if (rc == ST_OK) {
 		s.tree = facts.tree;
 		memcpy(s.sha, sum.sha, DIGEST);
 		memcpy(s.tags_sha, facts.tags_sha, DIGEST);
-		rc = seal_write(w, &o, is_zip ? zip : part, &s, err);
+		rc = seal_write(w, &o, made, &s, err);
 	}
 	fault_step("archive-seal-stated");
 	if (rc == ST_OK)
-		rc = publish(w, is_zip ? zip : part, err);
+		rc = publish(w, made, err);
 	if (rc == ST_OK)
 		rc = seal_finish(w, g->name, &sum, err);
 	if (rc == ST_OK) {

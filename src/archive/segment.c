@@ -10,7 +10,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 
 enum {
 	WHAT_MAX = 1024,
@@ -145,7 +144,7 @@ static enum status drain(struct check *ck, struct unpacker *u)
 }
 
 /* Entries of one member, or of a zip from position ck->pos on, up to end. */
-static enum status run_group(struct check *ck, int fd, enum archive_codec c,
+static enum status run_group(struct check *ck, struct bytes *b, enum archive_codec c,
 	uint64_t off, uint64_t len, size_t end)
 {
 	size_t skip = c == ARCHIVE_ZIP ? ck->pos : 0;
@@ -154,8 +153,8 @@ static enum status run_group(struct check *ck, int fd, enum archive_codec c,
 	struct entry e;
 	enum status rc;
 
-	unpacker_open(&u, c, fd, off, len, false);
-	rc = c == ARCHIVE_ZIP ? entries_open_zip(&s, fd, ck->err)
+	unpacker_open(&u, c, b, off, len, false);
+	rc = c == ARCHIVE_ZIP ? entries_open_zip(&s, b, ck->err)
 			      : entries_open(&s, u, ck->err);
 	while (rc == ST_OK && (rc = entries_next(s, &e, ck->err)) == ST_OK) {
 		if (skip)
@@ -175,7 +174,7 @@ static enum status run_group(struct check *ck, int fd, enum archive_codec c,
 }
 
 /* The same, with damage told. A zip goes on behind a message that is bad. */
-static enum status check_group(struct check *ck, int fd, enum archive_codec c,
+static enum status check_group(struct check *ck, struct bytes *b, enum archive_codec c,
 	uint64_t off, uint64_t len, size_t end)
 {
 	struct err why = ERR_INIT, *told = ck->err;
@@ -185,7 +184,7 @@ static enum status check_group(struct check *ck, int fd, enum archive_codec c,
 	ck->err = &why;
 	ck->from = off;
 	ck->to = off + len - (len > 0);
-	while ((rc = run_group(ck, fd, c, off, len, end)) == ST_DENIED) {
+	while ((rc = run_group(ck, b, c, off, len, end)) == ST_DENIED) {
 		bool one = --tries && ck->pos >= 1 && ck->pos <= ck->x->n;
 		size_t next = one ? ck->pos + 1 : end;
 
@@ -246,6 +245,7 @@ static void check_end(struct check *ck)
 struct part {
 	struct check ck;
 	struct tally t;
+	struct bytes *b;
 	struct buf found; /* what t found, each with a NUL behind it */
 	struct err err;
 	enum status rc;
@@ -255,7 +255,7 @@ struct part {
 struct parts {
 	struct part part[PARTS];
 	size_t n;
-	int fd;
+	struct bytes *b;
 	enum archive_codec codec;
 	const char *file;
 	unsigned char *sha; /* not NULL: the file's digest is wanted */
@@ -278,7 +278,7 @@ static void check_part(struct parts *ps, struct part *p)
 		const struct idx_row *r = &x->rows[i];
 
 		k = group_end(x, i);
-		p->rc = check_group(&p->ck, ps->fd, ps->codec, r->off, r->len, k + 1);
+		p->rc = check_group(&p->ck, p->b, ps->codec, r->off, r->len, k + 1);
 	}
 }
 
@@ -289,7 +289,7 @@ static void check_nth(void *ctx, size_t i)
 	if (i > 0)
 		check_part(ps, &ps->part[i - 1]);
 	else if (ps->sha)
-		ps->rc = hash_fd(ps->fd, ps->file, ps->sha, NULL, &ps->err);
+		ps->rc = hash_bytes(ps->b, ps->sha, &ps->err);
 }
 
 /* Ranges of about as many bytes each; all share the paths, each row its own. */
@@ -332,23 +332,27 @@ static enum status join(struct part *p, struct tally *t, struct err *err)
 	t->gone += p->t.gone;
 	t->bytes += p->t.bytes;
 	buf_free(&p->found);
+	bytes_close(&p->b);
 	return p->rc == ST_OK ? ST_OK
 			      : err_set(err, p->rc, p->err.exit, "%s", p->err.text);
 }
 
-static enum status check_groups(struct check *ck, int fd, enum archive_codec c,
+static enum status check_groups(struct check *ck, struct bytes *b, enum archive_codec c,
 	unsigned char *sha, struct err *err)
 {
 	struct parts *ps = xcalloc(1, sizeof(*ps));
 	enum status rc = ST_OK;
 	size_t i;
 
-	ps->fd = fd;
+	ps->b = b;
 	ps->codec = c;
 	ps->file = ck->file;
 	ps->sha = sha;
 	divide(ps, ck);
-	pool_each(0, ps->n + 1, check_nth, ps);
+	for (i = 0; rc == ST_OK && i < ps->n; i++)
+		rc = bytes_twin(&ps->part[i].b, b, err);
+	if (rc == ST_OK)
+		pool_each(0, ps->n + 1, check_nth, ps);
 	for (i = 0; i < ps->n; i++) {
 		enum status one = join(&ps->part[i], ck->t, err);
 
@@ -374,37 +378,34 @@ static void check_gaps(struct check *ck, uint64_t size)
 	check_gap(ck, x->tags_off + x->tags_len, size);
 }
 
-enum status segment_check(int fd, enum archive_codec c, const char *segment,
+enum status segment_check(struct bytes *b, enum archive_codec c, const char *segment,
 	const char *file, const struct idx *x, struct segment_facts *facts,
 	struct tally *t, struct err *err)
 {
 	unsigned char *sha = facts ? facts->sha : NULL;
 	enum status rc;
 	struct check ck;
-	struct stat st;
 
-	if (fstat(fd, &st) < 0)
-		return err_sys(err, ST_FATAL, "%s", file);
 	check_begin(&ck, segment, file, x, t, err);
 	ck.facts = facts;
 	if (c == ARCHIVE_ZIP) {
-		rc = check_group(&ck, fd, c, 0, (uint64_t)st.st_size, x->n + 1 + TAGS);
+		rc = check_group(&ck, b, c, 0, bytes_size(b), x->n + 1 + TAGS);
 		if (rc == ST_OK && sha)
-			rc = hash_fd(fd, file, sha, NULL, err);
+			rc = hash_bytes(b, sha, err);
 	} else {
-		rc = check_groups(&ck, fd, c, sha, err);
-		check_gaps(&ck, (uint64_t)st.st_size);
+		rc = check_groups(&ck, b, c, sha, err);
+		check_gaps(&ck, bytes_size(b));
 		ck.pos = x->n + 1;
 		if (rc == ST_OK)
 			rc = check_group(
-				&ck, fd, c, x->tags_off, x->tags_len, x->n + 1 + TAGS);
+				&ck, b, c, x->tags_off, x->tags_len, x->n + 1 + TAGS);
 	}
 	check_end(&ck);
 	return rc;
 }
 
-enum status open_check(int part, int rest, enum archive_codec c, const char *segment,
-	const struct idx *x, struct tally *t, struct err *err)
+enum status open_check(struct bytes *part, struct bytes *rest, enum archive_codec c,
+	const char *segment, const struct idx *x, struct tally *t, struct err *err)
 {
 	char file[FILE_NAME_MAX];
 	enum status rc = ST_OK;
@@ -427,7 +428,7 @@ enum status open_check(int part, int rest, enum archive_codec c, const char *seg
 	return rc;
 }
 
-enum status segment_tag(struct entries **s, struct unpacker **u, int fd,
+enum status segment_tag(struct entries **s, struct unpacker **u, struct bytes *b,
 	enum archive_codec c, const char *segment, const struct idx *x, const char *tag,
 	struct err *err)
 {
@@ -435,8 +436,8 @@ enum status segment_tag(struct entries **s, struct unpacker **u, int fd,
 	struct entry e;
 	enum status rc;
 
-	unpacker_open(u, c, fd, x->tags_off, x->tags_len, false);
-	rc = c == ARCHIVE_ZIP ? entries_open_zip(s, fd, err) : entries_open(s, *u, err);
+	unpacker_open(u, c, b, x->tags_off, x->tags_len, false);
+	rc = c == ARCHIVE_ZIP ? entries_open_zip(s, b, err) : entries_open(s, *u, err);
 	while (rc == ST_OK && (rc = entries_next(*s, &e, err)) == ST_OK)
 		if (strncmp(e.path, segment, n) == 0 && e.path[n] == '/' &&
 			strcmp(e.path + n + 1, tag) == 0)

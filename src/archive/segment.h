@@ -34,7 +34,7 @@ struct tag_sums {
 
 /* What a seal says of a segment. */
 struct segment_facts {
-	unsigned char *sha; /* gets the file's digest; NULL: it is not wanted */
+	unsigned char *sha; /* gets the digest of b; NULL: it is not wanted */
 	struct tree tree;   /* before it, and then with it */
 	bool has_tree;      /* it was read, and is right */
 	unsigned char tags_sha[DIGEST];
@@ -59,19 +59,19 @@ void tally_bad(struct tally *t, const char *fmt, ...)
  * the index and the tables. Damage goes to t; a failure is an unreadable
  * file. file is its name in texts. facts may be NULL.
  */
-enum status segment_check(int fd, enum archive_codec c, const char *segment,
+enum status segment_check(struct bytes *b, enum archive_codec c, const char *segment,
 	const char *file, const struct idx *x, struct segment_facts *facts,
 	struct tally *t, struct err *err);
 
-/* The same for the open segment; part or rest may be -1. */
-enum status open_check(int part, int rest, enum archive_codec c, const char *segment,
-	const struct idx *x, struct tally *t, struct err *err);
+/* The same for the open segment; part or rest may be NULL. */
+enum status open_check(struct bytes *part, struct bytes *rest, enum archive_codec c,
+	const char *segment, const struct idx *x, struct tally *t, struct err *err);
 
 /*
  * Finds an entry ("metadata/messages.csv") in the tag section, so that
  * *s gives its bytes. Close *s and *u also on failure.
  */
-enum status segment_tag(struct entries **s, struct unpacker **u, int fd,
+enum status segment_tag(struct entries **s, struct unpacker **u, struct bytes *b,
 	enum archive_codec c, const char *segment, const struct idx *x, const char *tag,
 	struct err *err);
 

@@ -72,6 +72,16 @@ static void add_tree(struct buf *b, const struct tree *t)
 		text_hex(hex, root, DIGEST), t->n);
 }
 
+static void add_cipher(struct buf *b, const struct statement *s)
+{
+	if (s->crypt == CRYPT_NONE)
+		return;
+	buf_addf(b, "\"cipher\":{\"kind\":\"%s\",\"plain_bytes\":%" PRIu64 ",",
+		s->crypt == CRYPT_AGE ? "age" : "cms", s->plain_bytes);
+	add_hex(b, "plain_sha256", s->plain_sha);
+	buf_adds(b, "},");
+}
+
 void statement_text(struct buf *b, const struct statement *s, const char *told)
 {
 	const char *line[TOLD];
@@ -94,6 +104,7 @@ void statement_text(struct buf *b, const struct statement *s, const char *told)
 	buf_addf(b, ",\"reconcile\":%.*s,\"seal\":%u,\"sealed_at\":%.*s", n[3], line[3],
 		s->no, n[4], line[4]);
 	buf_addf(b, ",\"segment\":{\"bytes\":%" PRIu64 ",", s->bytes);
+	add_cipher(b, s);
 	add_hex(b, "idx_sha256", s->idx_sha);
 	buf_addf(b, ",\"name\":\"%s\",", s->file);
 	add_hex(b, "sha256", s->sha);
@@ -166,6 +177,17 @@ static bool get_reconcile(struct statement *s, const char *text)
 		json_hex(l->sha, DIGEST, text, "reconcile.uidl_sha256");
 }
 
+static bool get_cipher(struct statement *s, const char *text)
+{
+	char kind[TOKEN_MAX];
+
+	if (!json_get(kind, text, "segment.cipher.kind"))
+		return true;
+	s->crypt = strcmp(kind, "age") == 0 ? CRYPT_AGE : CRYPT_CMS;
+	return json_number(&s->plain_bytes, text, "segment.cipher.plain_bytes") &&
+		json_hex(s->plain_sha, DIGEST, text, "segment.cipher.plain_sha256");
+}
+
 static bool get_segment(struct statement *s, const char *text)
 {
 	char name[TOKEN_MAX];
@@ -197,7 +219,8 @@ static bool parse(struct statement *s, const char *text)
 		json_number(&s->last, text, "range.last") &&
 		json_number(&s->count, text, "range.count") &&
 		json_number(&s->octets, text, "range.octets") && get_prev(s, text) &&
-		get_segment(s, text) && get_reconcile(s, text) && get_tree(s, text);
+		get_segment(s, text) && get_cipher(s, text) && get_reconcile(s, text) &&
+		get_tree(s, text);
 }
 
 enum status statement_load(struct statement *s, int dir, const struct policy *p,

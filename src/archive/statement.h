@@ -18,6 +18,10 @@ struct statement {
 	char file[FILE_NAME_MAX]; /* of the segment, in segments/ */
 	uint64_t bytes;
 	unsigned char sha[DIGEST], idx_sha[DIGEST], tags_sha[DIGEST];
+	/* Of an encrypted one: what is in it. */
+	enum crypt_kind crypt;
+	uint64_t plain_bytes;
+	unsigned char plain_sha[DIGEST];
 	struct tree tree;
 	unsigned char root[DIGEST];
 	struct custody_head custody;

@@ -16,7 +16,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 enum {
 	LOST_MAX = 1000000, /* that are listed one by one */
@@ -44,7 +43,7 @@ struct archive_stream {
 	struct labels labels;
 	struct err unlabelled; /* ST_OK: the table is good */
 	bool remade;           /* its index was made anew */
-	int fd;                /* of a sealed one; -1 */
+	struct bytes *b;       /* of a sealed one; NULL */
 
 	/* The head: */
 	struct unpacker *u;
@@ -71,7 +70,6 @@ void archive_stream_open(struct archive_stream **out, struct archive_reader *r)
 	struct archive_stream *s = xcalloc(1, sizeof(*s));
 
 	s->r = r;
-	s->fd = -1;
 	*out = s;
 }
 
@@ -164,7 +162,7 @@ static enum status list_sealed(struct listing *l, size_t i, struct err *err)
 	(void)err;
 	if (r->sealed[i].no > before + 1)
 		lose_segment(l, before + 1);
-	rc = idx_get(&x, r->segdir, r->policy.codec, r->sealed[i].stem, &why);
+	rc = idx_get(&x, &r->vault, r->sealed[i].stem, &why);
 	if (rc == ST_OK)
 		list_idx(l, i, r->sealed[i].name, &x);
 	else
@@ -234,9 +232,7 @@ static void leave(struct archive_stream *s)
 	lift(s);
 	idx_free(&s->own);
 	labels_free(&s->labels);
-	if (s->fd >= 0)
-		close(s->fd);
-	s->fd = -1;
+	bytes_close(&s->b);
 	s->in = NULL;
 }
 
@@ -256,9 +252,9 @@ static enum status enter(
 	s->name = open ? r->open_name : sealed->name;
 	s->x = open ? &r->open.idx : &s->own;
 	if (!open)
-		rc = reader_open_sealed(&s->fd, r, sealed, err);
+		rc = reader_open_sealed(&s->b, r, sealed, err);
 	if (rc == ST_OK && !open)
-		rc = idx_get(&s->own, r->segdir, r->policy.codec, sealed->stem, err);
+		rc = idx_get(&s->own, &r->vault, sealed->stem, err);
 	/* Another one than was listed? */
 	if (rc == ST_OK &&
 		(s->x->rows[0].seq != span->first ||
@@ -270,7 +266,7 @@ static enum status enter(
 	if (open)
 		labels_open(&s->labels, r, &s->unlabelled);
 	else
-		labels_sealed(&s->labels, r, sealed, s->fd, s->x, &s->unlabelled);
+		labels_sealed(&s->labels, r, sealed, s->b, s->x, &s->unlabelled);
 	s->in = span;
 	return ST_OK;
 }
@@ -280,7 +276,7 @@ static enum archive_codec codec_of(const struct archive_stream *s, bool rest)
 {
 	enum archive_codec c = s->r->policy.codec;
 
-	if (s->fd >= 0)
+	if (s->b)
 		return c;
 	return rest || c == ARCHIVE_ZIP ? ARCHIVE_NONE : c;
 }
@@ -292,10 +288,10 @@ static enum status set_down(struct archive_stream *s, size_t i, bool narrow,
 	const struct idx_row *row = &s->x->rows[i];
 	bool rest = row->off == REST;
 	enum archive_codec c = codec_of(s, rest);
-	int fd = s->fd >= 0 ? s->fd : rest ? s->r->rest : s->r->part;
-	uint64_t end = s->fd >= 0 ? s->x->tags_off
-		: rest            ? s->r->open.rest_len
-				  : s->r->open.part_len,
+	struct bytes *b = s->b ? s->b : rest ? s->r->rest_b : s->r->part_b;
+	uint64_t end = s->b ? s->x->tags_off
+		: rest      ? s->r->open.rest_len
+			    : s->r->open.part_len,
 		 at = rest ? 0 : row->off, skip = row->in;
 	enum status rc;
 
@@ -307,7 +303,7 @@ static enum status set_down(struct archive_stream *s, size_t i, bool narrow,
 	s->next = c == ARCHIVE_ZIP ? 0 : i;
 	*unpacked = true;
 	if (c == ARCHIVE_ZIP)
-		return entries_open_zip(&s->entries, fd, err);
+		return entries_open_zip(&s->entries, b, err);
 	if (c == ARCHIVE_NONE) {
 		at += skip;
 		skip = 0;
@@ -315,7 +311,7 @@ static enum status set_down(struct archive_stream *s, size_t i, bool narrow,
 	if (at > end)
 		return err_set(err, ST_DENIED, EX_DATAERR,
 			"message %" PRIu32 " is not where the index says", row->seq);
-	unpacker_open(&s->u, c, fd, at, end - at, false);
+	unpacker_open(&s->u, c, b, at, end - at, false);
 	rc = unpacker_skip(s->u, skip, err);
 	*unpacked = rc == ST_OK;
 	return rc == ST_OK ? entries_open(&s->entries, s->u, err) : rc;
@@ -378,10 +374,10 @@ static bool remake(struct archive_stream *s)
 	struct idx x = { 0 };
 	size_t i;
 
-	if (s->remade || s->fd < 0)
+	if (s->remade || !s->b)
 		return false;
 	s->remade = true;
-	if (idx_rebuild(&x, s->fd, s->r->policy.codec, s->r->sealed[s->in->sealed].stem,
+	if (idx_rebuild(&x, s->b, s->r->policy.codec, s->r->sealed[s->in->sealed].stem,
 		    NULL) != ST_OK)
 		return false;
 	if (x.n != s->own.n || x.rows[0].seq != s->own.rows[0].seq) {
@@ -552,8 +548,7 @@ enum status archive_stream_get(struct archive_stream *s, uint64_t seq, mail_take
 	if (rc == ST_OK)
 		rc = give(s, seq - span->first, take, ctx, err);
 	if (rc != ST_OK)
-		return err_note(
-			err, "%s/%s", s->fd >= 0 ? "segments" : "open", s->name);
+		return err_note(err, "%s/%s", s->b ? "segments" : "open", s->name);
 	fill_filed(s, seq - span->first, out);
 	return ST_OK;
 }

@@ -5,7 +5,6 @@
 #include "told.h"
 #include "writer.h"
 
-#include <popferry/fs.h>
 #include <popferry/mem.h>
 
 #include <fcntl.h>
@@ -13,7 +12,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 enum {
 	INFO_MAX = 128 * 1024,
@@ -192,7 +190,7 @@ static enum status measure(struct tags *t, struct err *err)
 	hash_begin(&t->manifest_hash);
 	hash_put(t->csv_hash, t->head.p, t->head.n);
 	t->csv_n = t->head.n;
-	rc = open_state_rows(t->o, t->w->seg->log, measure_row, t, err);
+	rc = open_state_rows(t->o, &t->w->seg->log, measure_row, t, err);
 	hash_end(&t->csv_hash, t->sums.of[TAG_CSV]);
 	hash_end(&t->manifest_hash, t->sums.of[TAG_MANIFEST]);
 	make_info(t);
@@ -228,7 +226,7 @@ static enum status tag_csv(struct tags *t, struct err *err)
 	if (rc == ST_OK)
 		rc = tarw_data(tar, t->head.p, t->head.n, err);
 	if (rc == ST_OK)
-		rc = open_state_rows(t->o, t->w->seg->log, write_csv_row, t, err);
+		rc = open_state_rows(t->o, &t->w->seg->log, write_csv_row, t, err);
 	return rc == ST_OK ? tarw_entry_end(tar, err) : rc;
 }
 
@@ -248,7 +246,7 @@ static enum status tag_manifest(struct tags *t, struct err *err)
 	enum status rc = tag_begin(t, TAG_MANIFEST, t->manifest_n, err);
 
 	if (rc == ST_OK)
-		rc = open_state_rows(t->o, t->w->seg->log, write_manifest_row, t, err);
+		rc = open_state_rows(t->o, &t->w->seg->log, write_manifest_row, t, err);
 	return rc == ST_OK ? tarw_entry_end(tar, err) : rc;
 }
 
@@ -257,13 +255,13 @@ static enum status tag_told(struct tags *t, enum tag tag, struct err *err)
 {
 	struct tarw *tar = t->w->seg->tar;
 	char name[FILE_NAME_MAX], *p;
+	struct open_file f;
 	uint64_t at = 0;
-	ssize_t n = 1;
-	int fd;
+	size_t n = 1;
 	enum status rc;
 
 	told_name(name, t->w->seg->name, tag);
-	rc = writer_open_file(&fd, t->w->opendir, name, O_RDONLY, err);
+	rc = writer_open_file(t->w, &f, name, O_RDONLY, err);
 	if (rc != ST_OK)
 		return rc;
 	p = xmalloc(COPY_BYTES);
@@ -271,19 +269,18 @@ static enum status tag_told(struct tags *t, enum tag tag, struct err *err)
 	while (rc == ST_OK && at < t->told_n[tag] && n > 0) {
 		uint64_t left = t->told_n[tag] - at;
 
-		n = fs_pread(fd, p, left < COPY_BYTES ? (size_t)left : COPY_BYTES, at);
-		if (n > 0)
-			rc = tarw_data(tar, p, (size_t)n, err);
-		at += n > 0 ? (uint64_t)n : 0;
+		rc = open_file_read(&f, p,
+			left < COPY_BYTES ? (size_t)left : COPY_BYTES, at, &n, err);
+		if (rc == ST_OK)
+			rc = tarw_data(tar, p, n, err);
+		at += n;
 	}
-	if (rc == ST_OK && n < 0)
-		rc = err_sys(err, ST_FATAL, "read open/%s", name);
-	else if (rc == ST_OK && n == 0)
+	if (rc == ST_OK && n == 0)
 		rc = err_set(err, ST_DENIED, EX_DATAERR,
 			"open/%s has lost bytes: put open/ back from a copy of the archive",
 			name);
 	free(p);
-	close(fd);
+	open_file_close(&f);
 	return rc == ST_OK ? tarw_entry_end(tar, err) : rc;
 }
 

@@ -6,7 +6,6 @@
  */
 #include "tar.h"
 
-#include <popferry/fs.h>
 #include <popferry/mem.h>
 
 #include <archive.h>
@@ -15,8 +14,6 @@
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 enum { ZIP_BLOCK = 128 * 1024 };
 
@@ -104,18 +101,20 @@ void tarw_open(struct tarw **out, tar_take *take, void *ctx)
 	*out = t;
 }
 
-enum status tarw_open_zip(struct tarw **out, int fd, struct err *err)
+enum status tarw_open_zip(struct tarw **out, tar_take *take, void *ctx, struct err *err)
 {
 	struct tarw *t = writer_new();
 	enum status rc;
 
+	t->take = take;
+	t->ctx = ctx;
 	t->err = err;
 	t->zip = true;
 	archive_write_set_format_zip(t->a);
 	rc = result(t,
 		archive_write_set_options(t->a, "zip:compression=deflate") ==
 				ARCHIVE_OK &&
-			archive_write_open_fd(t->a, fd) == ARCHIVE_OK);
+			archive_write_open(t->a, t, NULL, give, NULL) == ARCHIVE_OK);
 	if (rc < 0)
 		tarw_close(&t);
 	*out = t;
@@ -275,7 +274,7 @@ struct entries {
 	enum status rc;  /* of the unpacker */
 	uint64_t size, got;
 	bool zip; /* then from here, not from the unpacker: */
-	int fd;
+	struct bytes *b;
 	int64_t at, end;
 	char in[];
 };
@@ -299,16 +298,16 @@ static la_ssize_t pull(struct archive *a, void *ctx, const void **p)
 static la_ssize_t pull_zip(struct archive *a, void *ctx, const void **p)
 {
 	struct entries *s = ctx;
-	ssize_t n = fs_pread(s->fd, s->in, ZIP_BLOCK, (uint64_t)s->at);
+	size_t n = 0;
 
-	if (n < 0) {
-		s->rc = err_sys(s->err, ST_FATAL, "read at byte %" PRIi64, s->at);
-		archive_set_error(a, errno, "reading failed");
+	s->rc = bytes_read(s->b, s->in, ZIP_BLOCK, (uint64_t)s->at, &n, s->err);
+	if (s->rc != ST_OK) {
+		archive_set_error(a, EIO, "reading failed");
 		return -1;
 	}
-	s->at += n;
+	s->at += (int64_t)n;
 	*p = s->in;
-	return n;
+	return (la_ssize_t)n;
 }
 
 static la_int64_t seek_zip(struct archive *a, void *ctx, la_int64_t off, int whence)
@@ -365,27 +364,23 @@ enum status entries_open(struct entries **out, struct unpacker *u, struct err *e
 	return rc;
 }
 
-enum status entries_open_zip(struct entries **out, int fd, struct err *err)
+enum status entries_open_zip(struct entries **out, struct bytes *b, struct err *err)
 {
 	struct entries *s = reader_new(ZIP_BLOCK);
 	enum status rc = ST_OK;
-	struct stat st;
 
 	s->zip = true;
 	s->err = err;
-	s->fd = fd;
-	if (fstat(fd, &st) < 0)
-		rc = err_sys(err, ST_FATAL, "zip");
-	else
-		s->end = st.st_size;
+	s->b = b;
+	s->end = (int64_t)bytes_size(b);
 	archive_read_support_format_zip_seekable(s->a);
 	archive_read_set_callback_data(s->a, s);
 	archive_read_set_read_callback(s->a, pull_zip);
 	archive_read_set_seek_callback(s->a, seek_zip);
-	if (rc == ST_OK && archive_read_open1(s->a) != ARCHIVE_OK)
+	if (archive_read_open1(s->a) != ARCHIVE_OK) {
 		rc = damaged(s, "it is not a whole zip");
-	if (rc < 0)
 		entries_close(&s);
+	}
 	*out = s;
 	return rc;
 }

@@ -19,9 +19,10 @@ typedef enum status tar_take(void *ctx, const void *p, size_t n, struct err *err
 
 struct tarw;
 
-/* A tar whose bytes go to take(); or a zip file written to fd. */
+/* A tar, or a zip, whose bytes go to take(). */
 void tarw_open(struct tarw **out, tar_take *take, void *ctx);
-enum status tarw_open_zip(struct tarw **out, int fd, struct err *err);
+enum status tarw_open_zip(
+	struct tarw **out, tar_take *take, void *ctx, struct err *err);
 /* An entry: its header, then exactly size bytes in any cutting, then its end. */
 enum status tarw_entry(
 	struct tarw *t, const char *path, uint64_t size, struct err *err);
@@ -45,7 +46,7 @@ struct entry {
 
 /* The unpacker stays the caller's, and must start where an entry starts. */
 enum status entries_open(struct entries **out, struct unpacker *u, struct err *err);
-enum status entries_open_zip(struct entries **out, int fd, struct err *err);
+enum status entries_open_zip(struct entries **out, struct bytes *b, struct err *err);
 /* ST_END after the last; ST_DENIED, EX_DATAERR when damaged. */
 enum status entries_next(struct entries *s, struct entry *e, struct err *err);
 /* *n is 0 at the end of the entry, which then was whole. */

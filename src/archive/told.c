@@ -33,7 +33,7 @@ struct sheet {
 	struct archive_writer *w;
 	struct told *t;
 	enum tag tag;
-	int fd;
+	struct open_file f;
 	struct buf b, line;
 	struct hash *hash;
 	struct hash *listing; /* of what goes into uidl_sha256 */
@@ -58,14 +58,13 @@ static enum status sheet_open(struct sheet *s, struct archive_writer *w, struct 
 	buf_init(&s->line, CSV_ROW_MAX);
 	hash_begin(&s->hash);
 	told_name(name, w->seg->name, tag);
-	return writer_open_file(
-		&s->fd, w->opendir, name, O_WRONLY | O_CREAT | O_TRUNC, err);
+	return writer_open_file(w, &s->f, name, O_WRONLY | O_CREAT | O_TRUNC, err);
 }
 
 static void sheet_flush(struct sheet *s)
 {
 	if (s->why.status == ST_OK)
-		fs_write(s->fd, s->b.p, s->b.n, &s->why);
+		open_file_add(&s->f, s->b.p, s->b.n, &s->why);
 	hash_put(s->hash, buf_str(&s->b), s->b.n);
 	s->n += s->b.n;
 	buf_clear(&s->b);
@@ -91,10 +90,10 @@ static enum status sheet_close(struct sheet *s, enum status rc, struct err *err)
 		rc = err_note(err, "%s", tag_names[s->tag]);
 	}
 	if (rc == ST_OK)
-		rc = writer_sync_file(s->fd, tag_names[s->tag], err);
+		rc = writer_sync_file(&s->f, tag_names[s->tag], err);
 	buf_addf(&s->t->files, "%s %" PRIu64 " %s\n", tag_names[s->tag], s->n,
 		text_hex(hex, sha, DIGEST));
-	writer_close_fd(&s->fd);
+	open_file_close(&s->f);
 	buf_free(&s->b);
 	buf_free(&s->line);
 	return rc;

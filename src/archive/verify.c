@@ -13,7 +13,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
-#include <unistd.h>
 
 struct listed {
 	char *name;
@@ -133,10 +132,9 @@ static enum status check_extra(struct verify *v, struct err *err)
 
 /* ---- segments ---- */
 
-static void check_order(struct verify *v, const char *segment, const struct idx *x)
+static void check_order(
+	struct verify *v, const char *segment, uint64_t first, uint64_t n)
 {
-	uint64_t first = x->rows[0].seq;
-
 	if (first > v->next)
 		tally_bad(&v->t,
 			"messages %" PRIu64 " to %" PRIu64
@@ -147,11 +145,11 @@ static void check_order(struct verify *v, const char *segment, const struct idx 
 			"segment %s begins with message %" PRIu64 ", but %" PRIu64
 			" should come",
 			segment, first, v->next);
-	v->next = first + x->n;
+	v->next = first + n;
 }
 
 /* The index, if it can be trusted; else what the segment itself shows. */
-static enum status sealed_idx(struct verify *v, const struct sealed *s, int fd,
+static enum status sealed_idx(struct verify *v, const struct sealed *s, struct bytes *b,
 	struct idx *x, struct err *err)
 {
 	char path[FILE_NAME_MAX], name[FILE_NAME_MAX];
@@ -159,15 +157,15 @@ static enum status sealed_idx(struct verify *v, const struct sealed *s, int fd,
 	enum status rc;
 
 	file_name(path, "segments/", s->stem);
-	file_name(name, path, ".idx");
+	file_name(name, path, idx_suffix(&v->r->policy));
 	if (is_listed(v, name, true) || s->no == v->r->log_no) {
-		rc = idx_load(x, v->r->segdir, s->stem, &why);
+		rc = idx_load(x, &v->r->vault, s->stem, &why);
 		if (rc == ST_OK)
 			return ST_OK;
 	}
 	if (!is_listed(v, name, false))
 		tally_bad(&v->t, "%s is missing", name);
-	return idx_rebuild(x, fd, v->r->policy.codec, s->stem, err);
+	return idx_rebuild(x, b, v->r->policy.codec, s->stem, err);
 }
 
 /* Messages of which only the file is looked at. */
@@ -185,33 +183,78 @@ static void count(struct verify *v, const struct idx *x, bool good)
 	}
 }
 
+/* Nobody here can read it. */
+static bool is_closed(const struct archive_reader *r)
+{
+	return r->policy.crypt != CRYPT_NONE && !r->vault.ids;
+}
+
+/* Of a segment that is closed to us the files and the seal. */
+static enum status check_closed(struct verify *v, const struct sealed *s,
+	const struct statement *seal, uint64_t before, struct archive_check *out)
+{
+	char path[FILE_NAME_MAX], name[FILE_NAME_MAX];
+
+	file_name(path, "segments/", s->stem);
+	file_name(name, path, idx_suffix(&v->r->policy));
+	if (!is_listed(v, name, false) && s->no != v->r->log_no)
+		tally_bad(&v->t, "%s is missing", name);
+	if (!seal)
+		return ST_OK;
+	check_order(v, s->name, seal->first, seal->count);
+	file_name(name, "segments/", s->file);
+	if (v->t.damaged == before &&
+		(is_listed(v, name, true) || s->no == v->r->log_no)) {
+		out->segments++;
+		out->seals++;
+		out->closed++;
+		out->closed_messages += seal->count;
+	}
+	return ST_OK;
+}
+
 static enum status check_sealed(struct verify *v, const struct sealed *s,
 	struct archive_check *out, struct err *err)
 {
 	const struct statement *seal = evidence_seal(&v->evidence, s);
 	uint64_t before = v->t.damaged;
+	unsigned char plain[DIGEST];
 	struct segment_facts facts = { 0 };
 	bool started = seal && evidence_start(&v->evidence, seal, &facts.tree);
 	struct err why = ERR_INIT;
 	char file[FILE_NAME_MAX];
 	struct idx x = { 0 };
-	int fd;
-	enum status rc = reader_open_sealed(&fd, v->r, s, err);
+	struct bytes *b = NULL;
+	enum status rc;
 
+	if (is_closed(v->r))
+		return check_closed(v, s, seal, before, out);
+	rc = reader_open_sealed(&b, v->r, s, &why);
+	if (rc == ST_DENIED) {
+		tally_bad(&v->t, "%s", why.text);
+		return ST_OK;
+	}
 	if (rc < 0)
-		return rc;
+		return err_set(err, rc, why.exit, "%s", why.text);
+	facts.sha = seal && seal->crypt != CRYPT_NONE ? plain : NULL;
 	file_name(file, "segments/", s->file);
-	rc = sealed_idx(v, s, fd, &x, &why);
+	rc = sealed_idx(v, s, b, &x, &why);
 	if (rc == ST_DENIED) {
 		tally_bad(&v->t, "%s", why.text);
 		rc = ST_OK;
 	} else if (rc == ST_OK) {
-		check_order(v, s->name, &x);
+		check_order(v, s->name, x.rows[0].seq, x.n);
 		if (v->how.quick)
 			count(v, &x, is_listed(v, file, true));
 		else
-			rc = segment_check(fd, v->r->policy.codec, s->name, file, &x,
+			rc = segment_check(b, v->r->policy.codec, s->name, file, &x,
 				&facts, &v->t, &why);
+		if (rc == ST_OK && !v->how.quick && facts.sha &&
+			memcmp(plain, seal->plain_sha, DIGEST) != 0)
+			tally_bad(&v->t,
+				"%s: what is in it is not what was sealed: its seal has "
+				"another SHA-256 of it",
+				file);
 		if (rc == ST_OK && seal)
 			evidence_segment(&v->evidence, seal, s, &x,
 				v->how.quick ? NULL : &facts, started);
@@ -224,7 +267,7 @@ static enum status check_sealed(struct verify *v, const struct sealed *s,
 		out->seals += seal != NULL;
 	}
 	idx_free(&x);
-	close(fd);
+	bytes_close(&b);
 	return rc;
 }
 
@@ -243,12 +286,12 @@ static enum status check_segments(
 		rc = check_sealed(v, &r->sealed[i], out, err);
 	}
 	if (rc == ST_OK && r->has_open) {
-		check_order(v, r->open_name, &r->open.idx);
+		check_order(v, r->open_name, r->open.first, r->open.idx.n);
 		if (v->how.quick)
 			count(v, &r->open.idx, true);
 		else
-			rc = open_check(r->part, r->rest, r->policy.codec, r->open_name,
-				&r->open.idx, &v->t, err);
+			rc = open_check(r->part_b, r->rest_b, r->policy.codec,
+				r->open_name, &r->open.idx, &v->t, err);
 	}
 	return rc;
 }
@@ -313,8 +356,9 @@ enum status archive_verify_as(struct archive_reader *r, const struct archive_how
 		rc = check_segments(&v, out, err);
 	if (rc == ST_OK)
 		rc = evidence_end(&v.evidence, err);
-	if (rc == ST_OK && v.how.quick)
+	if (rc == ST_OK && v.how.quick && !is_closed(r))
 		rc = check_sample(&v, err);
+	out->closed_open = r->closed;
 	out->gone = v.t.gone;
 	out->unfinished = v.evidence.pending;
 	evidence_free(&v.evidence);

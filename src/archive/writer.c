@@ -25,11 +25,12 @@ enum {
 	PATH_MAX_BYTES = 512,
 };
 
-enum status writer_open_file(
-	int *fd, int dir, const char *name, int flags, struct err *err)
+enum status writer_open_file(const struct archive_writer *w, struct open_file *f,
+	const char *name, int flags, struct err *err)
 {
-	*fd = openat(dir, name, flags | O_CLOEXEC | O_NOFOLLOW, 0600);
-	return *fd < 0 ? err_sys(err, ST_FATAL, "open %s", name) : ST_OK;
+	bool crypt = w->policy.crypt != CRYPT_NONE;
+
+	return open_file(f, w->opendir, name, flags, crypt ? w->seg->key : NULL, err);
 }
 
 void writer_close_fd(int *fd)
@@ -50,7 +51,7 @@ void segment_new(struct archive_writer *w, unsigned no, uint64_t first)
 	g->first = g->next = first;
 	g->durable = g->told = g->in_part = g->whole_last = first - 1;
 	g->wholes_tail = &g->wholes;
-	g->log = g->part = g->rest = -1;
+	g->log = g->part = g->rest = OPEN_FILE_NONE;
 	buf_init(&g->raw, (size_t)member_most(&w->policy) + HEADERS_MAX);
 	pool_room(&g->raw);
 	buf_init(&g->log_now, LOG_MAX);
@@ -76,14 +77,32 @@ void segment_free(struct archive_writer *w)
 		buf_free(&m->log);
 		free(m);
 	}
-	writer_close_fd(&g->log);
-	writer_close_fd(&g->part);
-	writer_close_fd(&g->rest);
+	open_file_close(&g->log);
+	open_file_close(&g->part);
+	open_file_close(&g->rest);
 	buf_free(&g->raw);
 	buf_free(&g->log_now);
 	buf_free(&g->log_new);
+	explicit_bzero(g->key, sizeof(g->key));
 	free(g);
 	w->seg = NULL;
+}
+
+/* Before the first file that needs it. */
+static enum status key_make(struct archive_writer *w, struct err *err)
+{
+	char name[FILE_NAME_MAX];
+	enum status rc;
+
+	if (w->policy.crypt == CRYPT_NONE)
+		return ST_OK;
+	key_name(name, &w->policy, w->seg->no);
+	/* One that a crash left before it was used. */
+	rc = crypt_key_destroy(w->statedir, name, err);
+	if (rc >= 0)
+		rc = crypt_key_make(w->seg->key, w->statedir, name, err);
+	fault_step("archive-key");
+	return rc;
 }
 
 static enum status segment_start(struct archive_writer *w, struct err *err)
@@ -103,9 +122,10 @@ static enum status segment_start(struct archive_writer *w, struct err *err)
 		memcpy(g->seed, w->fixed->seed, SEED);
 	else if (getrandom(g->seed, SEED, 0) != SEED)
 		return err_sys(err, ST_FATAL, "random bytes");
+	rc = key_make(w, err);
 	file_name(name, g->name, ".log");
-	rc = writer_open_file(
-		&g->log, w->opendir, name, O_RDWR | O_CREAT | O_EXCL, err);
+	if (rc == ST_OK)
+		rc = writer_open_file(w, &g->log, name, O_RDWR | O_CREAT | O_EXCL, err);
 	g->names_new = true;
 	commit_begin(&g->log_new, &w->policy, g->no, g->first, g->seed);
 	file_name(path, g->name, "/bagit.txt");
@@ -291,9 +311,10 @@ enum status archive_put(struct archive_writer *w, const struct message *m,
 
 /* ---- commit ---- */
 
-enum status writer_sync_file(int fd, const char *what, struct err *err)
+enum status writer_sync_file(
+	const struct open_file *f, const char *what, struct err *err)
 {
-	return fdatasync(fd) < 0 ? err_sys(err, ST_FATAL, "sync %s", what) : ST_OK;
+	return fdatasync(f->fd) < 0 ? err_sys(err, ST_FATAL, "sync %s", what) : ST_OK;
 }
 
 /* What of the member under way is not in .rest yet. */
@@ -305,17 +326,17 @@ static enum status write_rest(struct archive_writer *w, struct err *err)
 
 	if (g->raw.n == g->rest_len)
 		return ST_OK;
-	if (g->rest < 0) {
+	if (g->rest.fd < 0) {
 		rest_name(name, g->name, g->members + 1);
 		rc = writer_open_file(
-			&g->rest, w->opendir, name, O_RDWR | O_CREAT | O_EXCL, err);
+			w, &g->rest, name, O_RDWR | O_CREAT | O_EXCL, err);
 		g->names_new = true;
 	}
 	if (rc == ST_OK)
-		rc = fs_write(
-			g->rest, g->raw.p + g->rest_len, g->raw.n - g->rest_len, err);
+		rc = open_file_add(
+			&g->rest, g->raw.p + g->rest_len, g->raw.n - g->rest_len, err);
 	if (rc == ST_OK)
-		rc = writer_sync_file(g->rest, ".rest", err);
+		rc = writer_sync_file(&g->rest, ".rest", err);
 	g->rest_len = g->raw.n;
 	return rc;
 }
@@ -324,7 +345,7 @@ static enum status write_rest(struct archive_writer *w, struct err *err)
 static void drop_rest(struct archive_writer *w)
 {
 	struct open_segment *g = w->seg;
-	unsigned now = g->rest >= 0 ? g->members + 1 : 0;
+	unsigned now = g->rest.fd >= 0 ? g->members + 1 : 0;
 	char name[FILE_NAME_MAX];
 
 	if (g->rest_no && g->rest_no != now) {
@@ -363,7 +384,7 @@ static void found_from_now(struct archive_writer *w)
 
 	for (; n < x->n && x->rows[n].seq <= w->seg->durable; n++)
 		if (w->find_loaded)
-			find_add(w->find, &x->rows[n]);
+			writer_remember(w, &x->rows[n]);
 	find_settle(w->find);
 	x->n -= n;
 	if (n && x->n)
@@ -382,7 +403,7 @@ enum status segment_commit(struct archive_writer *w, uint64_t seq, struct err *e
 		return ST_OK;
 	rc = gather(w, seq, &rest, err);
 	if (rc == ST_OK && g->part_new)
-		rc = writer_sync_file(g->part, ".part", err);
+		rc = writer_sync_file(&g->part, ".part", err);
 	fault_step("archive-members");
 	if (rc == ST_OK && rest)
 		rc = write_rest(w, err);
@@ -397,7 +418,7 @@ enum status segment_commit(struct archive_writer *w, uint64_t seq, struct err *e
 	rc = write_log(g, err);
 	fault_step("archive-log");
 	if (rc == ST_OK)
-		rc = writer_sync_file(g->log, "commit log", err);
+		rc = writer_sync_file(&g->log, "commit log", err);
 	if (rc < 0)
 		return rc;
 	fault_step("archive-commit");
@@ -438,80 +459,4 @@ enum status archive_seal(struct archive_writer *w, struct err *err)
 	rc = w->seg ? close_segment(w, true, err) : seal_nothing(w, err);
 	w->broken = rc < 0;
 	return rc;
-}
-
-/* ---- find ---- */
-
-static enum status load_find(struct archive_writer *w, struct err *err)
-{
-	struct idx x = { 0 };
-	struct open_state o = { 0 };
-	char stem[STEM_MAX];
-	struct segment_no *list = NULL;
-	size_t n, i, k;
-	enum status rc = segments_list(&list, &n, w->segdir, &w->policy, err);
-
-	for (i = 0; rc == ST_OK && i < n; i++) {
-		segment_stem(stem, &w->policy, list[i]);
-		rc = idx_get(&x, w->segdir, w->policy.codec, stem, err);
-		for (k = 0; rc == ST_OK && k < x.n; k++)
-			find_add(w->find, &x.rows[k]);
-		idx_free(&x);
-	}
-	if (rc == ST_OK && w->seg) {
-		rc = open_state_read(&o, w->seg->log, &w->policy, err);
-		for (k = 0; rc == ST_OK && k < o.idx.n; k++)
-			find_add(w->find, &o.idx.rows[k]);
-		/* ST_END: nothing of it is committed yet. */
-		rc = rc == ST_END ? ST_OK : rc;
-		open_state_free(&o);
-	}
-	free(list);
-	find_settle(w->find);
-	return rc;
-}
-
-static enum status find_ready(struct archive_writer *w, struct err *err)
-{
-	enum status rc;
-
-	if (w->find_loaded)
-		return ST_OK;
-	rc = load_find(w, err);
-	if (rc < 0) {
-		w->broken = true; /* half a table must answer nothing */
-		return rc;
-	}
-	w->find_loaded = true;
-	return ST_OK;
-}
-
-enum status archive_find(struct archive_writer *w, const struct archive_entry *e,
-	const struct message *m, uint64_t *seq, struct err *err)
-{
-	unsigned char key[KEY];
-	enum status rc = find_ready(w, err);
-
-	if (rc != ST_OK)
-		return rc;
-	idx_key(key, e->uidl, e->uidl_n, e->occurrence, m->facts.sha256);
-	*seq = find_get(w->find, m->facts.sha256, e->uidl ? key : NULL);
-	/* A server may have given all its messages new UIDLs meanwhile (quirk Q11). */
-	return *seq ? ST_OK : archive_recall(w, m->facts.sha256, seq, err);
-}
-
-enum status archive_recall(struct archive_writer *w, const unsigned char sha256[DIGEST],
-	uint64_t *seq, struct err *err)
-{
-	enum status rc = find_ready(w, err);
-
-	if (rc != ST_OK)
-		return rc;
-	*seq = find_get(w->find, sha256, NULL);
-	return *seq ? ST_OK : ST_END;
-}
-
-void archive_claim(struct archive_writer *w, uint64_t seq)
-{
-	find_claim(w->find, seq);
 }

@@ -4,6 +4,7 @@
 #ifndef ARCHIVE_WRITER_H
 #define ARCHIVE_WRITER_H
 
+#include "blind.h"
 #include "commit.h"
 #include "csv.h"
 #include "find.h"
@@ -30,7 +31,8 @@ struct open_segment {
 	/* Up to which message: is durable; has its record in log or log_new; has its
 	 * member in .part; is in a member that is whole. */
 	uint64_t durable, told, in_part, whole_last;
-	int log, part, rest; /* -1 until there is such a file */
+	struct open_file log, part, rest;
+	unsigned char key[CRYPT_KEY]; /* of these, when the archive is encrypted */
 	struct tarw *tar;
 	/* in .part */
 	uint64_t part_len;  /* of members */
@@ -53,7 +55,10 @@ struct open_segment {
 
 struct archive_writer {
 	int dir, opendir, segdir, sealdir, logdir, lock;
+	int statedir; /* for keys, of an encrypted one; -1 */
 	struct policy policy;
+	struct vault vault;
+	struct recipients *to; /* NULL: it is not encrypted */
 	const struct archive_fixed *fixed;
 	void (*story)(void *ctx, struct run_story *out); /* may be NULL */
 	void *story_ctx;
@@ -67,6 +72,7 @@ struct archive_writer {
 	uint64_t last_seq;
 	struct open_segment *seg; /* NULL: none is open */
 	struct find *find;
+	struct blind *blind; /* what finds them in an encrypted one; NULL */
 	bool find_loaded;
 	struct pool *pool;
 	unsigned threads;
@@ -81,9 +87,14 @@ void segment_free(struct archive_writer *w);
 /* Makes all messages up to seq durable, and perhaps more; 0: all that were put. */
 enum status segment_commit(struct archive_writer *w, uint64_t seq, struct err *err);
 void writer_close_fd(int *fd);
-enum status writer_sync_file(int fd, const char *what, struct err *err);
-enum status writer_open_file(
-	int *fd, int dir, const char *name, int flags, struct err *err);
+enum status writer_sync_file(
+	const struct open_file *f, const char *what, struct err *err);
+/* A file of the open segment, in open/. */
+enum status writer_open_file(const struct archive_writer *w, struct open_file *f,
+	const char *name, int flags, struct err *err);
+
+/* recall.c: a durable message can be found from now on. */
+void writer_remember(struct archive_writer *w, const struct idx_row *row);
 
 /* ---- part.c ---- */
 

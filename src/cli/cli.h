@@ -24,6 +24,8 @@ struct cli {
 	size_t n_settings;
 	char **options; /* the command's own, in the same way */
 	size_t n_options;
+	struct identities
+		*identities; /* of a command that reads archives; NULL: none */
 };
 
 /* An option of one command that is no setting. A list ends with a NULL name. */
@@ -32,7 +34,15 @@ struct option {
 };
 
 /* Which settings are options of a command. */
-enum takes { TAKES_NOTHING, TAKES_SERVER, TAKES_ENDS, TAKES_JOB, TAKES_ALL };
+/* IDENTITY: what opens an encrypted archive. */
+enum takes {
+	TAKES_NOTHING,
+	TAKES_IDENTITY,
+	TAKES_SERVER,
+	TAKES_ENDS,
+	TAKES_JOB,
+	TAKES_ALL
+};
 
 struct command {
 	const char *name, *arguments, *summary;
@@ -87,6 +97,10 @@ int cli_worse(int a, int b);
 /* Says why on standard error. The exit code of an archive that is not there is that of
  * one that is not good. */
 int cli_archive_failed(const struct cli *c, struct err *err);
+/* Opens an archive with the identities of the command line. */
+struct archive_reader;
+enum status cli_read(const struct cli *c, struct archive_reader **out, const char *path,
+	struct err *err);
 /* "archive:DIR" and "DIR" mean the same. */
 const char *cli_archive_path(const char *arg);
 /* EX_USAGE with "; try `popferry COMMAND --help`" behind the text. */

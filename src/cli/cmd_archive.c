@@ -19,6 +19,14 @@ const char *cli_archive_path(const char *arg)
 	return text_starts(arg, "archive:") ? arg + strlen("archive:") : arg;
 }
 
+enum status cli_read(const struct cli *c, struct archive_reader **out, const char *path,
+	struct err *err)
+{
+	const struct archive_access a = { .identities = c->identities };
+
+	return archive_read_as(out, path, &a, err);
+}
+
 static void print_json(const struct archive_row *r)
 {
 	struct buf b = BUF_INIT(JSON_MAX);
@@ -115,7 +123,7 @@ int cmd_list(struct cli *c, struct err *err)
 		return cli_bad_usage(c, "list", "list needs an ARCHIVE", err);
 	rc = choice_make(&l.choice, c->args + 1, c->n_args - 1, err);
 	if (rc == ST_OK)
-		rc = archive_read(&r, cli_archive_path(c->args[0]), err);
+		rc = cli_read(c, &r, cli_archive_path(c->args[0]), err);
 	if (rc == ST_OK)
 		rc = archive_each(r, show_row, &l, err);
 	archive_done(&r);

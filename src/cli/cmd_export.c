@@ -309,7 +309,7 @@ int cmd_export(struct cli *c, struct err *err)
 	if (rc == ST_OK && words == 1)
 		rc = handing_open(&handing, c, err);
 	if (rc == ST_OK)
-		rc = archive_read(&r, cli_archive_path(c->args[0]), err);
+		rc = cli_read(c, &r, cli_archive_path(c->args[0]), err);
 	if (rc == ST_OK && query)
 		rc = found_by(c, query, choice, err);
 	code = rc == ST_OK ? run(c, r, choice, handing, err)

@@ -115,7 +115,7 @@ static int list(struct cli *c, struct err *err)
 	enum status rc;
 	size_t n, i;
 
-	rc = archive_read(&r, cli_archive_path(c->args[1]), err);
+	rc = policy_read(&r, cli_archive_path(c->args[1]), err);
 	if (rc == ST_OK)
 		rc = archive_keeping_load(&k, r, &policy_words, err);
 	archive_done(&r);

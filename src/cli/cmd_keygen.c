@@ -1,5 +1,6 @@
-/* cmd_keygen.c: a signing key for those who have no CA. */
+/* cmd_keygen.c: a signing key for those who have no CA; a key of age to decrypt with. */
 #include <popferry/buf.h>
+#include <popferry/crypt.h>
 #include <popferry/mem.h>
 #include <popferry/sign.h>
 #include <popferry/text.h>
@@ -14,6 +15,8 @@
 enum { DAYS = 3650, DAYS_MAX = 36500, NAME_MAX_CN = 64, JSON_MAX = 64 * 1024 };
 
 const struct option keygen_options[] = {
+	{ "age", NULL,
+		"a key that opens archives which are encrypted to it (no CERT)" },
 	{ "type", "ec|rsa", "the kind of key: P-256 (default) or RSA of 3072 bits" },
 	{ "name", "TEXT", "whose it is, for the certificate (default: user@host)" },
 	{ "days", "N", "how long the certificate is valid (default 3650)" },
@@ -97,6 +100,48 @@ static void tell(const struct cli *c, const struct keygen *k, const char *sha256
 	buf_free(&b);
 }
 
+static void tell_age(const struct cli *c, const char *path, const char *recipient)
+{
+	struct buf b = BUF_INIT(JSON_MAX);
+
+	if (c->format == LOG_JSON) {
+		buf_adds(&b, "{\"key\":");
+		text_json(&b, path, strlen(path));
+		buf_addf(&b, ",\"recipient\":\"%s\"}", recipient);
+		printf("%s\n", buf_str(&b));
+	} else if (c->verbosity >= 0) {
+		printf("%s: the key; whoever has it can read what is encrypted to\n%s\n",
+			path, recipient);
+	}
+	buf_free(&b);
+}
+
+static int keygen_age(struct cli *c, struct err *err)
+{
+	char recipient[CRYPT_RECIPIENT], *password = NULL;
+	struct secret secret = { 0 };
+	enum status rc;
+
+	if (c->n_args != 1 || cli_option(c, "type") || cli_option(c, "name") ||
+		cli_option(c, "days"))
+		return cli_bad_usage(c, "keygen",
+			"keygen --age needs a KEY, a file to be made, and nothing else",
+			err);
+	rc = cli_key_secret(c, &secret, err);
+	if (rc == ST_OK && (secret.file || secret.command || secret.env))
+		rc = secret_get(&secret, "key", &password, err);
+	if (rc == ST_OK)
+		rc = age_keygen(c->args[0], password, recipient, err);
+	if (rc == ST_OK)
+		tell_age(c, c->args[0], recipient);
+	else
+		cli_complain(c, err);
+	if (password)
+		explicit_bzero(password, strlen(password));
+	free(password);
+	return rc == ST_OK ? 0 : err->exit;
+}
+
 int cmd_keygen(struct cli *c, struct err *err)
 {
 	char name[NAME_MAX_CN + 1], sha256[65], *password = NULL;
@@ -104,6 +149,8 @@ int cmd_keygen(struct cli *c, struct err *err)
 	struct secret secret = { 0 };
 	enum status rc;
 
+	if (cli_option(c, "age"))
+		return keygen_age(c, err);
 	if (c->n_args != 2)
 		return cli_bad_usage(c, "keygen",
 			"keygen needs a KEY and a CERT, files to be made", err);

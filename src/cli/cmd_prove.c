@@ -143,7 +143,7 @@ static int prove(struct cli *c, struct err *err)
 	struct archive_reader *r = NULL;
 	struct archive_proof p;
 	uint64_t seq;
-	enum status rc = archive_read(&r, path, err);
+	enum status rc = cli_read(c, &r, path, err);
 
 	if (rc == ST_OK)
 		rc = find(r, c->args[1], &seq, err);

@@ -297,7 +297,7 @@ int cmd_report(struct cli *c, struct err *err)
 	if (limit && (*limit < '0' || *limit > '9' || *end))
 		return cli_bad_usage(c, "report", "--limit: expected a number", err);
 	r.path = cli_archive_path(c->args[0]);
-	rc = archive_read(&a, r.path, err);
+	rc = cli_read(c, &a, r.path, err);
 	if (rc == ST_OK)
 		rc = make(&r, a, err);
 	archive_done(&a);

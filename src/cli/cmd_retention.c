@@ -131,7 +131,7 @@ static int show(struct cli *c, struct err *err)
 	struct archive_keeping *k = NULL;
 	struct archive_reader *r = NULL;
 	const struct archive_class *class;
-	enum status rc = archive_read(&r, cli_archive_path(c->args[1]), err);
+	enum status rc = policy_read(&r, cli_archive_path(c->args[1]), err);
 	size_t n, i;
 
 	if (rc == ST_OK)

@@ -25,6 +25,8 @@ const struct option search_options[] = {
 	{ "excel-safe", NULL, "in csv, a ' before what a spreadsheet would execute" },
 	{ "index", NULL, "only bring the index up to date" },
 	{ "rebuild", NULL, "make the index anew" },
+	{ "plaintext-index", NULL,
+		"of an encrypted archive: keep the index, which is not encrypted" },
 	{ NULL, NULL, NULL },
 };
 
@@ -335,6 +337,8 @@ static void tell_index(const struct quest *f, uint64_t in)
 static enum status find(struct quest *f, const struct query *q, struct err *err)
 {
 	const struct search_how how = { .rebuild = cli_option(f->c, "rebuild") != NULL,
+		.plaintext = cli_option(f->c, "plaintext-index") != NULL,
+		.identities = f->c->identities,
 		.say = say,
 		.go_on = go_on,
 		.ctx = f };

@@ -488,7 +488,7 @@ int cmd_show(struct cli *c, struct err *err)
 	if (rc == ST_OK)
 		rc = choice_make(&s.choice, c->args + 1, c->n_args - 1, err);
 	if (rc == ST_OK)
-		rc = archive_read(&s.r, cli_archive_path(c->args[0]), err);
+		rc = cli_read(c, &s.r, cli_archive_path(c->args[0]), err);
 	if (rc == ST_OK)
 		rc = show_all(&s, err);
 	archive_done(&s.r);

@@ -149,7 +149,7 @@ int cmd_stats(struct cli *c, struct err *err)
 		return cli_bad_usage(c, "stats", "stats needs an ARCHIVE", err);
 	rc = choice_make(&s.choice, c->args + 1, c->n_args - 1, err);
 	if (rc == ST_OK)
-		rc = archive_read(&r, cli_archive_path(c->args[0]), err);
+		rc = cli_read(c, &r, cli_archive_path(c->args[0]), err);
 	if (rc == ST_OK) {
 		rc = archive_each(r, take_row, &s, err);
 		/* Of a damaged archive what there is. */

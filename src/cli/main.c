@@ -74,12 +74,12 @@ static const struct command commands[] = {
 		"One line a message: number, date, size, folder, sender, subject; a \"*\" after\n"
 		"the number says that it is not sealed yet. With --log-format json: one JSON\n"
 		"object a line.\n" WORDS,
-		cmd_list, TAKES_NOTHING, NULL },
+		cmd_list, TAKES_IDENTITY, NULL },
 	{ "show", "ARCHIVE WORD...", "A message of an archive, to be read",
 		"The header fields that matter and the text, decoded; nothing in it can reach\n"
 		"the terminal's controls. Its SHA-256 is compared before anything is shown.\n"
 		"--raw into a file or pipe gives it byte for byte.\n" WORDS,
-		cmd_show, TAKES_NOTHING, show_options },
+		cmd_show, TAKES_IDENTITY, show_options },
 	{ "export", "ARCHIVE TARGET [WORD...]",
 		"Messages of an archive in other formats, or to a program",
 		"TARGET must not be there yet; it gets its name when all in it is durable.\n"
@@ -88,7 +88,7 @@ static const struct command commands[] = {
 		"With --exec there is no TARGET: each message is the standard input of a program,\n"
 		"POPFERRY_SEQ, _SHA256, _FOLDER, _UIDL and others tell it which; what it says is\n"
 		"shown, and the exit code is 2 when one did not end with 0.\n" WORDS,
-		cmd_export, TAKES_NOTHING, export_options },
+		cmd_export, TAKES_IDENTITY, export_options },
 	{ "import", "ARCHIVE FILE...", "Mail in files into an archive",
 		"A FILE is a Maildir, an mbox, a zip or tar file (also .gz, .zst, .bz2) with .eml\n"
 		"files or Maildirs in it, a directory with such in it, a single message, or another\n"
@@ -100,7 +100,7 @@ static const struct command commands[] = {
 	{ "stats", "ARCHIVE [WORD...]", "An archive in numbers",
 		"Messages and bytes, by folder and year, duplicates, the largest senders. With\n"
 		"--log-format json: one JSON object.\n" WORDS,
-		cmd_stats, TAKES_NOTHING, NULL },
+		cmd_stats, TAKES_IDENTITY, NULL },
 	{ "search", "ARCHIVE QUERY...", "Messages of an archive by their words",
 		"QUERY (quote it for the shell; several arguments are one query):\n"
 		"  word \"two words\" pref*      all of them, anywhere: header, text, file names\n"
@@ -112,16 +112,17 @@ static const struct command commands[] = {
 		"The first search makes an index in the archive, later ones bring it up to date.\n"
 		"Exit code 0: something was found; 2: nothing; 65: some messages are damaged,\n"
 		"and not among what was found.\n",
-		cmd_search, TAKES_NOTHING, search_options },
+		cmd_search, TAKES_IDENTITY, search_options },
 	{ "report", "ARCHIVE --html FILE", "A page about an archive, for people",
 		"One HTML file that needs nothing else: counts, a chart by month, the largest\n"
 		"senders, anomalies, the seals with what the source said, their signatures and\n"
 		"timestamps, and the first messages. The same archive gives the same page.\n",
-		cmd_report, TAKES_NOTHING, report_options },
-	{ "keygen", "KEY CERT", "A key to sign with, and its certificate",
+		cmd_report, TAKES_IDENTITY, report_options },
+	{ "keygen", "KEY [CERT]", "A key to sign with, and its certificate",
 		"Makes two files: a private key that only its owner can read, and a certificate\n"
 		"signed by itself, for those who check. What is there already is never replaced.\n"
-		"Not needed where a CA gives certificates.\n",
+		"Not needed where a CA gives certificates. With --age: a KEY to decrypt with, as\n"
+		"age-keygen makes it; it prints the recipient that --encrypt-to takes.\n",
 		cmd_keygen, TAKES_NOTHING, keygen_options },
 	{ "seal", "ARCHIVE", "Sign and timestamp the seals of an archive",
 		"Each seal that has no signature gets one, with --key and --cert, and each that\n"
@@ -163,7 +164,7 @@ static const struct command commands[] = {
 		"75: it is not sealed yet; 69: version 0.1.0 made no seals; 2: there is none such.\n"
 		"--check DIR does what CHECK.sh does: 0; 65 when it is not right; 2 when it is not\n"
 		"signed or timestamped although --trust or --tsa-ca ask for that.\n",
-		cmd_prove, TAKES_NOTHING, prove_options },
+		cmd_prove, TAKES_IDENTITY, prove_options },
 };
 
 static const struct option_help general_options[] = {
@@ -327,6 +328,8 @@ static int run(struct cli *c, const struct command *cmd, int argc, char **argv)
 	int code;
 
 	set_up_log(c);
+	if (rc == ST_OK && (cmd->takes == TAKES_IDENTITY || cmd->takes == TAKES_ENDS))
+		rc = keys_open(&c->job->identity, &c->identities, &err);
 	if (rc == ST_OK) {
 		code = cmd->run(c, &err);
 	} else {

@@ -1,5 +1,6 @@
 /* parse.c: the command line. Settings come from the table in config. */
 #include <popferry/buf.h>
+#include <popferry/crypt.h>
 #include <popferry/mail.h>
 #include <popferry/mem.h>
 #include <popferry/text.h>
@@ -61,12 +62,16 @@ static bool takes(const struct command *cmd, const char *name)
 		return true;
 	case TAKES_JOB: /* source and destinations are its arguments */
 		return !end;
+	case TAKES_IDENTITY:
+		return text_starts(name, "identity");
 	case TAKES_ENDS:
 	case TAKES_SERVER:
 		return text_starts(name, "source-") || text_starts(name, "dest-") ||
 			strcmp(name, "ca-file") == 0 || strcmp(name, "trace") == 0 ||
 			strcmp(name, "timeout") == 0 ||
-			(cmd->takes == TAKES_ENDS && strcmp(name, "report") == 0);
+			(cmd->takes == TAKES_ENDS &&
+				(strcmp(name, "report") == 0 ||
+					text_starts(name, "identity")));
 	case TAKES_NOTHING:
 		break;
 	}
@@ -252,6 +257,7 @@ void cli_release(struct cli *c)
 {
 	size_t i;
 
+	identities_close(&c->identities);
 	for (i = 0; i < c->n_settings; i++)
 		free(c->settings[i]);
 	free(c->settings);

@@ -72,11 +72,24 @@ static void warn_clock(const struct cli *c, const struct archive_keeping *k)
 	cli_complain(c, &warn);
 }
 
+enum status policy_read(struct archive_reader **out, const char *path, struct err *err)
+{
+	const struct archive_access access = { .closed = true };
+	enum status rc = archive_read_as(out, path, &access, err);
+
+	if (rc == ST_OK && archive_crypt(*out) != CRYPT_NONE)
+		rc = err_set(err, ST_DENIED, EX_UNAVAILABLE,
+			"archive %s: it is encrypted: holds, retention, disposal and recovery "
+			"are for archives that are not",
+			path);
+	return rc;
+}
+
 enum status policy_clock_of(const struct cli *c, const char *path, struct err *err)
 {
 	struct archive_keeping *k = NULL;
 	struct archive_reader *r = NULL;
-	enum status rc = archive_read(&r, path, err);
+	enum status rc = policy_read(&r, path, err);
 
 	if (rc == ST_OK)
 		rc = archive_keeping_load(&k, r, &policy_words, err);

@@ -185,6 +185,16 @@ static void audit_text(const struct audit *a)
 		k->messages, plural(k->messages), text_bytes(bytes, k->bytes),
 		k->segments, plural(k->segments),
 		k->damaged ? " are good" : ": all good");
+	if (k->closed)
+		printf("%s: %" PRIu64 " message%s in %" PRIu64
+		       " encrypted segment%s: the files, seals and marks were checked; "
+		       "their messages only --identity opens\n",
+			a->path, k->closed_messages, plural(k->closed_messages),
+			k->closed, plural(k->closed));
+	if (k->closed_open)
+		printf("%s: what is not sealed yet is encrypted, and its key is with the "
+		       "job that writes it: it was not looked at\n",
+			a->path);
 	if (k->unsealed)
 		printf("%s: %" PRIu64 " segment%s no seal, being of popferry 0.1.0\n",
 			a->path, k->unsealed, k->unsealed == 1 ? " has" : "s have");
@@ -229,6 +239,12 @@ static void audit_json(
 		exit ? "false" : "true", exit, k->segments, k->messages, k->bytes,
 		k->damaged, k->seals, k->unsealed, k->events,
 		a->how.quick ? "true" : "false", a->how.sample);
+	if (k->closed || k->closed_open)
+		buf_addf(b,
+			",\"encrypted_segments\":%" PRIu64
+			",\"encrypted_messages\":%" PRIu64 ",\"open_not_read\":%s",
+			k->closed, k->closed_messages,
+			k->closed_open ? "true" : "false");
 	buf_addf(b,
 		",\"signed\":%" PRIu64 ",\"not_signed\":%" PRIu64
 		",\"timestamped\":%" PRIu64 ",\"timestamps_pending\":%" PRIu64,
@@ -336,6 +352,8 @@ static enum status check_marks(
 
 static enum status check(struct audit *a, struct err *err)
 {
+	const struct archive_access access = { .identities = a->c->identities,
+		.closed = true };
 	struct archive_reader *r = NULL;
 	struct err marks = ERR_INIT;
 	struct sign_trust *t = NULL;
@@ -343,7 +361,7 @@ static enum status check(struct audit *a, struct err *err)
 
 	rc = sign_trust_open(&t, a->signatures.wanted, a->stamps.wanted, err);
 	if (rc == ST_OK)
-		rc = archive_read(&r, a->path, err);
+		rc = archive_read_as(&r, a->path, &access, err);
 	if (rc == ST_OK)
 		rc = archive_verify_as(r, &a->how, &a->k, find_bad, a, err);
 	archive_done(&r);

@@ -250,7 +250,7 @@ static enum status ask_server(struct comparison *k, struct err *err)
 static enum status read_archive(struct comparison *k, struct err *err)
 {
 	struct archive_reader *r = NULL;
-	enum status rc = archive_read(&r, k->path, err);
+	enum status rc = cli_read(k->c, &r, k->path, err);
 
 	if (rc == ST_OK)
 		rc = archive_each_known(r, take_known, k, err);

@@ -145,10 +145,13 @@ enum status job_check_ends(struct job *j, struct err *err)
 
 	if (j->source.url) {
 		add_me(j, j->source.user);
+		j->source.identity = &j->identity;
 		rc = fit_source(p, err);
 	}
-	for (i = 0; i < j->n_dest && rc >= 0; i++)
+	for (i = 0; i < j->n_dest && rc >= 0; i++) {
+		j->dest[i].identity = &j->identity;
 		rc = fit_dest(p, &j->dest[i], err);
+	}
 	return rc;
 }
 
@@ -392,6 +395,8 @@ enum status job_check(struct job *j, struct err *err)
 		rc = check_limits(j, err);
 	if (rc >= 0)
 		rc = check_sealing(j, err);
+	if (rc >= 0)
+		rc = check_crypt(j, err);
 	/* The URL's own name, before a profile takes the domain off the user. */
 	if (rc >= 0 && !j->name)
 		default_name(j);

@@ -44,62 +44,6 @@ static enum status set_dest(struct plan *p, const struct setting *s, const char 
 	return ST_OK;
 }
 
-/* One of the three places a password can come from; at is the field. */
-static enum status set_secret(struct plan *p, const struct setting *s,
-	const char *value, const struct spot *at, struct err *err)
-{
-	struct end *e = text_starts(s->key, "source-") ? &p->source : &p->dest;
-	bool sign = text_starts(s->key, "sign-");
-	struct secret *secret = sign ? &p->job.sealing.secret : &e->secret;
-	unsigned *layer = sign ? &p->sign_layer : &e->secret_layer;
-	char **field = (char **)((char *)p + s->at);
-	bool other = (secret->file && &secret->file != field) ||
-		(secret->command && &secret->command != field) ||
-		(secret->env && &secret->env != field);
-
-	if (other && *layer == p->layer)
-		return spot_bad(at, err,
-			"the password can come from one place only: a file, a command "
-			"or an environment variable");
-	if (other)
-		secret_release(secret);
-	*layer = p->layer;
-	return text_put(field, value, at, err);
-}
-
-static void tsa_release(struct sealing *s)
-{
-	while (s->n_tsa)
-		free(s->tsa[--s->n_tsa]);
-	free(s->tsa);
-	s->tsa = NULL;
-}
-
-/* Adds one; those of an options list replace those of a profile. */
-static enum status set_tsa(struct plan *p, const struct setting *s, const char *value,
-	const struct spot *at, struct err *err)
-{
-	struct sealing *to = &p->job.sealing;
-	char *url = NULL;
-
-	(void)s;
-	if (!text_starts(value, "http://") && !text_starts(value, "https://"))
-		return spot_bad(at, err,
-			"expected the URL of a timestamp authority, as in "
-			"http://tsa.example.org/tsr, not \"%.60s\"",
-			value);
-	if (p->tsa_layer != p->layer)
-		tsa_release(to);
-	p->tsa_layer = p->layer;
-	if (to->n_tsa == TSA_MAX)
-		return spot_bad(at, err, "%d are enough", TSA_MAX);
-	if (text_put(&url, value, at, err) < 0)
-		return ST_DENIED;
-	to->tsa = xreallocarray(to->tsa, to->n_tsa + 1, sizeof(*to->tsa));
-	to->tsa[to->n_tsa++] = url;
-	return ST_OK;
-}
-
 static enum status set_pin(struct plan *p, const struct setting *s, const char *value,
 	const struct spot *at, struct err *err)
 {
@@ -542,6 +486,24 @@ const struct setting job_table[] = {
 		AT(job.trace, char *)),
 	BY("codec", "NAME", set_codec,
 		"compression of a new archive: gz, zst, zip, none"),
+	ROW("member-size", "SIZE", true, SET_SIZE,
+		"how much a new archive compresses together (1M, of zst 2M)",
+		AT(job.member_size, uint64_t), .lo = 64 * 1024, .hi = 64 * 1024 * 1024),
+	BY("encrypt-to", "AGE1|FILE", set_crypt,
+		"whom a new archive is encrypted to; give it at least twice"),
+	ROW("single-recipient", NULL, true, SET_BOOL,
+		"one recipient is enough: no second key if that one is lost",
+		AT(job.single_recipient, bool), .words = yes_no),
+	BY("identity", "FILE", set_crypt,
+		"a key (of age, or PEM) that opens an encrypted archive"),
+	BY_AT("identity-password-file", "FILE", set_secret,
+		"its passphrase: first line of a file closed to others",
+		job.identity.secret.file),
+	BY_AT("identity-password-command", "COMMAND", set_secret,
+		"the same: first line it prints; no shell is used",
+		job.identity.secret.command),
+	BY_AT("identity-password-env", "NAME", set_secret,
+		"the same, from the environment", job.identity.secret.env),
 	ROW("sign-key", "FILE", true, SET_TEXT,
 		"sign the seals of the archive with it: PEM, or a pkcs11: URI",
 		AT(job.sealing.key, char *)),
@@ -614,6 +576,9 @@ void job_free(struct job **jp)
 	secret_release(&j->sealing.secret);
 	tsa_release(&j->sealing);
 	free(j->sealing.tsa_ca);
+	texts_release(&j->encrypt_to);
+	texts_release(&j->identity.files);
+	secret_release(&j->identity.secret);
 	endpoint_release(&j->source);
 	while (j->n_dest)
 		endpoint_release(&j->dest[--j->n_dest]);

@@ -118,6 +118,7 @@ struct plan {
 	 * destinations and password sources of a later one replace, not add.
 	 */
 	unsigned layer, layers, dest_layer, tsa_layer, sign_layer;
+	unsigned encrypt_layer, identity_layer, identity_secret_layer;
 	const struct reading *reading; /* the profile being read, or NULL */
 };
 
@@ -134,6 +135,24 @@ void secret_release(struct secret *s);
 
 /* Reads the profile into p; the profiles being read stand in p->reading. */
 enum status profile_load(struct plan *p, const char *spec, struct err *err);
+
+/* ---- passwords, timestamps ---- */
+
+/* One of the three places a password can come from; at is the field. */
+enum status set_secret(struct plan *p, const struct setting *s, const char *value,
+	const struct spot *at, struct err *err);
+/* Adds one; those of an options list replace those of a profile. */
+enum status set_tsa(struct plan *p, const struct setting *s, const char *value,
+	const struct spot *at, struct err *err);
+void tsa_release(struct sealing *s);
+
+/* ---- encryption ---- */
+
+/* Adds one of encrypt-to, or of identity. */
+enum status set_crypt(struct plan *p, const struct setting *s, const char *value,
+	const struct spot *at, struct err *err);
+void texts_release(struct texts *t);
+enum status check_crypt(const struct job *j, struct err *err);
 
 /* ---- rules ---- */
 

@@ -222,7 +222,8 @@ static enum status top_key(struct reading *r, const char *value, const struct sp
 
 	if (!s)
 		return unknown_key(r, job_table, n_job_table, at);
-	if (strcmp(s->key, "dest") != 0 && strcmp(s->key, "tsa") != 0)
+	if (strcmp(s->key, "dest") != 0 && strcmp(s->key, "tsa") != 0 &&
+		s->set != set_crypt)
 		rc = once(r, &r->key_line[s - job_table], at);
 	if (rc >= 0 && !strcmp(s->key, "extends") && r->any)
 		rc = spot_bad(at, r->err, "stands before all other settings");

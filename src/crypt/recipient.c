@@ -194,6 +194,24 @@ static enum status add_pem(
 	return rc;
 }
 
+void recipients_pem(const struct recipients *r, struct buf *out)
+{
+	BIO *bio = BIO_new(BIO_s_mem());
+	char *p = NULL;
+	size_t i;
+	long n;
+
+	if (!bio)
+		xmemory_gone();
+	for (i = 0; i < r->n; i++)
+		if (r->v[i].cert && !PEM_write_bio_X509(bio, r->v[i].cert))
+			xmemory_gone();
+	n = BIO_get_mem_data(bio, &p);
+	if (n > 0)
+		buf_add(out, p, (size_t)n);
+	BIO_free(bio);
+}
+
 /* ---- both ---- */
 
 static enum status add_lines(

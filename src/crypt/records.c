@@ -216,6 +216,11 @@ uint64_t records_size(const struct records *r)
 	return last(r)->plain;
 }
 
+uint64_t records_border(const struct records *r, uint64_t off)
+{
+	return r->v[find(r, off) + 1].plain;
+}
+
 /* ---- writing ---- */
 
 static enum status add_one(struct records *r, const void *p, size_t n, struct err *err)

@@ -346,18 +346,22 @@ enum status search_open(struct search **out, const char *path,
 	const struct search_how *how, struct err *err)
 {
 	struct search *s = xcalloc(1, sizeof(*s));
+	struct archive_access access = { 0 };
 	enum status rc;
 
 	s->lock = -1;
 	if (how)
 		s->how = *how;
 	fingerprint(s->fingerprint, path);
-	rc = archive_read(&s->r, path, err);
+	access.identities = s->how.identities;
+	rc = archive_read_as(&s->r, path, &access, err);
 	if (rc == ST_OK) {
 		char *real = realpath(path, NULL);
 
 		s->path = xstrdup(real ? real : path);
 		free(real);
+		if (archive_crypt(s->r) != CRYPT_NONE && !s->how.plaintext)
+			s->how.in_memory = true;
 		rc = index_open(s, err);
 	}
 	if (rc == ST_OK)

@@ -1,5 +1,6 @@
 /* archive.c: an archive directory as a sink. */
 #include <popferry/archive.h>
+#include <popferry/crypt.h>
 #include <popferry/mem.h>
 
 #include "sinks.h"
@@ -12,7 +13,9 @@ struct archive_sink {
 	struct archive_writer *w; /* NULL: only for reading back */
 	struct archive_reader *r; /* of what was durable when it was opened */
 	const char *path;
-	struct delivery **pending; /* put and not durable, in their order */
+	const struct job *job;
+	struct identities *identities; /* of the reader; NULL */
+	struct delivery **pending;     /* put and not durable, in their order */
 	size_t n, cap;
 };
 
@@ -74,9 +77,51 @@ static void archive_sink_close(struct sink **sp)
 	s = self(*sp);
 	archive_close(&s->w);
 	archive_done(&s->r);
+	identities_close(&s->identities);
 	free(s->pending);
 	free(s);
 	*sp = NULL;
+}
+
+static enum status open_reader(struct archive_sink *s, struct err *err)
+{
+	struct archive_access a = { .state = s->job->state };
+	enum status rc = keys_open(&s->job->identity, &s->identities, err);
+
+	a.identities = s->identities;
+	return rc == ST_OK ? archive_read_as(&s->r, s->path, &a, err) : rc;
+}
+
+/* A key that is lost must not be the only one. */
+static enum status not_alone(
+	const struct job *j, const struct recipients *r, struct err *err)
+{
+	if (recipients_count(r) > 1 || j->single_recipient)
+		return ST_OK;
+	return err_set(err, ST_DENIED, EX_USAGE,
+		"encrypt-to: with one recipient nobody can read the archive when that key is "
+		"lost: name a second one, whose key is kept elsewhere, or say "
+		"--single-recipient");
+}
+
+static enum status open_writer(struct archive_sink *s, struct archive_config *cfg,
+	const struct job *j, struct err *err)
+{
+	struct recipients *to = NULL;
+	enum status rc = ST_OK;
+	size_t i;
+
+	if (j->encrypt_to.n)
+		recipients_open(&to);
+	for (i = 0; rc == ST_OK && i < j->encrypt_to.n; i++)
+		rc = recipients_add(to, j->encrypt_to.v[i], err);
+	if (rc == ST_OK && to)
+		rc = not_alone(j, to, err);
+	cfg->recipients = to;
+	if (rc == ST_OK)
+		rc = archive_open(&s->w, cfg, err);
+	recipients_close(&to);
+	return rc;
 }
 
 static enum status archive_sink_open(
@@ -91,15 +136,18 @@ static enum status archive_sink_open(
 		.story_ctx = setup->story_ctx,
 		.codec = (enum archive_codec)setup->job->codec,
 		.codec_given = setup->job->codec_given,
+		.state = setup->job->state,
+		.member_bytes = setup->job->member_size,
 	};
 	enum status rc;
 
 	s->base.ops = &archive_sink;
 	s->path = setup->end->path;
+	s->job = setup->job;
 	if (setup->reading)
-		rc = archive_read(&s->r, s->path, err);
+		rc = open_reader(s, err);
 	else
-		rc = archive_open(&s->w, &cfg, err);
+		rc = open_writer(s, &cfg, setup->job, err);
 	if (rc != ST_OK)
 		archive_sink_close(&base);
 	*out = base;
@@ -247,7 +295,7 @@ static enum status archive_sink_read(struct sink *base, const char *folder,
 	const struct sink_reading *to, struct err *err)
 {
 	struct archive_sink *s = self(base);
-	enum status rc = s->r ? ST_OK : archive_read(&s->r, s->path, err);
+	enum status rc = s->r ? ST_OK : open_reader(s, err);
 	size_t k;
 
 	(void)folder;

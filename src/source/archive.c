@@ -5,6 +5,7 @@
  * directory may be moved. What is damaged or missing is listed and cannot be had.
  */
 #include <popferry/archive.h>
+#include <popferry/crypt.h>
 #include <popferry/log.h>
 #include <popferry/mem.h>
 #include <popferry/text.h>
@@ -23,6 +24,7 @@ struct archive_src {
 	struct source base;
 	struct archive_reader *reader;
 	struct archive_stream *stream;
+	struct identities *identities; /* NULL: none */
 	const struct log *log;
 	const char *path;
 	uint64_t given; /* messages */
@@ -42,10 +44,11 @@ static struct archive_src *self(const struct source *s)
 
 static char *archive_src_account(const struct endpoint *end, struct err *err)
 {
+	const struct archive_access a = { .closed = true };
 	struct archive_reader *r = NULL;
 	char *account = NULL;
 
-	if (archive_read(&r, end->path, err) == ST_OK)
+	if (archive_read_as(&r, end->path, &a, err) == ST_OK)
 		account = xasprintf("archive:%s", archive_read_id(r));
 	archive_done(&r);
 	return account;
@@ -73,6 +76,7 @@ static void archive_src_close(struct source **sp)
 	s = self(*sp);
 	archive_stream_close(&s->stream);
 	archive_done(&s->reader);
+	identities_close(&s->identities);
 	if (s->given)
 		note_restored(s);
 	free(s->seqs);
@@ -86,12 +90,16 @@ static enum status archive_src_open(
 {
 	struct archive_src *s = xcalloc(1, sizeof(*s));
 	struct source *base = &s->base;
+	struct archive_access a = { 0 };
 	enum status rc;
 
 	s->base.ops = &archive_source;
 	s->log = setup->log;
 	s->path = setup->end->path;
-	rc = archive_read(&s->reader, setup->end->path, err);
+	rc = keys_open(setup->end->identity, &s->identities, err);
+	a.identities = s->identities;
+	if (rc == ST_OK)
+		rc = archive_read_as(&s->reader, setup->end->path, &a, err);
 	if (rc == ST_OK)
 		archive_stream_open(&s->stream, s->reader);
 	else

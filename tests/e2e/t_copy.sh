@@ -66,6 +66,32 @@ test_each_codec_is_read_by_stock_tools() {
 	done
 }
 
+# An attachment that is sent again 3 MB later is found in a large member only, by a window that
+# stock tools accept.
+test_large_members_find_what_was_sent_again() {
+	mkdir eml
+	python3 - <<'P'
+import base64, random
+r = random.Random(1)
+part = [base64.encodebytes(r.randbytes(2500000)) for _ in range(3)]
+for n in range(9):
+    head = b'Message-ID: <%d@x.example>\nSubject: %d\n\n' % (n, n)
+    open(f'eml/{n}.eml', 'wb').write(head + part[n % 3])
+P
+	for size in 2M 64M; do
+		copy 0 eml:eml archive:arc --codec zst --member-size $size --state "$W/state-$size"
+		counts stored=9
+		pf 0 verify arc
+		tar --zstd -xf arc/segments/*.tar.zst
+		check "$size: all of it by stock tools" test "$(find . -path './arc-*' -name '*.eml' | wc -l)" -eq 9
+		eval "bytes_$size=$(stat -c %s arc/segments/*.tar.zst)"
+		copy 64 eml:eml archive:arc --member-size 5M
+		says 'leave --member-size out'
+		rm -rf arc arc-*
+	done
+	check 'smaller by far' test $((bytes_64M * 2)) -lt "$bytes_2M"
+}
+
 test_a_second_run_adds_a_second_segment() {
 	rig_load "$src" "$DATA/odd"
 	copy 0 "$(url_pop3s "$src")" archive:arc

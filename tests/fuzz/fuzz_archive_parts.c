@@ -50,9 +50,10 @@ static enum status take_line(
 
 static void check_state(int fd)
 {
+	const struct open_file log = { fd, NULL };
 	struct err err = ERR_INIT;
 	struct open_state o;
-	enum status rc = open_state_read(&o, fd, &policy, &err);
+	enum status rc = open_state_read(&o, &log, &policy, &err);
 	size_t rows = 0, i;
 
 	must_tell(rc, &err);
@@ -62,7 +63,7 @@ static void check_state(int fd)
 	must(o.next == o.first + o.idx.n && o.sources_n <= SOURCES_MAX);
 	for (i = 0; i < o.idx.n; i++)
 		must(o.idx.rows[i].seq == o.first + i);
-	rc = open_state_rows(&o, fd, take_line, &rows, &err);
+	rc = open_state_rows(&o, &log, take_line, &rows, &err);
 	must_tell(rc, &err);
 	must(rc != ST_OK || rows == o.idx.n);
 	open_state_free(&o);
@@ -103,13 +104,16 @@ static void made_log(const struct input *from)
 
 static void load_idx(const struct input *in)
 {
+	const struct vault v = {
+		.segdir = scratch_fd(), .policy = &policy, .tmpdir = -1
+	};
 	struct err err = ERR_INIT;
 	struct idx x = { 0 };
 	enum status rc;
 	size_t i;
 
 	scratch_put("acme-000001.idx", in->p, in->n);
-	rc = idx_load(&x, scratch_fd(), "acme-000001", &err);
+	rc = idx_load(&x, &v, "acme-000001", &err);
 	must_tell(rc, &err);
 	must(rc != ST_OK || x.n);
 	for (i = 0; i < x.n; i++)
@@ -221,20 +225,20 @@ static void unpack(const struct input *from)
 	struct err err = ERR_INIT;
 	struct entries *s = NULL;
 	struct unpacker *u;
+	struct bytes *b = NULL;
 	enum status rc;
-	int fd;
 
 	scratch_put("packed", in.p, in.n);
-	fd = open_scratch("packed");
-	unpacker_open(&u, codec, fd, 0, in.n, true);
-	rc = codec == ARCHIVE_ZIP ? entries_open_zip(&s, fd, &err)
+	must(bytes_plain(&b, open_scratch("packed"), true, &err) == ST_OK);
+	unpacker_open(&u, codec, b, 0, in.n, true);
+	rc = codec == ARCHIVE_ZIP ? entries_open_zip(&s, b, &err)
 				  : entries_open(&s, u, &err);
 	must_tell(rc, &err);
 	if (rc == ST_OK)
 		read_entries(s);
 	entries_close(&s);
 	unpacker_close(&u);
-	close(fd);
+	bytes_close(&b);
 }
 
 static void rebuild(const struct input *from)
@@ -243,19 +247,19 @@ static void rebuild(const struct input *from)
 	enum archive_codec codec = input_byte(&in) % (ARCHIVE_NONE + 1);
 	struct err err = ERR_INIT;
 	struct idx x = { 0 };
+	struct bytes *b = NULL;
 	enum status rc;
 	size_t i;
-	int fd;
 
 	scratch_put("packed", in.p, in.n);
-	fd = open_scratch("packed");
-	rc = idx_rebuild(&x, fd, codec, "acme-000001", &err);
+	must(bytes_plain(&b, open_scratch("packed"), true, &err) == ST_OK);
+	rc = idx_rebuild(&x, b, codec, "acme-000001", &err);
 	must_tell(rc, &err);
 	must(rc != ST_OK || x.n);
 	for (i = 0; i < x.n; i++)
 		must(x.rows[i].seq == x.rows[0].seq + i);
 	idx_free(&x);
-	close(fd);
+	bytes_close(&b);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)

@@ -74,7 +74,8 @@ static void test_logs(void **state)
 		}
 		spit(path, b.p, b.n);
 		fd = open(path, O_RDONLY);
-		rc = open_state_read(&o, fd, &policy, &err);
+		rc = open_state_read(
+			&o, &(struct open_file){ fd, NULL }, &policy, &err);
 		if (rc != logs[k].want)
 			fail_msg("%s: %d (%s)", logs[k].name, rc, err.text);
 		if (rc == ST_OK)
@@ -104,7 +105,9 @@ static void test_many_members(void **state)
 		add_record(&b, "M0 100 0 1536");
 	spit(path, b.p, b.n);
 	fd = open(path, O_RDONLY);
-	assert_int_equal(open_state_read(&o, fd, &policy, &err), ST_DENIED);
+	assert_int_equal(
+		open_state_read(&o, &(struct open_file){ fd, NULL }, &policy, &err),
+		ST_DENIED);
 	assert_int_equal(err.exit, EX_DATAERR);
 	close(fd);
 	buf_free(&b);
@@ -337,20 +340,20 @@ static void test_endless(void **state)
 		struct buf b = BUF_INIT(4 << 20);
 		struct err err = ERR_INIT;
 		struct idx x = { 0 };
-		int fd;
+		struct bytes *bytes = NULL;
 
 		hostile_segment(
 			&b, &x, sha, rows[k].csv, rows[k].manifest, rows[k].zeros);
 		spit(path, b.p, b.n);
-		fd = open(path, O_RDONLY);
+		ok(bytes_plain(&bytes, open(path, O_RDONLY), true, &err), &err);
 		ok(segment_check(
-			   fd, ARCHIVE_NONE, "acme-000001", "x", &x, NULL, &t, &err),
+			   bytes, ARCHIVE_NONE, "acme-000001", "x", &x, NULL, &t, &err),
 			&err);
 		/* Its tagmanifest is a finding in any case. */
 		assert_int_equal(t.messages, 1);
 		if (h.yes != (rows[k].word != NULL))
 			fail_msg("%s: not as it should be", rows[k].name);
-		close(fd);
+		bytes_close(&bytes);
 		idx_free(&x);
 		buf_free(&b);
 	}

@@ -118,6 +118,14 @@ static const struct {
 	{ "trace", "t.log", NULL },
 	{ "codec", "zst", NULL },
 	{ "codec", "xz", "gz, zst, zip, none" },
+	{ "member-size", "64M", NULL },
+	{ "member-size", "65M", "64" },
+	{ "member-size", "1k", "64" },
+	{ "encrypt-to", "age1whoever", NULL },
+	{ "encrypt-to", "cert.pem", NULL },
+	{ "encrypt-to", "", "" },
+	{ "identity", "key.txt", NULL },
+	{ "single-recipient", "yes", NULL },
 	{ "sign-key", "k.pem", NULL },
 	{ "sign-cert", "", "expected a value" },
 	{ "sign-password-file", "pin", NULL },
@@ -316,8 +324,10 @@ static void test_options(void **state)
 		"dedup", "folder", "seen", "date-source", "since", "before", "min-size",
 		"max-size", "limit", "delete", "max-delete", "rescue", "scan",
 		"scan-policy", "scan-timeout", "quarantine-folder", "timeout",
-		"dry-run", "check", "report", "trace", "codec", "source-profile",
-		"dest-profile", "sign-key", "sign-cert", "sign-password-file",
+		"dry-run", "check", "report", "trace", "codec", "member-size",
+		"source-profile", "dest-profile", "encrypt-to", "single-recipient",
+		"identity", "identity-password-file", "identity-password-command",
+		"identity-password-env", "sign-key", "sign-cert", "sign-password-file",
 		"sign-password-command", "sign-password-env", "tsa", "tsa-ca", "name",
 		"me" };
 	static const char *const others[] = { "extends" };
@@ -333,7 +343,9 @@ static void test_options(void **state)
 				break;
 		assert_int_equal(h[i].option, k < N_ELEMENTS(options));
 		assert_int_equal(!h[i].argument,
-			!strcmp(h[i].name, "dry-run") || !strcmp(h[i].name, "check"));
+			!strcmp(h[i].name, "dry-run") ||
+				!strcmp(h[i].name, "single-recipient") ||
+				!strcmp(h[i].name, "check"));
 	}
 	for (k = 0; k < N_ELEMENTS(options); k++)
 		assert_non_null(setting_find(job_table, n_job_table, options[k]));
@@ -436,6 +448,24 @@ static const struct {
 	{ NULL,
 		{ SOURCE, { "dest", "archive:a" }, { "tsa", "http://h/" },
 			{ "tsa", "http://i/" } } },
+	{ NULL,
+		{ SOURCE, { "dest", "archive:a" }, { "encrypt-to", "age1a" },
+			{ "encrypt-to", "age1b" } } },
+	{ NULL,
+		{ SOURCE, { "dest", "archive:a" }, { "encrypt-to", "age1a" },
+			{ "delete", "verified" }, { "identity", "k" } } },
+	{ "encrypt-to: is for an archive",
+		{ SOURCE, DEST, { "encrypt-to", "age1a" } } },
+	{ "single-recipient: is of no use",
+		{ SOURCE, { "dest", "archive:a" }, { "single-recipient", "yes" } } },
+	{ "identity: is for an encrypted archive",
+		{ SOURCE, DEST, { "identity", "k" } } },
+	{ "check: what is encrypted",
+		{ SOURCE, { "dest", "archive:a" }, { "encrypt-to", "age1a" },
+			{ "check", "yes" } } },
+	{ "delete: nothing is deleted",
+		{ SOURCE, { "dest", "archive:a" }, { "encrypt-to", "age1a" },
+			{ "delete", "verified" } } },
 	{ "sign-key and sign-cert: go together",
 		{ SOURCE, { "dest", "archive:a" }, { "sign-key", "k" } } },
 	{ "sign-password: is of no use",

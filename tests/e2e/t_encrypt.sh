@@ -1,0 +1,152 @@
+# An archive for the eyes of a few: stock tools with a key read it, and nobody else.
+# shellcheck shell=sh
+
+# Two keys of each kind: keys/age1, keys/age2, keys/key1.pem with keys/cert1.pem ...
+crypt_keys() {
+	mkdir keys
+	for i in 1 2; do
+		pf 0 keygen --age "keys/age$i"
+		grep -o '^age1.*' out >"keys/to$i"
+		openssl req -x509 -newkey rsa:2048 -nodes -days 30 -subj "/CN=reader $i" \
+			-keyout "keys/key$i.pem" -out "keys/cert$i.pem" 2>/dev/null
+		chmod 600 "keys/key$i.pem"
+	done
+}
+
+# nothing_told DIR...: no subject, address, UIDL or word of the mail is in any of the files.
+nothing_told() {
+	for word in Zanzibar bob.secret xylophone sw0rdfish; do
+		check "$word is not told" test -z "$(grep -rla "$word" "$@")"
+	done
+}
+
+# The journal knows UIDLs, as it always does.
+nothing_but_the_journal() {
+	test ! -d state || find state -type f ! -name 'journal.sqlite*' -exec cp {} beside \;
+	nothing_told arc beside
+	rm -rf beside/*
+}
+
+crypt_mail() { # N
+	mkdir -p mail
+	i=0
+	while [ $i -lt "$1" ]; do
+		i=$((i + 1))
+		printf 'From: Bob <bob.secret@example.org>\nTo: ann@example.org\nSubject: Zanzibar %d\nMessage-ID: <sw0rdfish-%d@example.org>\nDate: Tue, 05 Mar 2019 09:30:00 +0100\n\nThe xylophone %d\n' \
+			$i $i $i >mail/$i.eml
+	done
+}
+
+test_encrypt() {
+	crypt_keys
+	mkdir beside
+	crypt_mail 30
+	rig_load "$src" mail
+	for kind in age cms; do
+		rm -rf arc state
+		if [ $kind = age ]; then
+			set -- --encrypt-to "$(cat keys/to1)" --encrypt-to "$(cat keys/to2)"
+			key=keys/age2
+		else
+			set -- --encrypt-to keys/cert1.pem --encrypt-to keys/cert2.pem
+			key=keys/key2.pem
+		fi
+		# Killed while it is open, then again to the end.
+		for at in 40 90; do
+			POPFERRY_CRASH_AT=$at "$POPFERRY" copy --source-password-file "$RIG/secret" \
+				--ca-file "$CA" --state "$W/state" --progress never \
+				"$(url_pop3s "$src")" archive:arc "$@" </dev/null >out 2>&1 || true
+			nothing_but_the_journal
+		done
+		copy 0 "$(url_pop3s "$src")" archive:arc
+		counts listed=30 failed=0
+		nothing_but_the_journal
+		check 'no key is left' test -z "$(find state -name '*.key')"
+		# With stock tools:
+		segment=$(ls arc/segments/*.tar.gz.*)
+		if [ $kind = age ]; then
+			if command -v age >/dev/null; then
+				age -d -i keys/age1 "$segment" >seg.tar.gz
+			else
+				cp /dev/null seg.tar.gz
+			fi
+		else
+			openssl cms -decrypt -binary -inform DER -inkey keys/key1.pem \
+				-in "$segment" -out seg.tar.gz
+		fi
+		if test -s seg.tar.gz; then
+			check 'tar reads it' test "$(tar tzf seg.tar.gz | grep -c '\.eml$')" = 30
+			rm -rf un && mkdir un && tar xzf seg.tar.gz -C un
+			(cd un/arc-000001 && sha256sum --quiet -c manifest-sha256.txt)
+		fi
+		# With a key, and without:
+		pf 0 list arc --identity $key
+		check 'all are listed' test "$(grep -c Zanzibar out)" = 30
+		pf 0 verify arc --identity $key
+		says '30 messages .*all good'
+		pf 0 verify arc
+		says '30 messages in 1 encrypted segment'
+		(cd arc && sh VERIFY.sh) >out
+		says '30 messages are encrypted'
+		for command in list stats 'search arc x' 'show arc 1' 'export arc gone --format eml'; do
+			case $command in
+			*' '*) pf 77 $command ;;
+			*) pf 77 "$command" arc ;;
+			esac
+			says 'it is encrypted to (age1|sha256:).*--identity'
+		done
+		pf 0 search arc xylophone --identity $key --format seq
+		check 'the search finds' test "$(wc -l <out)" = 30
+		check 'and leaves nothing' test ! -e arc/index
+		pf 0 prove arc 3 "proof-$kind" --identity $key
+		sh "proof-$kind/CHECK.sh" >out
+		nothing_but_the_journal
+		for command in 'hold list' 'retention show' 'recover'; do
+			pf 69 $command arc
+		done
+		# Later runs need not say to whom; the wrong ones are refused; the journal may be lost.
+		copy 0 "$(url_pop3s "$src")" archive:arc
+		counts stored=0 known=30
+		pf 0 keygen --age keys/other
+		copy 64 "$(url_pop3s "$src")" archive:arc --single-recipient \
+			--encrypt-to "$(grep -o '^age1.*' out)"
+		rm keys/other state/journal.sqlite*
+		copy 0 "$(url_pop3s "$src")" archive:arc
+		pf 0 list arc --identity $key
+		check 'nothing is there twice' test "$(grep -c Zanzibar out)" = 30
+		# One bad byte is found with and without a key.
+		chmod u+w "$segment"
+		printf 'XXXX' | dd of="$segment" bs=1 seek=1400 conv=notrunc 2>/dev/null
+		pf 65 verify arc
+		pf 65 verify arc --identity $key
+	done
+	copy 64 "$(url_pop3s "$src")" archive:alone --encrypt-to "$(cat keys/to1)"
+	says 'single-recipient'
+}
+
+# From an encrypted archive to another place, and deleted only after it was read back.
+test_encrypt_restore() {
+	crypt_keys
+	crypt_mail 5
+	rig_load "$src" mail
+	copy 64 "$(url_pop3s "$src")" archive:arc --encrypt-to "$(cat keys/to1)" \
+		--encrypt-to "$(cat keys/to2)" --delete verified
+	says 'identity'
+	copy 0 "$(url_pop3s "$src")" archive:arc --encrypt-to "$(cat keys/to1)" \
+		--encrypt-to "$(cat keys/to2)" --identity keys/age1 --check
+	pf 77 copy archive:arc "$(url_imaps "$dst")" --dest-password-file "$RIG/secret" \
+		--ca-file "$CA" --state state2
+	pf 0 copy archive:arc "$(url_imaps "$dst")" --dest-password-file "$RIG/secret" \
+		--ca-file "$CA" --state state2 --identity keys/age2
+	arrived_in_imap
+	# A key with a passphrase.
+	echo 'correct horse' >word
+	chmod 600 word
+	pf 0 keygen --age locked --key-password-file word
+	to=$(grep -o '^age1.*' out)
+	pf 0 copy archive:arc archive:two --identity keys/age2 --encrypt-to "$to" \
+		--single-recipient --state state3
+	pf 78 list two --identity locked || pf 64 list two --identity locked || true
+	pf 0 list two --identity locked --identity-password-file word
+	check 'all are listed' test "$(grep -c Zanzibar out)" = 5
+}

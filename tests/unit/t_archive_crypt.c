@@ -1,0 +1,617 @@
+/*
+ * t_archive_crypt.c: encrypted archives: whoever has a key reads what was put, nobody else
+ * reads anything, and a writer that dies at any step loses nothing.
+ */
+#include "t_archive.h"
+#include "story_kit.h"
+
+#include <popferry/crypt.h>
+
+#include <dirent.h>
+
+enum { MEMBER = 4096, MESSAGES = 9, PER_SEGMENT = 4, SEGMENTS = 3, STEPS_MAX = 600 };
+
+/* Two of each kind, and one that is of no archive. */
+static struct {
+	char *dir, *to[2][2], *key[2][2], *other;
+} keys;
+
+static const enum crypt_kind kinds[] = { CRYPT_AGE, CRYPT_CMS };
+
+static void make_age(unsigned i)
+{
+	char recipient[CRYPT_RECIPIENT];
+	struct err err = ERR_INIT;
+
+	keys.key[0][i] = xasprintf("%s/age%u", keys.dir, i);
+	ok(age_keygen(keys.key[0][i], NULL, recipient, &err), &err);
+	keys.to[0][i] = xstrdup(recipient);
+}
+
+static void make_cert(unsigned i)
+{
+	const char *const args[] = { "openssl", "req", "-x509", "-newkey", "ec",
+		"-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "30", "-subj",
+		"/CN=reader", "-keyout", keys.key[1][i], "-out", keys.to[1][i], NULL };
+
+	assert_int_equal(tool(keys.dir, "/dev/null", args), 0);
+	assert_int_equal(chmod(keys.key[1][i], 0600), 0);
+}
+
+static int make_keys(void **state)
+{
+	char recipient[CRYPT_RECIPIENT];
+	struct err err = ERR_INIT;
+	unsigned i;
+
+	(void)state;
+	keys.dir = scratch();
+	for (i = 0; i < 2; i++) {
+		make_age(i);
+		keys.key[1][i] = xasprintf("%s/key%u.pem", keys.dir, i);
+		keys.to[1][i] = xasprintf("%s/cert%u.pem", keys.dir, i);
+		make_cert(i);
+	}
+	keys.other = xasprintf("%s/other", keys.dir);
+	ok(age_keygen(keys.other, NULL, recipient, &err), &err);
+	return 0;
+}
+
+static int drop_keys(void **state)
+{
+	unsigned k, i;
+
+	(void)state;
+	remove_all(keys.dir);
+	for (k = 0; k < 2; k++)
+		for (i = 0; i < 2; i++) {
+			free(keys.key[k][i]);
+			free(keys.to[k][i]);
+		}
+	free(keys.other);
+	free(keys.dir);
+	return 0;
+}
+
+/* ---- writing ---- */
+
+static struct recipients *to_both(unsigned kind)
+{
+	struct recipients *r;
+	struct err err = ERR_INIT;
+	unsigned i;
+
+	recipients_open(&r);
+	for (i = 0; i < 2; i++)
+		ok(recipients_add(r, keys.to[kind][i], &err), &err);
+	return r;
+}
+
+static enum status try_open(struct archive_writer **w, const char *dir,
+	const char *state, enum archive_codec codec, const struct recipients *to,
+	struct err *err)
+{
+	const struct archive_config cfg = { .path = dir,
+		.slug = "acme",
+		.source = "pop3s://ann@pop.example.org",
+		.codec = codec,
+		.segment_messages = PER_SEGMENT,
+		.recipients = to,
+		.state = state,
+		.fixed = &fixed };
+
+	return archive_open(w, &cfg, err);
+}
+
+static struct archive_writer *open_crypt(const char *dir, const char *state,
+	enum archive_codec codec, const struct recipients *to)
+{
+	struct archive_writer *w = NULL;
+	struct err err = ERR_INIT;
+
+	ok(try_open(&w, dir, state, codec, to, &err), &err);
+	return w;
+}
+
+/* ---- what is in clear ---- */
+
+static const char *sought;
+static size_t sought_n;
+static char *seen_in;
+
+static int seek_in(const char *path, const struct stat *st, int type, struct FTW *f)
+{
+	char *text;
+	size_t n;
+
+	(void)st;
+	(void)f;
+	if (type != FTW_F)
+		return 0;
+	text = slurp(path, &n);
+	if (n >= sought_n && memmem(text, n, sought, sought_n) && !seen_in)
+		seen_in = xstrdup(path);
+	free(text);
+	return 0;
+}
+
+static void not_in(const char *dir, const char *what, size_t n)
+{
+	sought = what;
+	sought_n = n;
+	nftw(dir, seek_in, 16, FTW_PHYS);
+	if (seen_in)
+		fail_msg("%.40s stands in clear in %s", what, seen_in);
+}
+
+/* No message, nor its UIDL, nor its digest. */
+static void nothing_told(const char *dir, const char *state)
+{
+	const char *const in[] = { dir, state };
+	unsigned i, k;
+
+	for (i = 0; i < MESSAGES; i++) {
+		unsigned char sha[DIGEST];
+		char uidl[32], hex[2 * DIGEST + 1];
+		size_t n;
+		char *bytes = bytes_of(i, &n);
+
+		entry_of(i, uidl);
+		EVP_Digest(bytes, n, sha, NULL, EVP_sha256(), NULL);
+		text_hex(hex, sha, DIGEST);
+		for (k = 0; k < 2; k++) {
+			if (n > 8)
+				not_in(in[k], bytes, n < 40 ? n : 40);
+			if (strlen(uidl) > 4)
+				not_in(in[k], uidl, strlen(uidl));
+			not_in(in[k], hex, 16);
+			not_in(in[k], (const char *)sha, 8);
+		}
+		free(bytes);
+	}
+}
+
+/* ---- reading ---- */
+
+static enum status read_with(struct archive_reader **r, struct identities **ids,
+	const char *dir, const char *key, const char *state, struct err *err)
+{
+	struct archive_access a = { .state = state, .closed = !key };
+	enum status rc = ST_OK;
+
+	*ids = NULL;
+	if (key) {
+		identities_open(ids);
+		rc = identities_add(*ids, key, NULL, NULL, err);
+	}
+	a.identities = *ids;
+	return rc == ST_OK ? archive_read_as(r, dir, &a, err) : rc;
+}
+
+static void check_all(const char *dir, const char *key, const char *state, unsigned n)
+{
+	struct archive_reader *r = NULL;
+	struct identities *ids;
+	struct err err = ERR_INIT;
+	struct archive_check c;
+	struct same s = { 0 };
+	unsigned i;
+
+	ok(read_with(&r, &ids, dir, key, state, &err), &err);
+	for (i = n; i-- > 0;) {
+		char *want = bytes_of(i, &s.n);
+
+		s.want = want;
+		s.at = 0;
+		s.right = true;
+		ok(archive_get(r, i + 1, same_take, &s, &err), &err);
+		assert_true(s.right);
+		assert_int_equal(s.at, s.n);
+		free(want);
+	}
+	ok(archive_verify(r, &c, print_bad, NULL, &err), &err);
+	assert_int_equal(c.messages, n);
+	assert_int_equal(c.closed, 0);
+	assert_false(c.closed_open);
+	archive_done(&r);
+	identities_close(&ids);
+}
+
+static void check_closed(const char *dir, uint64_t segments, uint64_t n, bool open)
+{
+	struct archive_reader *r = NULL;
+	struct identities *ids;
+	struct err err = ERR_INIT;
+	struct archive_check c;
+
+	assert_int_equal(archive_read(&r, dir, &err), ST_DENIED);
+	assert_int_equal(err.exit, EX_NOPERM);
+	ok(read_with(&r, &ids, dir, NULL, NULL, &err), &err);
+	ok(archive_verify(r, &c, print_bad, NULL, &err), &err);
+	assert_int_equal(c.segments, segments);
+	assert_int_equal(c.closed, segments);
+	assert_int_equal(c.closed_messages, n);
+	assert_int_equal(c.messages, 0);
+	assert_true(c.closed_open == open);
+	archive_done(&r);
+}
+
+static void check_denied(const char *dir)
+{
+	struct archive_reader *r = NULL;
+	struct identities *ids;
+	struct err err = ERR_INIT;
+
+	assert_int_equal(read_with(&r, &ids, dir, keys.other, NULL, &err), ST_DENIED);
+	assert_int_equal(err.exit, EX_NOPERM);
+	archive_done(&r);
+	identities_close(&ids);
+}
+
+/* One byte of it is another. */
+static void damage(const char *path)
+{
+	size_t n;
+	char *text = slurp(path, &n);
+
+	text[n - n / 3] ^= 1;
+	chmod(path, 0600);
+	spit(path, text, n);
+	chmod(path, 0444);
+	free(text);
+}
+
+static void check_damaged(const char *dir, const char *key)
+{
+	struct archive_reader *r = NULL;
+	struct identities *ids;
+	struct err err = ERR_INIT;
+	struct archive_check c;
+
+	ok(read_with(&r, &ids, dir, key, NULL, &err), &err);
+	assert_int_equal(archive_verify(r, &c, NULL, NULL, &err), ST_DENIED);
+	assert_int_equal(err.exit, EX_DATAERR);
+	assert_true(c.damaged > 0);
+	archive_done(&r);
+	identities_close(&ids);
+}
+
+static unsigned keys_left(const char *state)
+{
+	DIR *d = opendir(state);
+	struct dirent *e;
+	unsigned n = 0;
+
+	assert_non_null(d);
+	while ((e = readdir(d)))
+		n += strstr(e->d_name, ".key") != NULL;
+	closedir(d);
+	return n;
+}
+
+/* ---- one archive of each ---- */
+
+static void one_archive(enum archive_codec codec, unsigned kind)
+{
+	static const char *const ext[] = { "tar.gz", "tar.zst", "zip", "tar" };
+	char *dir = scratch(), *state = scratch(), *segment;
+	struct recipients *to = to_both(kind);
+	struct archive_writer *w = open_crypt(dir, state, codec, to);
+	struct spool *sp;
+	struct err err = ERR_INIT;
+	int fd = open("/tmp", O_RDONLY | O_DIRECTORY);
+	unsigned i;
+
+	spool_open(&sp, fd, 1 << 24);
+	for (i = 0; i < PER_SEGMENT + 2; i++)
+		put_one(w, sp, i);
+	ok(archive_commit(w, 0, &err), &err);
+	nothing_told(dir, state);
+	assert_int_equal(keys_left(state), 1);
+	check_closed(dir, 1, PER_SEGMENT, true);
+	check_all(dir, keys.key[kind][0], state, PER_SEGMENT + 2);
+	for (; i < MESSAGES; i++)
+		put_one(w, sp, i);
+	ok(archive_seal(w, &err), &err);
+	archive_close(&w);
+	nothing_told(dir, state);
+	assert_int_equal(keys_left(state), 0);
+	for (i = 0; i < 2; i++)
+		check_all(dir, keys.key[kind][i], NULL, MESSAGES);
+	check_closed(dir, SEGMENTS, MESSAGES, false);
+	check_denied(dir);
+
+	/* The next run need not name them, and knows what there is without reading it. */
+	w = open_crypt(dir, state, codec, NULL);
+	for (i = 0; i < MESSAGES; i++)
+		assert_int_equal(find_one(w, sp, i), i + 1);
+	assert_int_equal(find_one(w, sp, MESSAGES), 0);
+	archive_close(&w);
+	recipients_close(&to);
+	to = to_both(!kind);
+	assert_int_equal(try_open(&w, dir, state, codec, to, &err), ST_DENIED);
+	assert_int_equal(err.exit, EX_USAGE);
+
+	segment = xasprintf("%s/segments/acme-000002.%s%s", dir, ext[codec],
+		crypt_suffix(kinds[kind]));
+	damage(segment);
+	check_damaged(dir, keys.key[kind][0]);
+	check_damaged(dir, NULL);
+	free(segment);
+	spool_close(&sp);
+	close(fd);
+	recipients_close(&to);
+	remove_all(dir);
+	remove_all(state);
+	free(dir);
+	free(state);
+}
+
+static void test_each(void **state)
+{
+	enum archive_codec c;
+	unsigned kind;
+
+	(void)state;
+	for (c = ARCHIVE_GZ; c <= ARCHIVE_NONE; c++)
+		for (kind = 0; kind < 2; kind++)
+			one_archive(c, kind);
+}
+
+/* A new archive that is not encrypted does not become so, nor the other way round. */
+static void test_mixed(void **state)
+{
+	char *dir = scratch(), *st = scratch();
+	struct recipients *to = to_both(0);
+	struct archive_writer *w = open_archive(dir, ARCHIVE_GZ, 0);
+	struct err err = ERR_INIT;
+
+	(void)state;
+	archive_close(&w);
+	assert_int_equal(try_open(&w, dir, st, ARCHIVE_GZ, to, &err), ST_DENIED);
+	assert_int_equal(err.exit, EX_USAGE);
+	remove_all(dir);
+	assert_int_equal(mkdir(dir, 0700), 0);
+	assert_int_equal(try_open(&w, dir, NULL, ARCHIVE_GZ, to, &err), ST_DENIED);
+	recipients_close(&to);
+	remove_all(dir);
+	remove_all(st);
+	free(dir);
+	free(st);
+}
+
+/* The key of what is open is gone: said, and what is sealed stays usable. */
+static void test_lost_key(void **state)
+{
+	char *dir = scratch(), *st = scratch(), *open_dir = xasprintf("%s/open", dir),
+	     *away = xasprintf("%s/away", dir);
+	struct recipients *to = to_both(0);
+	struct archive_writer *w = open_crypt(dir, st, ARCHIVE_GZ, to);
+	struct spool *sp;
+	struct err err = ERR_INIT;
+	int fd = open("/tmp", O_RDONLY | O_DIRECTORY);
+	unsigned i;
+
+	(void)state;
+	spool_open(&sp, fd, 1 << 24);
+	for (i = 0; i < PER_SEGMENT + 2; i++)
+		put_one(w, sp, i);
+	ok(archive_commit(w, 0, &err), &err);
+	archive_close(&w);
+	remove_all(st);
+	assert_int_equal(mkdir(st, 0700), 0);
+	assert_int_equal(try_open(&w, dir, st, ARCHIVE_GZ, NULL, &err), ST_DENIED);
+	assert_int_equal(err.exit, EX_DATAERR);
+	assert_non_null(strstr(err.text, "journal"));
+	assert_int_equal(rename(open_dir, away), 0);
+	w = open_crypt(dir, st, ARCHIVE_GZ, NULL);
+	/* That state knew what there is: without it all is new. */
+	assert_int_equal(find_one(w, sp, 0), 0);
+	assert_int_equal(put_one(w, sp, PER_SEGMENT), PER_SEGMENT + 1);
+	ok(archive_seal(w, &err), &err);
+	archive_close(&w);
+	check_all(dir, keys.key[0][1], NULL, PER_SEGMENT + 1);
+	spool_close(&sp);
+	close(fd);
+	recipients_close(&to);
+	remove_all(dir);
+	remove_all(st);
+	free(away);
+	free(open_dir);
+	free(dir);
+	free(st);
+}
+
+/* ---- deaths ---- */
+
+/* An archive of a fixed id, in dir/a; its state is dir/s. */
+static void make_fixed(const char *dir, enum archive_codec codec, unsigned kind)
+{
+	char *at = xasprintf("%s/a", dir), *st = xasprintf("%s/s", dir),
+	     *json = xasprintf("%s/archive.json", at),
+	     *manifest = xasprintf("%s/manifest-sha256.txt", at), *text;
+	struct recipients *to = to_both(kind);
+	struct archive_writer *w;
+
+	assert_int_equal(mkdir(at, 0700), 0);
+	assert_int_equal(mkdir(st, 0700), 0);
+	w = open_crypt(at, st, codec, to);
+	archive_close(&w);
+	text = xasprintf(
+		"{\"format\":1,\"id\":\"urn:uuid:0\",\"slug\":\"acme\","
+		"\"tree\":\"rfc6962-sha256\",\"codec\":\"%s\",\"member_bytes\":%d,"
+		"\"segment_bytes\":1000000000,\"segment_messages\":60000,"
+		"\"encrypt\":{\"kind\":\"%s\",\"to\":[\"%s\",\"%s\"]}}\n",
+		archive_codec_name(codec), MEMBER, kind ? "cms" : "age",
+		recipients_name(to, 0), recipients_name(to, 1));
+	spit(json, text, strlen(text));
+	unlink(manifest);
+	recipients_close(&to);
+	free(text);
+	free(manifest);
+	free(json);
+	free(st);
+	free(at);
+}
+
+/* What a run does: puts what is not there yet, commits now and then, seals. */
+static int run(const char *dir, enum archive_codec codec, unsigned every)
+{
+	struct teller teller = STORY_TELLER;
+	char *at = xasprintf("%s/a", dir), *st = xasprintf("%s/s", dir);
+	struct archive_config cfg = { .path = at,
+		.slug = "acme",
+		.source = "pop3s://ann@pop.example.org",
+		.codec = codec,
+		.segment_messages = PER_SEGMENT,
+		.state = st,
+		.fixed = &fixed,
+		.story = teller_story,
+		.story_ctx = &teller };
+	int fd = open("/tmp", O_RDONLY | O_DIRECTORY);
+	struct archive_writer *w = NULL;
+	struct spool *sp;
+	struct err err = ERR_INIT;
+	unsigned i, put = 0;
+	enum status rc;
+
+	teller.server = STORY_SERVER;
+	spool_open(&sp, fd, 1 << 24);
+	rc = archive_open(&w, &cfg, &err);
+	for (i = 0; rc == ST_OK && i < MESSAGES; i++) {
+		uint64_t seq = find_one(w, sp, i);
+
+		if (seq) {
+			archive_claim(w, seq);
+			continue;
+		}
+		put_one(w, sp, i);
+		if (++put % every == 0)
+			rc = archive_commit(w, 0, &err);
+	}
+	if (rc == ST_OK)
+		rc = archive_seal(w, &err);
+	archive_close(&w);
+	spool_close(&sp);
+	close(fd);
+	if (rc != ST_OK)
+		fprintf(stderr, "run: %s\n", err.text);
+	free(at);
+	free(st);
+	return rc == ST_OK ? 0 : 1;
+}
+
+static bool run_killed(
+	const char *dir, enum archive_codec codec, unsigned every, unsigned n)
+{
+	char at[16], c[16], e[16];
+	pid_t pid;
+	int st;
+
+	snprintf(at, sizeof(at), "%u", n);
+	snprintf(c, sizeof(c), "%d", (int)codec);
+	snprintf(e, sizeof(e), "%u", every);
+	pid = fork();
+	if (pid == 0) {
+		setenv("POPFERRY_CRASH_AT", at, 1);
+		execl("/proc/self/exe", "t_archive_crypt", "--run", dir, c, e,
+			(char *)NULL);
+		_exit(99);
+	}
+	assert_true(pid > 0);
+	assert_int_equal(waitpid(pid, &st, 0), pid);
+	if (WIFSIGNALED(st) && WTERMSIG(st) == 9)
+		return true;
+	if (!WIFEXITED(st) || WEXITSTATUS(st) != 0)
+		fail_msg("codec %s, death at step %u: the run failed",
+			archive_codec_name(codec), n);
+	return false;
+}
+
+/* The seals' digests of what was encrypted. */
+static void plain_sums(const char *dir, char out[SEGMENTS][65])
+{
+	static const char key[] = "\"plain_sha256\":\"";
+	unsigned i;
+
+	for (i = 0; i < SEGMENTS; i++) {
+		char *path = xasprintf("%s/a/seals/acme-%06u.seal.json", dir, i + 1);
+		char *text, *at;
+		size_t n;
+
+		text = slurp(path, &n);
+		at = strstr(text, key);
+		assert_non_null(at);
+		snprintf(out[i], 65, "%.64s", at + strlen(key));
+		free(text);
+		free(path);
+	}
+}
+
+static void check_end(
+	const char *dir, unsigned kind, char want[SEGMENTS][65], unsigned n)
+{
+	char *at = xasprintf("%s/a", dir), *st = xasprintf("%s/s", dir);
+	char is[SEGMENTS][65];
+	unsigned i;
+
+	plain_sums(dir, is);
+	for (i = 0; i < SEGMENTS; i++)
+		if (strcmp(is[i], want[i]) != 0)
+			fail_msg("segment %u differs after a death at step %u", i + 1,
+				n);
+	check_all(at, keys.key[kind][n % 2], NULL, MESSAGES);
+	assert_int_equal(keys_left(st), 0);
+	free(at);
+	free(st);
+}
+
+static void sweep(enum archive_codec codec, unsigned kind, unsigned stride)
+{
+	char want[SEGMENTS][65], *dir = scratch();
+	bool died = true;
+	unsigned n;
+
+	make_fixed(dir, codec, kind);
+	assert_int_equal(run(dir, codec, 2), 0);
+	plain_sums(dir, want);
+	remove_all(dir);
+	free(dir);
+	for (n = 1; died && n < STEPS_MAX; n += stride) {
+		dir = scratch();
+		make_fixed(dir, codec, kind);
+		died = run_killed(dir, codec, 2, n);
+		if (died)
+			run_killed(dir, codec, 3, 1 + n % 9);
+		assert_int_equal(run(dir, codec, 4), 0);
+		check_end(dir, kind, want, n);
+		remove_all(dir);
+		free(dir);
+	}
+	assert_false(died);
+	assert_true(n > 30);
+}
+
+static void test_deaths(void **state)
+{
+	(void)state;
+	sweep(ARCHIVE_GZ, 0, 2);
+	sweep(ARCHIVE_ZIP, 0, 7);
+	sweep(ARCHIVE_ZST, 1, 7);
+	sweep(ARCHIVE_NONE, 0, 5);
+}
+
+int main(int argc, char **argv)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_each),
+		cmocka_unit_test(test_mixed),
+		cmocka_unit_test(test_lost_key),
+		cmocka_unit_test(test_deaths),
+	};
+
+	if (argc == 5 && strcmp(argv[1], "--run") == 0)
+		return run(argv[2], (enum archive_codec)strtol(argv[3], NULL, 10),
+			(unsigned)strtoul(argv[4], NULL, 10));
+	return cmocka_run_group_tests(tests, make_keys, drop_keys);
+}
