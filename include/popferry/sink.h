@@ -106,10 +106,11 @@ struct sink_setup {
 
 /* What became of a message that was to be read back. */
 enum sink_found {
-	FOUND_WHOLE,  /* its bytes were given */
-	FOUND_GONE,   /* it was there, and was taken away */
-	FOUND_NEVER,  /* it never was: whoever said so lost it */
-	FOUND_UNREAD, /* its bytes cannot be had, or are damaged */
+	FOUND_WHOLE,    /* its bytes were given */
+	FOUND_GONE,     /* it was there, and was taken away */
+	FOUND_NEVER,    /* it never was: whoever said so lost it */
+	FOUND_UNREAD,   /* its bytes cannot be had, or are damaged */
+	FOUND_DISPOSED, /* it was there, and a record there says why it is no more */
 };
 struct sink_reading {
 	void (*begin)(void *ctx);

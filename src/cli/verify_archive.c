@@ -188,6 +188,15 @@ static void audit_text(const struct audit *a)
 	if (k->unsealed)
 		printf("%s: %" PRIu64 " segment%s no seal, being of popferry 0.1.0\n",
 			a->path, k->unsealed, k->unsealed == 1 ? " has" : "s have");
+	if (k->gone)
+		printf("%s: %" PRIu64
+		       " more message%s disposed of: the records in policy/ tell when and by "
+		       "whose authority\n",
+			a->path, k->gone, k->gone == 1 ? " was" : "s were");
+	if (k->unfinished)
+		printf("%s: a disposal was interrupted: the next `popferry dispose` or copy "
+		       "ends it\n",
+			a->path);
 	if (a->how.quick)
 		printf("%s: of the messages in sealed segments %" PRIu64
 		       " were read, of the others only the files and seals\n",
@@ -225,9 +234,9 @@ static void audit_json(
 		"{\"good\":%s,\"exit\":%d,\"segments\":%" PRIu64
 		",\"messages\":%" PRIu64 ",\"bytes\":%" PRIu64 ",\"damaged\":%" PRIu64
 		",\"seals\":%" PRIu64 ",\"unsealed\":%" PRIu64 ",\"events\":%" PRIu64
-		",\"quick\":%s,\"sample\":%" PRIu64,
+		",\"disposed\":%" PRIu64 ",\"quick\":%s,\"sample\":%" PRIu64,
 		exit ? "false" : "true", exit, k->segments, k->messages, k->bytes,
-		k->damaged, k->seals, k->unsealed, k->events,
+		k->damaged, k->seals, k->unsealed, k->events, k->gone,
 		a->how.quick ? "true" : "false", a->how.sample);
 	buf_addf(b,
 		",\"signed\":%" PRIu64 ",\"not_signed\":%" PRIu64

@@ -241,7 +241,7 @@ static enum status archive_sink_flush(struct sink *base, struct err *err)
 	return ST_OK;
 }
 
-/* An archive gives numbers once and takes nothing away. */
+/* An archive gives numbers once, and what it takes away it has a record of. */
 static enum status archive_sink_read(struct sink *base, const char *folder,
 	uint64_t generation, const uint64_t *places, size_t n,
 	const struct sink_reading *to, struct err *err)
@@ -253,15 +253,20 @@ static enum status archive_sink_read(struct sink *base, const char *folder,
 	(void)folder;
 	(void)generation;
 	for (k = 0; rc == ST_OK && k < n; k++) {
+		struct err why = ERR_INIT;
+
 		to->begin(to->ctx);
-		rc = archive_get(s->r, places[k], to->take, to->ctx, err);
+		rc = archive_get(s->r, places[k], to->take, to->ctx, &why);
 		to->end(to->ctx, k,
-			rc == ST_OK            ? FOUND_WHOLE
-				: rc == ST_END ? FOUND_NEVER
-					       : FOUND_UNREAD);
+			rc == ST_OK                      ? FOUND_WHOLE
+				: rc == ST_END           ? FOUND_NEVER
+				: why.exit == EX_PARTIAL ? FOUND_DISPOSED
+							 : FOUND_UNREAD);
 		/* One that is damaged says nothing of the others. */
 		if (rc == ST_END || rc == ST_DENIED)
 			rc = ST_OK;
+		if (rc != ST_OK)
+			err_set(err, rc, why.exit, "%s", why.text);
 	}
 	return rc == ST_OK ? rc : name_it(s, rc, err);
 }

@@ -46,6 +46,15 @@ test_dispose() {
 	copy 0 "$(url_pop3s "$src")" archive:arc --dedup none
 	counts stored=0
 	good $((n - 1))
+	pf 0 verify arc
+	says '1 more message was disposed of'
+	pf 0 verify state
+	says ', 0 missing, 0 not to be told, 1 disposed of: all else is there'
+	# A tombstone that no record tells of is no disposal.
+	mv arc/policy/disposition-000001.json .
+	pf 65 verify state
+	pf 65 verify arc
+	mv disposition-000001.json arc/policy
 	# Nor into another archive.
 	copy 0 archive:arc "archive:other-2" --dedup none --state "$W/state-2"
 	counts stored=$((n - 1)) listed=$((n - 1))
