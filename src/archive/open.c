@@ -1,4 +1,5 @@
 /* open.c: an archive is made or opened, locked, recovered; and let go. */
+#include "record.h"
 #include "writer.h"
 
 #include <popferry/fault.h>
@@ -98,6 +99,18 @@ static enum status load_or_make(
 	return rc;
 }
 
+/* A disposal that was interrupted is over before messages come. */
+static enum status finish_records(struct archive_writer *w, struct err *err)
+{
+	struct keeper k = { .dir = w->dir,
+		.opendir = w->opendir,
+		.segdir = w->segdir,
+		.lock = w->lock,
+		.policy = w->policy };
+
+	return keeper_finish(&k, err);
+}
+
 static enum status open_all(
 	struct archive_writer *w, const struct archive_config *cfg, struct err *err)
 {
@@ -119,6 +132,8 @@ static enum status open_all(
 		rc = fs_lock(&w->lock, w->opendir, "lock", err);
 	if (rc == ST_OK)
 		rc = load_or_make(w, cfg, err);
+	if (rc == ST_OK)
+		rc = finish_records(w, err);
 	if (rc < 0)
 		return rc;
 	w->segment_bytes = cfg->segment_bytes ? cfg->segment_bytes
