@@ -60,6 +60,24 @@ test_dispose() {
 	counts stored=$((n - 1)) listed=$((n - 1))
 }
 
+# It dies at a step: the next copy ends or undoes it.
+test_dispose_killed() {
+	signed_archive gz
+	pf 0 list arc
+	n=$(wc -l <out)
+	cp -r arc arc.0
+	for step in 3 5 10; do
+		rm -rf arc
+		cp -r arc.0 arc
+		POPFERRY_CRASH_AT=$step pf 137 dispose arc 3 --yes --authority 'request 7'
+		copy 0 "$(url_pop3s "$src")" archive:arc --dedup none
+		counts stored=0
+		check 'nothing is left' test "$(ls arc/open)" = lock
+		check 'there is one of each' test "$(find arc/segments -type f | wc -l)" -eq 2
+		if [ -e arc/policy ]; then good $((n - 1)); else good "$n"; fi
+	done
+}
+
 test_dispose_holds() {
 	signed_archive gz
 	pf 64 hold place arc 2
@@ -84,6 +102,19 @@ test_dispose_holds() {
 	says '^1 message is due'
 	pf 0 verify arc
 	sh arc/VERIFY.sh arc
+	# A rule whose record is lost binds all the same.
+	for file in policy/retention-000001.json policy/hold-000002.json log/custody.jsonl; do
+		mv "arc/$file" away
+		pf 65 dispose arc 4 --yes --authority court
+		pf 65 dispose arc 1 --yes --authority court
+		mv away "arc/$file"
+	done
+	sed 's/"years":6/"years":0/' arc/policy/retention-000001.json >weak
+	cp arc/policy/retention-000001.json away
+	cp -f weak arc/policy/retention-000001.json
+	pf 65 dispose arc 4 --yes --authority court
+	says 'was changed'
+	cp -f away arc/policy/retention-000001.json
 	[ "$(grep -c '"event":"\(hold\|release\|retention\|dispose\)"' arc/log/custody.jsonl)" -eq 5 ]
 }
 
