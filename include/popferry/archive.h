@@ -255,6 +255,7 @@ struct archive_check {
 	uint64_t damaged;                   /* things found bad */
 	uint64_t seals, unsealed; /* segments with one; without one: of version 0.1.0 */
 	uint64_t events;          /* in the custody log */
+	uint64_t signatures, timestamps; /* that were made, as it tells */
 	uint64_t gone;   /* messages that were disposed of, with a record of it */
 	bool unfinished; /* a disposal was interrupted: the next one goes on with it */
 };

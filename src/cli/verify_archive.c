@@ -152,7 +152,19 @@ static void party_text(
 /* Where nothing is signed or timestamped nothing is missing, unless it was asked for. */
 static bool uses(const struct audit *a, const struct marks *m)
 {
-	return a->signatures.there || a->stamps.there || m->wanted;
+	return a->signatures.there || a->stamps.there || m->wanted || a->k.signatures ||
+		a->k.timestamps;
+}
+
+/* An archive without them is no worse for it; one that has lost them was tampered with, or
+ * somebody signed again. */
+static void taken_text(
+	const struct audit *a, const struct marks *m, uint64_t made, const char *what)
+{
+	if (m->missing && made > m->there)
+		printf("%s: log/custody.jsonl tells of %" PRIu64
+		       " %s, and there are %" PRIu64 ": some were taken away\n",
+			a->path, made, what, m->there);
 }
 
 static void all_marks_text(const struct audit *a)
@@ -167,6 +179,8 @@ static void all_marks_text(const struct audit *a)
 	if (s->missing && uses(a, s))
 		printf("%s: %" PRIu64 " seal%s not signed\n", a->path, s->missing,
 			plural(s->missing));
+	taken_text(a, s, a->k.signatures, "signatures");
+	taken_text(a, t, a->k.timestamps, "timestamps");
 	if (t->missing && uses(a, t))
 		printf("%s: %" PRIu64 " seal%s: timestamp pending\n", a->path,
 			t->missing, plural(t->missing));
@@ -240,9 +254,10 @@ static void audit_json(
 		a->how.quick ? "true" : "false", a->how.sample);
 	buf_addf(b,
 		",\"signed\":%" PRIu64 ",\"not_signed\":%" PRIu64
-		",\"timestamped\":%" PRIu64 ",\"timestamps_pending\":%" PRIu64,
+		",\"timestamped\":%" PRIu64 ",\"timestamps_pending\":%" PRIu64
+		",\"signatures_made\":%" PRIu64 ",\"timestamps_made\":%" PRIu64,
 		a->signatures.there, a->signatures.missing, a->stamps.there,
-		a->stamps.missing);
+		a->stamps.missing, k->signatures, k->timestamps);
 	parties_json(b, a, &a->signatures, "signers");
 	parties_json(b, a, &a->stamps, "tsas");
 	buf_adds(b, ",\"findings\":[");
