@@ -250,6 +250,10 @@ struct journal_page {
 /* The next page, from a struct journal_page that began as zeros. ST_END: no more. */
 enum status journal_page(
 	struct journal *j, unsigned sink, struct journal_page *p, struct err *err);
+/* The highest number of a message that is stored there, for a sink that counts through all
+ * its folders. 0: none is. */
+enum status journal_newest_place(
+	struct journal *j, unsigned sink, uint64_t *number, struct err *err);
 /* When the last of these sinks (bits) got it; the latest they can be is `unknown`. ST_END:
  * not all of them have it. */
 enum status journal_stored_at(struct journal *j, int64_t id, unsigned sinks,

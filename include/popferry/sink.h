@@ -99,9 +99,11 @@ struct sink_setup {
 	/* Is this copy, which is not exactly ours, perhaps another message's? */
 	bool (*rival)(void *ctx, const struct facts *ours, const struct facts *theirs);
 	void *ask_ctx;
+	/* The highest place there that the journal tells of; NULL: nobody knows. */
+	uint64_t (*newest)(void *ctx);
 	/* What the run has to tell, for a sink that keeps a record of it; NULL: nothing. */
 	void (*story)(void *ctx, struct run_story *out);
-	void *story_ctx;
+	void *story_ctx; /* of newest(), too */
 };
 
 /* What became of a message that was to be read back. */

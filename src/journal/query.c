@@ -261,6 +261,8 @@ static const struct {
 	[Q_STORED_AT] = { "read the places",
 		"SELECT count(*), max(iif(since IS NULL, ?3, since)) FROM place"
 		" WHERE message = ?1 AND (1 << sink) & ?2 AND state > 1" },
+	[Q_NEWEST_PLACE] = { "read the places",
+		"SELECT ifnull(max(number), 0) FROM place WHERE sink = ?1 AND state > 1" },
 
 	[Q_REMOVE_ASKED] = { "note a deletion",
 		"UPDATE message SET asks = asks + 1, asked = ?2, removed = NULL"

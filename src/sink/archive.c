@@ -4,6 +4,7 @@
 
 #include "sinks.h"
 
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -79,6 +80,24 @@ static void archive_sink_close(struct sink **sp)
 	*sp = NULL;
 }
 
+/* What was put back from an older copy lacks what the journal takes for stored. */
+static enum status check_age(
+	const struct archive_sink *s, const struct sink_setup *setup, struct err *err)
+{
+	uint64_t told = setup->newest ? setup->newest(setup->story_ctx) : 0,
+		 is = archive_durable(s->w);
+
+	if (told <= is)
+		return ST_OK;
+	return err_set(err, ST_DENIED, EX_DATAERR,
+		"archive %s ends with message %" PRIu64
+		", and the journal tells of message %" PRIu64
+		" there: it is an older copy, or another archive. Put the newer one back; "
+		"when that is lost, name a new --state: then what the source still has is "
+		"fetched again",
+		s->path, is, told);
+}
+
 static enum status archive_sink_open(
 	struct sink **out, const struct sink_setup *setup, struct err *err)
 {
@@ -100,6 +119,8 @@ static enum status archive_sink_open(
 		rc = archive_read(&s->r, s->path, err);
 	else
 		rc = archive_open(&s->w, &cfg, err);
+	if (rc == ST_OK && !setup->reading)
+		rc = check_age(s, setup, err);
 	if (rc != ST_OK)
 		archive_sink_close(&base);
 	*out = base;

@@ -73,3 +73,23 @@ test_evidence() {
 	sh arc/VERIFY.sh arc k.pem >out || got=$?
 	check 'VERIFY.sh asks for them' test $got -eq 65
 }
+
+# The destination was put back from an older copy: nobody says that all is safe.
+test_evidence_older() {
+	rig_load "$src" "$DATA/odd"
+	copy 0 "$(url_pop3s "$src")" archive:arc --dedup none
+	cp -r arc older
+	rig_load "$src" "$DATA/twice"
+	copy 0 "$(url_pop3s "$src")" archive:arc --dedup none
+	mv arc newer
+	mv older arc
+	copy 65 "$(url_pop3s "$src")" archive:arc --dedup none
+	says 'ends with message [0-9]+, and the journal tells of message [0-9]+ there'
+	copy 0 "$(url_pop3s "$src")" archive:arc --dedup none --state "$W/anew"
+	arrived_in_archive arc
+	rm -rf arc
+	copy 65 "$(url_pop3s "$src")" archive:arc --dedup none
+	rm -rf arc
+	mv newer arc
+	copy 0 "$(url_pop3s "$src")" archive:arc --dedup none
+}
