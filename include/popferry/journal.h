@@ -402,6 +402,7 @@ struct journal_failure {
 	const char *message_id, *subject, *stage, *reason,
 		*reply; /* clean; may be "" */
 	unsigned tries;
+	int64_t at; /* UTC seconds; 0: an older popferry did not note it */
 };
 /* Messages that are J_FAILED now (run 0), or failed in this run. */
 enum status journal_failures(struct journal *j, int64_t run,
