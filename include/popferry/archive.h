@@ -90,6 +90,9 @@ enum status archive_commit(struct archive_writer *w, uint64_t seq, struct err *e
 /* The last message that is durable, as are all before it. 0: none is. */
 uint64_t archive_durable(const struct archive_writer *w);
 
+/* How often messages were disposed of. */
+unsigned archive_disposals(const struct archive_writer *w);
+
 /*
  * Looks for a durable message with this SHA-256 that archive_claim() has not
  * given away, among all segments: first for one with this UIDL and occurrence too,

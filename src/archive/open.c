@@ -182,6 +182,14 @@ enum status archive_open(
 	return rc;
 }
 
+unsigned archive_disposals(const struct archive_writer *w)
+{
+	unsigned n = 0;
+
+	record_count(&n, w->dir, "disposition", NULL);
+	return n;
+}
+
 const char *archive_id(const struct archive_writer *w)
 {
 	return w->policy.id;

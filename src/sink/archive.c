@@ -1,5 +1,6 @@
 /* archive.c: an archive directory as a sink. */
 #include <popferry/archive.h>
+#include <popferry/log.h>
 #include <popferry/mem.h>
 
 #include "sinks.h"
@@ -87,6 +88,13 @@ static enum status check_age(
 	uint64_t told = setup->newest ? setup->newest(setup->story_ctx) : 0,
 		 is = archive_durable(s->w);
 
+	/* A tombstone tells of nothing by which the message could be known again. */
+	if (told == 0 && archive_disposals(s->w) && setup->log)
+		log_warn(setup->log, "archive-disposed", LOG_S("archive", s->path),
+			LOG_S("meaning",
+				"messages were disposed of there, and this state directory does "
+				"not know them: those that the source still has are fetched "
+				"again"));
 	if (told <= is)
 		return ST_OK;
 	return err_set(err, ST_DENIED, EX_DATAERR,

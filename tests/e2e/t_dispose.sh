@@ -55,6 +55,14 @@ test_dispose() {
 	pf 65 verify state
 	pf 65 verify arc
 	mv disposition-000001.json arc/policy
+	# Without the journal nobody knows it, which is said.
+	cp -r arc arc.0
+	copy 0 "$(url_pop3s "$src")" archive:arc --dedup none --state "$W/anew"
+	says 'archive-disposed'
+	pf 0 list arc
+	check 'it is there again' test "$(wc -l <out)" -eq "$n"
+	rm -rf arc
+	mv arc.0 arc
 	# Nor into another archive.
 	copy 0 archive:arc "archive:other-2" --dedup none --state "$W/state-2"
 	counts stored=$((n - 1)) listed=$((n - 1))

@@ -26,7 +26,7 @@ noticed() {
 }
 
 test_evidence() {
-	rig_load "$src" "$DATA/odd"
+	rig_load "$src" "$DATA/twice"
 	copy 0 "$(url_pop3s "$src")" archive:arc --dedup none
 	rig_load "$src" "$DATA/twice"
 	copy 0 "$(url_pop3s "$src")" archive:arc --dedup none
@@ -76,7 +76,7 @@ test_evidence() {
 
 # The destination was put back from an older copy: nobody says that all is safe.
 test_evidence_older() {
-	rig_load "$src" "$DATA/odd"
+	rig_load "$src" "$DATA/twice"
 	copy 0 "$(url_pop3s "$src")" archive:arc --dedup none
 	cp -r arc older
 	rig_load "$src" "$DATA/twice"
