@@ -54,6 +54,13 @@ test_evidence() {
 	sed -i '/"event":"dispose"/,$d' arc/log/custody.jsonl
 	noticed 'message 3 is gone'
 
+	anew # the reconciliation
+	sed -i 's/"stored":/"stored":1/' arc/seals/arc-000002.seal.json
+	covered seals/arc-000002.seal.json
+	noticed 'does not balance'
+	says 'does not balance'
+	says 'is not that of metadata/listing.tsv'
+
 	anew # what checks is exchanged
 	echo 'echo good' >arc/VERIFY.sh
 	covered VERIFY.sh
