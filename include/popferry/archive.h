@@ -101,6 +101,9 @@ enum status archive_commit(struct archive_writer *w, uint64_t seq, struct err *e
 /* The last message that is durable, as are all before it. 0: none is. */
 uint64_t archive_durable(const struct archive_writer *w);
 
+/* How often messages were disposed of. */
+unsigned archive_disposals(const struct archive_writer *w);
+
 /*
  * Looks for a durable message with this SHA-256 that archive_claim() has not
  * given away, among all segments: first for one with this UIDL and occurrence too,
@@ -280,6 +283,7 @@ struct archive_check {
 	uint64_t damaged;                   /* things found bad */
 	uint64_t seals, unsealed; /* segments with one; without one: of version 0.1.0 */
 	uint64_t events;          /* in the custody log */
+	uint64_t signatures, timestamps; /* that were made, as it tells */
 	uint64_t gone; /* messages that were disposed of, with a record of it */
 	/* Encrypted segments, and messages in them, of which only the files and seals were
 	 * looked at; messages that are not sealed, and whose key is not here. */

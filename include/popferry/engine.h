@@ -37,7 +37,8 @@ struct checked {
 	uint64_t verified; /* as the ledger says */
 	uint64_t changed;  /* other bytes are there */
 	uint64_t missing;
-	uint64_t unknown; /* its place there is not known, or it cannot be read */
+	uint64_t unknown;  /* its place there is not known, or it cannot be read */
+	uint64_t disposed; /* of an archive, and its records tell of that */
 };
 
 /* How a run ended. */

@@ -257,6 +257,10 @@ struct journal_page {
 /* The next page, from a struct journal_page that began as zeros. ST_END: no more. */
 enum status journal_page(
 	struct journal *j, unsigned sink, struct journal_page *p, struct err *err);
+/* The highest number of a message that is stored there, for a sink that counts through all
+ * its folders. 0: none is. */
+enum status journal_newest_place(
+	struct journal *j, unsigned sink, uint64_t *number, struct err *err);
 /* When the last of these sinks (bits) got it; the latest they can be is `unknown`. ST_END:
  * not all of them have it. */
 enum status journal_stored_at(struct journal *j, int64_t id, unsigned sinks,
@@ -405,6 +409,7 @@ struct journal_failure {
 	const char *message_id, *subject, *stage, *reason,
 		*reply; /* clean; may be "" */
 	unsigned tries;
+	int64_t at; /* UTC seconds; 0: an older popferry did not note it */
 };
 /* Messages that are J_FAILED now (run 0), or failed in this run. */
 enum status journal_failures(struct journal *j, int64_t run,

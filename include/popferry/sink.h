@@ -99,17 +99,20 @@ struct sink_setup {
 	/* Is this copy, which is not exactly ours, perhaps another message's? */
 	bool (*rival)(void *ctx, const struct facts *ours, const struct facts *theirs);
 	void *ask_ctx;
+	/* The highest place there that the journal tells of; NULL: nobody knows. */
+	uint64_t (*newest)(void *ctx);
 	/* What the run has to tell, for a sink that keeps a record of it; NULL: nothing. */
 	void (*story)(void *ctx, struct run_story *out);
-	void *story_ctx;
+	void *story_ctx; /* of newest(), too */
 };
 
 /* What became of a message that was to be read back. */
 enum sink_found {
-	FOUND_WHOLE,  /* its bytes were given */
-	FOUND_GONE,   /* it was there, and was taken away */
-	FOUND_NEVER,  /* it never was: whoever said so lost it */
-	FOUND_UNREAD, /* its bytes cannot be had, or are damaged */
+	FOUND_WHOLE,    /* its bytes were given */
+	FOUND_GONE,     /* it was there, and was taken away */
+	FOUND_NEVER,    /* it never was: whoever said so lost it */
+	FOUND_UNREAD,   /* its bytes cannot be had, or are damaged */
+	FOUND_DISPOSED, /* it was there, and a record there says why it is no more */
 };
 struct sink_reading {
 	void (*begin)(void *ctx);

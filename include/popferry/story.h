@@ -40,6 +40,7 @@ struct story_failure {
 	uint32_t number; /* 0: unknown */
 	unsigned tries;
 	uint64_t size; /* UINT64_MAX: unknown */
+	int64_t at;    /* UTC seconds; 0: unknown */
 	const char *message_id, *subject, *stage, *reason, *reply;
 };
 

@@ -197,6 +197,31 @@ static const struct statement *seal_of(const struct evidence *v, const char *seg
 	return NULL;
 }
 
+/* The event came when the segment had its name: so whoever has the log sees the end of the
+ * archive cut off. */
+static void check_there(struct evidence *v, const char *segment)
+{
+	size_t i;
+
+	for (i = 0; i < v->r->sealed_n; i++)
+		if (strcmp(v->r->sealed[i].name, segment) == 0)
+			return;
+	tally_bad(v->t,
+		"segment %.100s is missing: log/custody.jsonl tells of its seal",
+		segment);
+}
+
+/* How many were made, whatever became of them. */
+static void count_marks(struct evidence *v, const char *line)
+{
+	uint64_t n;
+
+	if (json_number(&n, line, "detail.signatures") && n <= SEGMENT_NO_MAX)
+		v->signatures += n;
+	if (json_number(&n, line, "detail.timestamps") && n <= SEGMENT_NO_MAX)
+		v->timestamps += n;
+}
+
 /* An event "seal" has the digest of the seal. */
 static void check_event(struct evidence *v, const char *line)
 {
@@ -207,8 +232,11 @@ static void check_event(struct evidence *v, const char *line)
 	if (!json_get(event, line, "event") || !json_get(object, line, "object"))
 		return;
 	evidence_event(v, event, object, line);
+	if (strcmp(event, "sign") == 0)
+		count_marks(v, line);
 	if (strcmp(event, "seal") != 0)
 		return;
+	check_there(v, object);
 	s = seal_of(v, object);
 	if (s &&
 		(!json_hex(sha, DIGEST, line, "detail.sha256") ||
@@ -269,10 +297,10 @@ static bool is_sealed(const struct archive_reader *r, const char *file)
 		if (strcmp(name, file) == 0)
 			return true;
 	}
-	/* It is being made. */
+	/* It is being made of what open/ has. */
 	segment_name(log, &r->policy, r->log_no);
 	file_name(name, log, ".seal.json");
-	return r->log_no && strcmp(name, file) == 0;
+	return r->has_open && strcmp(name, file) == 0;
 }
 
 static enum status check_strays(struct evidence *v, struct err *err)

@@ -19,6 +19,7 @@ struct evidence {
 	size_t n;
 	bool told; /* the last one's place in the chain is unknown: that was told */
 	uint64_t unsealed, events;
+	uint64_t signatures, timestamps; /* made, as the custody log tells */
 
 	struct disposition *disposed; /* all records of disposals, in their order */
 	size_t disposed_n;

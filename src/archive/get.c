@@ -165,7 +165,7 @@ static enum status get_searched(struct get *g, struct archive_reader *r,
 			"message %" PRIu64 " is not there", seq);
 	g->row = &r->idx.rows[seq - r->idx.rows[0].seq];
 	if (g->row->gone)
-		return reader_gone(seq, err);
+		return reader_gone(r, seq, err);
 	return get_again(g, r, s, err);
 }
 
@@ -180,7 +180,7 @@ static enum status get_sealed(struct archive_reader *r, const struct sealed *s,
 	g->codec = r->policy.codec;
 	g->row = &r->idx.rows[seq - s->first];
 	if (g->row->gone)
-		return reader_gone(seq, err);
+		return reader_gone(r, seq, err);
 	if (cursor_fits(g))
 		rc = get_one(g, false, &why);
 	if (rc == ST_DENIED && !g->begun)
@@ -249,7 +249,7 @@ static enum status get_looked(struct archive_reader *r, struct sealed *s, struct
 	if (!idx_look(&row, &r->vault, s->stem, seq, &first))
 		return ST_END;
 	if (row.gone)
-		return reader_gone(seq, err);
+		return reader_gone(r, seq, err);
 	g->segment = s->name;
 	g->no = s->no;
 	g->codec = r->policy.codec;

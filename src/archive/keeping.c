@@ -1,6 +1,7 @@
 /* keeping.c: may this message go? */
 #include "keeping.h"
 #include "custody.h"
+#include "hash.h"
 #include "json.h"
 #include "reader.h"
 
@@ -96,6 +97,7 @@ static int64_t time_of(const char *text, const char *path)
 static void load_seals(struct archive_keeping *k, const struct archive_reader *r)
 {
 	unsigned last = r->sealed_n ? r->sealed[r->sealed_n - 1].no : 0, no;
+	uint64_t events;
 
 	k->sealed_by = xcalloc(last + 1u, sizeof(*k->sealed_by));
 	k->sealed_n = last + 1u;
@@ -108,22 +110,65 @@ static void load_seals(struct archive_keeping *k, const struct archive_reader *r
 		segment_name(name, &r->policy, no);
 		file_name(file, name, ".seal.json");
 		file_name(path, "seals/", file);
-		if (fs_read(&text, &n, r->dir, path, SEAL_MAX, NULL) == ST_OK &&
-			time_of(text, "sealed_at") > k->newest)
-			k->newest = time_of(text, "sealed_at");
+		if (fs_read(&text, &n, r->dir, path, SEAL_MAX, NULL) == ST_OK) {
+			if (time_of(text, "sealed_at") > k->newest)
+				k->newest = time_of(text, "sealed_at");
+			if (json_number(&events, text, "custody.events") &&
+				events > k->events)
+				k->events = events;
+		}
 		free(text);
 	}
 	k->sealed_by[last] = k->newest;
 }
 
+/* The custody log, while it is read. */
+struct history {
+	struct archive_keeping *k;
+	int dir;
+	enum status rc;
+	struct err *err;
+};
+
+/* A record that was taken away or changed must not set free what it kept. */
+static void check_record(struct history *h, const char *line)
+{
+	static const char *const kinds[] = { "hold-", "retention-" };
+	char object[TOKEN_MAX], file[FILE_NAME_MAX];
+	unsigned char is[DIGEST], was[DIGEST];
+	size_t i;
+
+	if (!json_get(object, line, "object") ||
+		!json_hex(was, DIGEST, line, "detail.sha256"))
+		return;
+	for (i = 0; i < N_ELEMENTS(kinds); i++)
+		if (text_starts(object, kinds[i]))
+			break;
+	if (i == N_ELEMENTS(kinds) || strchr(object, '/') ||
+		strlen(object) > FILE_NAME_MAX / 2)
+		return;
+	snprintf(file, sizeof(file), "policy/%.200s.json", object);
+	if (hash_file(h->dir, file, is, NULL, NULL) != ST_OK ||
+		memcmp(is, was, DIGEST) != 0)
+		h->rc = err_set(h->err, ST_DENIED, EX_DATAERR,
+			"%s is missing or was changed: log/custody.jsonl tells of another "
+			"one; put it back from a copy of the archive",
+			file);
+}
+
 static void take_event(void *ctx, const struct custody_head *at, const char *line)
 {
-	struct archive_keeping *k = ctx;
+	struct history *h = ctx;
 	int64_t t = time_of(line, "t");
+	char event[TOKEN_MAX];
 
 	(void)at;
-	if (t > k->newest)
-		k->newest = t;
+	if (t > h->k->newest)
+		h->k->newest = t;
+	if (h->rc == ST_OK && json_get(event, line, "event") &&
+		(strcmp(event, "hold") == 0 || strcmp(event, "release") == 0 ||
+			strcmp(event, "retention") == 0))
+		check_record(h, line);
 }
 
 /* What is wrong with it is for verify to tell. */
@@ -136,12 +181,24 @@ static void pass_over(void *ctx, const char *what)
 static enum status load_times(
 	struct archive_keeping *k, const struct archive_reader *r, struct err *err)
 {
-	struct custody_head head;
+	struct history h = { k, r->dir, ST_OK, err };
+	struct custody_head head, last;
 	enum status rc;
 
 	load_seals(k, r);
-	rc = custody_check(r->dir, &head, take_event, pass_over, k, err);
-	return rc < 0 ? rc : ST_OK;
+	rc = custody_check(r->dir, &head, take_event, pass_over, &h, err);
+	if (rc >= 0)
+		rc = h.rc;
+	if (rc == ST_OK)
+		rc = custody_last(r->dir, &last, err);
+	if (rc == ST_OK &&
+		(head.events != last.events ||
+			memcmp(head.sha, last.sha, DIGEST) != 0 ||
+			head.events < k->events))
+		rc = err_set(err, ST_DENIED, EX_DATAERR,
+			"log/custody.jsonl is missing or damaged, so nobody can tell what "
+			"holds and classes there were: put it back from a copy of the archive");
+	return rc;
 }
 
 enum status archive_keeping_load(struct archive_keeping **out, struct archive_reader *r,

@@ -26,6 +26,7 @@ struct archive_keeping {
 	int64_t *sealed_by; /* of segment i + 1: the newest time of seals before it */
 	size_t sealed_n;
 	int64_t newest;
+	uint64_t events; /* in the custody log, as the seals tell; there may be more */
 };
 
 /* The rules alone; dir is the archive's. *k is freed by archive_keeping_free(). */

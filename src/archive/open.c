@@ -1,4 +1,5 @@
 /* open.c: an archive is made or opened, locked, recovered; and let go. */
+#include "record.h"
 #include "writer.h"
 
 #include <popferry/fault.h>
@@ -129,6 +130,18 @@ static enum status open_crypt(
 	return rc;
 }
 
+/* A disposal that was interrupted is over before messages come. */
+static enum status finish_records(struct archive_writer *w, struct err *err)
+{
+	struct keeper k = { .dir = w->dir,
+		.opendir = w->opendir,
+		.segdir = w->segdir,
+		.lock = w->lock,
+		.policy = w->policy };
+
+	return keeper_finish(&k, err);
+}
+
 static enum status open_all(
 	struct archive_writer *w, const struct archive_config *cfg, struct err *err)
 {
@@ -150,6 +163,8 @@ static enum status open_all(
 		rc = fs_lock(&w->lock, w->opendir, "lock", err);
 	if (rc == ST_OK)
 		rc = load_or_make(w, cfg, err);
+	if (rc == ST_OK)
+		rc = finish_records(w, err);
 	if (rc == ST_OK)
 		rc = open_crypt(w, cfg, err);
 	if (rc < 0)
@@ -203,6 +218,14 @@ enum status archive_open(
 	}
 	*out = w;
 	return rc;
+}
+
+unsigned archive_disposals(const struct archive_writer *w)
+{
+	unsigned n = 0;
+
+	record_count(&n, w->dir, "disposition", NULL);
+	return n;
 }
 
 const char *archive_id(const struct archive_writer *w)

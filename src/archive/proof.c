@@ -256,7 +256,7 @@ static enum status prove(struct proof *p, struct place *at,
 	memcpy(p->seal_sha, at->seal.self, DIGEST);
 	p->row = at->x.rows[seq - at->seal.first];
 	if (p->row.gone)
-		return reader_gone(seq, err);
+		return reader_gone(r, seq, err);
 	return climb(p, r, at, err);
 }
 

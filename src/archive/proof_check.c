@@ -94,7 +94,7 @@ static enum status read_proof(struct proof *p, int dir, struct err *err)
 		return rc;
 	if (strlen(text) == n && parse(p, text))
 		proof_text(&again, p);
-	if (again.n != n || memcmp(buf_str(&again), text, n) != 0)
+	if (n == 0 || again.n != n || memcmp(buf_str(&again), text, n) != 0)
 		rc = wrong(err,
 			"proof.json is damaged, or of a newer version of popferry");
 	buf_free(&again);

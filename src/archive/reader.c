@@ -1,6 +1,7 @@
 /* reader.c: what is in an archive, without a lock. */
 #include "reader.h"
 #include "csv.h"
+#include "disposal.h"
 #include "hash.h"
 #include "segment.h"
 
@@ -25,8 +26,33 @@ enum status reader_open_sealed(struct bytes **b, const struct archive_reader *r,
 	return vault_open(b, &r->vault, s->file, err);
 }
 
-enum status reader_gone(uint64_t seq, struct err *err)
+/* Is it in a record of a disposal, be it of one that is not ended? */
+static bool is_disposed(const struct archive_reader *r, uint64_t seq)
 {
+	struct disposition d;
+	unsigned no = 0;
+	bool yes = false;
+
+	if (disposition_pending(&d, r->dir, NULL) == ST_OK) {
+		yes = ranges_have(&d.seqs, seq);
+		disposition_free(&d);
+	}
+	record_count(&no, r->dir, "disposition", NULL);
+	for (; !yes && no; no--)
+		if (disposition_load(&d, r->dir, no, NULL) == ST_OK) {
+			yes = ranges_have(&d.seqs, seq);
+			disposition_free(&d);
+		}
+	return yes;
+}
+
+enum status reader_gone(const struct archive_reader *r, uint64_t seq, struct err *err)
+{
+	if (!is_disposed(r, seq))
+		return err_set(err, ST_DENIED, EX_DATAERR,
+			"message %" PRIu64
+			" is gone, and no record in policy/ tells of that",
+			seq);
 	return err_set(err, ST_DENIED, EX_PARTIAL,
 		"message %" PRIu64
 		" was disposed of: the records in policy/ tell when and by whose authority",

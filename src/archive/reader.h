@@ -48,8 +48,9 @@ struct archive_reader {
 	struct cursor cursor;
 };
 
-/* ST_DENIED, EX_PARTIAL: what is said when a message is asked for that is gone. */
-enum status reader_gone(uint64_t seq, struct err *err);
+/* What is said when a message is asked for that is gone. ST_DENIED; EX_PARTIAL: a record in
+ * policy/ tells of that, EX_DATAERR: none does. */
+enum status reader_gone(const struct archive_reader *r, uint64_t seq, struct err *err);
 
 enum status reader_open_sealed(struct bytes **b, const struct archive_reader *r,
 	const struct sealed *s, struct err *err);

@@ -197,7 +197,7 @@ static enum status finish_kind(struct keeper *k, const char *kind, struct err *e
 	return rc;
 }
 
-static enum status finish(struct keeper *k, struct err *err)
+enum status keeper_finish(struct keeper *k, struct err *err)
 {
 	enum status rc = disposal_finish(k, err);
 
@@ -235,7 +235,7 @@ enum status keeper_open(struct keeper *k, const char *path, struct err *err)
 		.segdir = k->segdir, .policy = &k->policy, .tmpdir = -1
 	};
 	if (rc == ST_OK)
-		rc = finish(k, err);
+		rc = keeper_finish(k, err);
 	if (rc < 0)
 		err_note(err, "archive %s", path);
 out:

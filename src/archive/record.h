@@ -19,6 +19,8 @@ struct keeper {
 /* Finishes what an earlier one could not. ST_DENIED, EX_TEMPFAIL: somebody has it. */
 enum status keeper_open(struct keeper *k, const char *path, struct err *err);
 void keeper_close(struct keeper *k);
+/* The same for who has the lock already: a writer. */
+enum status keeper_finish(struct keeper *k, struct err *err);
 
 /* "policy/KIND-000001.json" */
 void record_name(char out[FILE_NAME_MAX], const char *kind, unsigned no);

@@ -543,7 +543,7 @@ enum status archive_stream_get(struct archive_stream *s, uint64_t seq, mail_take
 	if (rc != ST_OK)
 		return rc;
 	if (s->x->rows[seq - span->first].gone)
-		return reader_gone(seq, err);
+		return reader_gone(s->r, seq, err);
 	rc = reach(s, seq - span->first, err);
 	if (rc == ST_OK)
 		rc = give(s, seq - span->first, take, ctx, err);

@@ -25,7 +25,7 @@ enum {
 };
 
 static const char *const error_columns[] = { "number", "uidl", "list_size",
-	"message_id", "subject", "stage", "reason", "reply", "tries", "told_at" };
+	"message_id", "subject", "stage", "reason", "reply", "tries", "at" };
 
 /* ---- a file in open/ ---- */
 
@@ -184,7 +184,7 @@ static void put_failure(void *to, const struct story_failure *f)
 	if (f->size != UINT64_MAX)
 		snprintf(size, sizeof(size), "%" PRIu64, f->size);
 	snprintf(tries, sizeof(tries), "%u", f->tries);
-	clock_rfc3339(at, writer_now(s->w));
+	clock_rfc3339(at, f->at ? f->at : writer_now(s->w));
 	buf_clear(&s->line);
 	csv_line(&s->line, v, n, N_ELEMENTS(v));
 	sheet_put(s, s->line.p, s->line.n);

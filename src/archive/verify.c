@@ -88,7 +88,8 @@ static enum status check_line(
 
 static void check_manifest(struct verify *v)
 {
-	static const char *const always[] = { "README.txt", "archive.json" };
+	static const char *const always[] = { "README.txt", "archive.json",
+		"VERIFY.sh" };
 	struct err why = ERR_INIT;
 	enum status rc = manifest_each(v->r->dir, check_line, v, &why);
 	size_t i;
@@ -97,7 +98,8 @@ static void check_manifest(struct verify *v)
 		tally_bad(&v->t, "manifest-sha256.txt is missing");
 	else if (rc < 0)
 		tally_bad(&v->t, "%s", why.text);
-	for (i = 0; rc == ST_OK && i < N_ELEMENTS(always); i++)
+	/* Of 0.1.0 there is no VERIFY.sh. */
+	for (i = 0; rc == ST_OK && i < N_ELEMENTS(always) - !v->r->policy.tree; i++)
 		if (!is_listed(v, always[i], false))
 			tally_bad(&v->t, "manifest-sha256.txt has no line for %s",
 				always[i]);
@@ -364,6 +366,8 @@ enum status archive_verify_as(struct archive_reader *r, const struct archive_how
 	evidence_free(&v.evidence);
 	out->unsealed = v.evidence.unsealed;
 	out->events = v.evidence.events;
+	out->signatures = v.evidence.signatures;
+	out->timestamps = v.evidence.timestamps;
 	out->messages = v.t.messages;
 	out->bytes = v.t.bytes;
 	out->damaged = v.t.damaged;

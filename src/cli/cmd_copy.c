@@ -60,9 +60,12 @@ static void tell_checked(const struct job *job, const struct outcome *o)
 		const struct checked *k = &o->checked[i];
 
 		printf("%s: read back from %s: %" PRIu64 " verified, %" PRIu64
-		       " changed, %" PRIu64 " missing, %" PRIu64 " not to be told\n",
+		       " changed, %" PRIu64 " missing, %" PRIu64 " not to be told",
 			job->name, k->url, k->verified, k->changed, k->missing,
 			k->unknown);
+		if (k->disposed)
+			printf(", %" PRIu64 " disposed of", k->disposed);
+		putchar('\n');
 	}
 }
 

@@ -126,7 +126,8 @@ static void tell(const struct cli *c, const char *out, const struct archive_proo
 static void note(const struct cli *c, const char *path, const struct archive_proof *p)
 {
 	struct err err = ERR_INIT;
-	char *detail = xasprintf("{\"seal\":%u,\"sha256\":\"%s\"}", p->seal, p->sha256);
+	/* No digest: the log outlives a disposal of the message. */
+	char *detail = xasprintf("{\"seal\":%u}", p->seal);
 	char *object = xasprintf("%" PRIu64, p->seq);
 
 	if (archive_note(path, "prove", object, detail, &err) < 0) {
@@ -188,6 +189,21 @@ static enum status check_marks(
 	return ST_OK;
 }
 
+/* What all of it does not prove. */
+static void tell_unvouched(const struct sign_state *s)
+{
+	if (s->signature.verdict == SIGN_NONE)
+		printf("  nobody vouches that the seal is of that archive: only the archive can "
+		       "tell\n");
+	else if (s->signature.verdict == SIGN_UNKNOWN)
+		printf("  nobody vouched for who signed: name whom you trust with --trust\n");
+	if (s->stamp.verdict == SIGN_NONE)
+		printf("  nobody vouches for when the seal was made\n");
+	else if (s->stamp.verdict == SIGN_UNKNOWN)
+		printf("  nobody vouched for who timestamped: name whom you trust with "
+		       "--tsa-ca\n");
+}
+
 static void tell_checked(const struct cli *c, const char *dir,
 	const struct archive_proof *p, const struct sign_state *s, int code)
 {
@@ -208,6 +224,7 @@ static void tell_checked(const struct cli *c, const char *dir,
 			dir, p->seq, p->archive, p->size, p->sha256,
 			code ? "" : ": right");
 		marks_tell(c, name, s);
+		tell_unvouched(s);
 	}
 	buf_free(&b);
 }

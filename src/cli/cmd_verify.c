@@ -68,8 +68,9 @@ static void verdict_json(
 		text_json(b, k->url, strlen(k->url));
 		buf_addf(b,
 			",\"verified\":%" PRIu64 ",\"changed\":%" PRIu64
-			",\"missing\":%" PRIu64 ",\"unknown\":%" PRIu64 "}",
-			k->verified, k->changed, k->missing, k->unknown);
+			",\"missing\":%" PRIu64 ",\"unknown\":%" PRIu64
+			",\"disposed\":%" PRIu64 "}",
+			k->verified, k->changed, k->missing, k->unknown, k->disposed);
 	}
 	buf_adds(b, "]}\n");
 }
@@ -82,9 +83,14 @@ static void verdict_text(const struct verification *v)
 		const struct checked *k = &v->dest[i];
 
 		printf("%s: %" PRIu64 " verified, %" PRIu64 " changed, %" PRIu64
-		       " missing, %" PRIu64 " not to be told%s\n",
-			k->url, k->verified, k->changed, k->missing, k->unknown,
-			v->exit ? "" : ": all is there");
+		       " missing, %" PRIu64 " not to be told",
+			k->url, k->verified, k->changed, k->missing, k->unknown);
+		if (k->disposed)
+			printf(", %" PRIu64 " disposed of", k->disposed);
+		printf("%s\n",
+			v->exit               ? ""
+				: k->disposed ? ": all else is there"
+					      : ": all is there");
 	}
 }
 

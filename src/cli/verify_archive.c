@@ -152,7 +152,19 @@ static void party_text(
 /* Where nothing is signed or timestamped nothing is missing, unless it was asked for. */
 static bool uses(const struct audit *a, const struct marks *m)
 {
-	return a->signatures.there || a->stamps.there || m->wanted;
+	return a->signatures.there || a->stamps.there || m->wanted || a->k.signatures ||
+		a->k.timestamps;
+}
+
+/* An archive without them is no worse for it; one that has lost them was tampered with, or
+ * somebody signed again. */
+static void taken_text(
+	const struct audit *a, const struct marks *m, uint64_t made, const char *what)
+{
+	if (m->missing && made > m->there)
+		printf("%s: log/custody.jsonl tells of %" PRIu64
+		       " %s, and there are %" PRIu64 ": some were taken away\n",
+			a->path, made, what, m->there);
 }
 
 static void all_marks_text(const struct audit *a)
@@ -167,6 +179,8 @@ static void all_marks_text(const struct audit *a)
 	if (s->missing && uses(a, s))
 		printf("%s: %" PRIu64 " seal%s not signed\n", a->path, s->missing,
 			plural(s->missing));
+	taken_text(a, s, a->k.signatures, "signatures");
+	taken_text(a, t, a->k.timestamps, "timestamps");
 	if (t->missing && uses(a, t))
 		printf("%s: %" PRIu64 " seal%s: timestamp pending\n", a->path,
 			t->missing, plural(t->missing));
@@ -198,6 +212,15 @@ static void audit_text(const struct audit *a)
 	if (k->unsealed)
 		printf("%s: %" PRIu64 " segment%s no seal, being of popferry 0.1.0\n",
 			a->path, k->unsealed, k->unsealed == 1 ? " has" : "s have");
+	if (k->gone)
+		printf("%s: %" PRIu64
+		       " more message%s disposed of: the records in policy/ tell when and by "
+		       "whose authority\n",
+			a->path, k->gone, k->gone == 1 ? " was" : "s were");
+	if (k->unfinished)
+		printf("%s: a disposal was interrupted: the next `popferry dispose` or copy "
+		       "ends it\n",
+			a->path);
 	if (a->how.quick)
 		printf("%s: of the messages in sealed segments %" PRIu64
 		       " were read, of the others only the files and seals\n",
@@ -235,9 +258,9 @@ static void audit_json(
 		"{\"good\":%s,\"exit\":%d,\"segments\":%" PRIu64
 		",\"messages\":%" PRIu64 ",\"bytes\":%" PRIu64 ",\"damaged\":%" PRIu64
 		",\"seals\":%" PRIu64 ",\"unsealed\":%" PRIu64 ",\"events\":%" PRIu64
-		",\"quick\":%s,\"sample\":%" PRIu64,
+		",\"disposed\":%" PRIu64 ",\"quick\":%s,\"sample\":%" PRIu64,
 		exit ? "false" : "true", exit, k->segments, k->messages, k->bytes,
-		k->damaged, k->seals, k->unsealed, k->events,
+		k->damaged, k->seals, k->unsealed, k->events, k->gone,
 		a->how.quick ? "true" : "false", a->how.sample);
 	if (k->closed || k->closed_open)
 		buf_addf(b,
@@ -247,9 +270,10 @@ static void audit_json(
 			k->closed_open ? "true" : "false");
 	buf_addf(b,
 		",\"signed\":%" PRIu64 ",\"not_signed\":%" PRIu64
-		",\"timestamped\":%" PRIu64 ",\"timestamps_pending\":%" PRIu64,
+		",\"timestamped\":%" PRIu64 ",\"timestamps_pending\":%" PRIu64
+		",\"signatures_made\":%" PRIu64 ",\"timestamps_made\":%" PRIu64,
 		a->signatures.there, a->signatures.missing, a->stamps.there,
-		a->stamps.missing);
+		a->stamps.missing, k->signatures, k->timestamps);
 	parties_json(b, a, &a->signatures, "signers");
 	parties_json(b, a, &a->stamps, "tsas");
 	buf_adds(b, ",\"findings\":[");

@@ -194,8 +194,9 @@ static void add_checked(struct buf *b, const struct outcome *o)
 		add_text(b, "url", k->url, (size_t)-1);
 		buf_addf(b,
 			",\"verified\":%" PRIu64 ",\"changed\":%" PRIu64
-			",\"missing\":%" PRIu64 ",\"unknown\":%" PRIu64 "}",
-			k->verified, k->changed, k->missing, k->unknown);
+			",\"missing\":%" PRIu64 ",\"unknown\":%" PRIu64
+			",\"disposed\":%" PRIu64 "}",
+			k->verified, k->changed, k->missing, k->unknown, k->disposed);
 	}
 	buf_adds(b, i ? "\n],\n" : "],\n");
 }

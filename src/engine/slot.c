@@ -99,6 +99,16 @@ static uint64_t expected(void *ctx)
 	return now.total_bytes;
 }
 
+static uint64_t newest(void *ctx)
+{
+	const struct slot *s = ctx;
+	uint64_t n = 0;
+
+	/* Who cannot read the journal hears of it soon. */
+	journal_newest_place(s->engine->journal, s->id, &n, NULL);
+	return n;
+}
+
 static enum status open_now(
 	struct engine *e, struct slot *s, struct sink **out, struct err *err)
 {
@@ -119,6 +129,7 @@ static enum status open_now(
 		.copies = copies,
 		.rival = is_rival,
 		.ask_ctx = e,
+		.newest = newest,
 		.story = story_tell,
 		.story_ctx = s,
 	};

@@ -82,6 +82,7 @@ static void relay_failure(void *ctx, const struct journal_failure *f)
 			.number = f->number,
 			.tries = f->tries,
 			.size = f->size,
+			.at = f->at,
 			.message_id = f->message_id,
 			.subject = f->subject,
 			.stage = f->stage,

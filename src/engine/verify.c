@@ -74,6 +74,9 @@ static const char *const told[][2] = {
 		"it was sent, or was found missing, and nobody has looked since; the next run "
 		"looks, and sends it again if it is not there" },
 	[R_UNREAD] = { "unreadable-there", "it cannot be read back" },
+	[R_DISPOSED] = { "disposed-there",
+		"it was disposed of; the records in policy/ of the archive tell when and by "
+		"whose authority" },
 	[R_LOST] = { "not-found-there",
 		"it is not known where it was put, and nothing like it was found" },
 };
@@ -148,6 +151,7 @@ static void read_end(void *ctx, size_t k, enum sink_found what)
 		[FOUND_GONE] = R_GONE,
 		[FOUND_NEVER] = R_NEVER,
 		[FOUND_UNREAD] = R_UNREAD,
+		[FOUND_DISPOSED] = R_DISPOSED,
 	};
 	struct verifying *v = ctx;
 	const struct journal_placed *p = &v->page.v[v->which[k]];
@@ -273,14 +277,17 @@ static enum status record_one(struct verifying *v, size_t k, struct err *err)
 				clock_utc(), err);
 		return rc < 0 ? rc : ST_OK;
 	}
-	if (r == R_CHANGED || r == R_REWRITTEN)
+	if (r == R_DISPOSED)
+		v->count->disposed++;
+	else if (r == R_CHANGED || r == R_REWRITTEN)
 		v->count->changed++;
 	else if (r == R_UNREAD)
 		v->count->unknown++;
 	else
 		v->count->missing++;
-	/* What its user deletes is his affair once it was there for certain. */
-	if (!(r == R_GONE && p->verified))
+	/* What its user deletes is his affair once it was there for certain; and so is what
+	 * an archive's records tell of. */
+	if (!(r == R_GONE && p->verified) && r != R_DISPOSED)
 		v->e->unverified++;
 	if (r == R_NEVER && p->verified)
 		r = R_UNDONE;
@@ -401,7 +408,8 @@ enum status verify_places(struct engine *e, struct doomed_set *set, enum verify 
 			LOG_U("verified", out[k].verified),
 			LOG_U("changed", out[k].changed),
 			LOG_U("missing", out[k].missing),
-			LOG_U("unknown", out[k].unknown));
+			LOG_U("unknown", out[k].unknown),
+			LOG_U("disposed", out[k].disposed));
 	}
 	free(v->page.folder);
 	free(v->lost_folder);

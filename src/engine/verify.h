@@ -15,6 +15,7 @@ enum result {
 	R_UNDONE, /* the same of what was verified once */
 	R_DOUBT,  /* it was never certain that it is there */
 	R_UNREAD,
+	R_DISPOSED,
 	R_LOST, /* its place says nothing now: look for its content */
 };
 

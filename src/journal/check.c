@@ -116,3 +116,16 @@ enum status journal_stored_at(struct journal *j, int64_t id, unsigned sinks,
 	query_done(j, q);
 	return n == __builtin_popcount(sinks) ? ST_OK : ST_END;
 }
+
+enum status journal_newest_place(
+	struct journal *j, unsigned sink, uint64_t *number, struct err *err)
+{
+	enum query q = Q_NEWEST_PLACE;
+	enum status rc = query_row(j, q, WITH(INT(sink)), err);
+
+	if (rc != ST_OK)
+		return rc;
+	*number = (uint64_t)col_int(j, q, 0);
+	query_done(j, q);
+	return ST_OK;
+}

@@ -1,6 +1,8 @@
 /* message.c: the messages of the source, by key and by content. */
 #include "own.h"
 
+#include <popferry/clock.h>
+
 #include <string.h>
 
 /* ---- reading ---- */
@@ -365,7 +367,7 @@ static enum status note_failure(struct journal *j, int64_t id,
 	return query_change(j, Q_FAILURE,
 		WITH(id ? INT((uint64_t)id) : BLOB(NULL, 0), INT(j->run), INT(number),
 			SIZE(size), TEXT(message_id), TEXT(subject), TEXT(at),
-			TEXT(why->text), TEXT(why->reply)),
+			TEXT(why->text), TEXT(why->reply), INT((uint64_t)clock_utc())),
 		NULL, err);
 }
 

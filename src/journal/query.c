@@ -31,7 +31,7 @@
 
 #define FAILURE \
 	"SELECT m.uidl, f.number, f.size, f.message_id, f.subject, f.stage, f.reason," \
-	" f.reply, f.tries FROM failure f LEFT JOIN message m ON m.id = f.message "
+	" f.reply, f.tries, f.at FROM failure f LEFT JOIN message m ON m.id = f.message "
 
 #define NOTICE \
 	"SELECT m.uidl, n.number, coalesce(m.size, m.listed_size), n.message_id," \
@@ -197,14 +197,14 @@ static const struct {
 		" (SELECT " ROW " AS mask, m.aside FROM message m) ON 1" },
 	[Q_FAILURE] = { "note a failure",
 		"INSERT INTO failure (message, run, number, size, tries, message_id,"
-		" subject, stage, reason, reply)"
+		" subject, stage, reason, reply, at)"
 		" VALUES (?1, ?2, ?3, ?4, coalesce((SELECT tries FROM message"
-		" WHERE id = ?1), 1), ?5, ?6, ?7, ?8, ?9)"
+		" WHERE id = ?1), 1), ?5, ?6, ?7, ?8, ?9, ?10)"
 		" ON CONFLICT DO UPDATE SET number = excluded.number,"
 		" size = excluded.size, tries = excluded.tries,"
 		" message_id = excluded.message_id, subject = excluded.subject,"
 		" stage = excluded.stage, reason = excluded.reason,"
-		" reply = excluded.reply" },
+		" reply = excluded.reply, at = excluded.at" },
 	[Q_UNFAIL] = { "take a message",
 		"DELETE FROM failure WHERE message = ?1 AND run = ?2" },
 	[Q_FAILURES_NOW] = { "read the failures",
@@ -261,6 +261,8 @@ static const struct {
 	[Q_STORED_AT] = { "read the places",
 		"SELECT count(*), max(iif(since IS NULL, ?3, since)) FROM place"
 		" WHERE message = ?1 AND (1 << sink) & ?2 AND state > 1" },
+	[Q_NEWEST_PLACE] = { "read the places",
+		"SELECT ifnull(max(number), 0) FROM place WHERE sink = ?1 AND state > 1" },
 
 	[Q_REMOVE_ASKED] = { "note a deletion",
 		"UPDATE message SET asks = asks + 1, asked = ?2, removed = NULL"

@@ -105,6 +105,7 @@ enum status journal_failures(struct journal *j, int64_t run,
 		f.reason = col_text(j, q, 6);
 		f.reply = col_text(j, q, 7);
 		f.tries = (unsigned)col_int(j, q, 8);
+		f.at = col_int_or(j, q, 9, 0);
 		each(ctx, &f);
 		rc = query_next(j, q, err);
 	}

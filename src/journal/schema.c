@@ -158,6 +158,8 @@ static const char *const step[] = {
 	"	UNIQUE (message, run, kind)"
 	") STRICT;"
 	"CREATE INDEX notice_run ON notice (run);",
+
+	"ALTER TABLE failure ADD COLUMN at INTEGER;",
 };
 
 enum { VERSION_NOW = N_ELEMENTS(step) };

@@ -1,10 +1,12 @@
 /* archive.c: an archive directory as a sink. */
 #include <popferry/archive.h>
 #include <popferry/crypt.h>
+#include <popferry/log.h>
 #include <popferry/mem.h>
 
 #include "sinks.h"
 
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -124,6 +126,31 @@ static enum status open_writer(struct archive_sink *s, struct archive_config *cf
 	return rc;
 }
 
+/* What was put back from an older copy lacks what the journal takes for stored. */
+static enum status check_age(
+	const struct archive_sink *s, const struct sink_setup *setup, struct err *err)
+{
+	uint64_t told = setup->newest ? setup->newest(setup->story_ctx) : 0,
+		 is = archive_durable(s->w);
+
+	/* A tombstone tells of nothing by which the message could be known again. */
+	if (told == 0 && archive_disposals(s->w) && setup->log)
+		log_warn(setup->log, "archive-disposed", LOG_S("archive", s->path),
+			LOG_S("meaning",
+				"messages were disposed of there, and this state directory does "
+				"not know them: those that the source still has are fetched "
+				"again"));
+	if (told <= is)
+		return ST_OK;
+	return err_set(err, ST_DENIED, EX_DATAERR,
+		"archive %s ends with message %" PRIu64
+		", and the journal tells of message %" PRIu64
+		" there: it is an older copy, or another archive. Put the newer one back; "
+		"when that is lost, name a new --state: then what the source still has is "
+		"fetched again",
+		s->path, is, told);
+}
+
 static enum status archive_sink_open(
 	struct sink **out, const struct sink_setup *setup, struct err *err)
 {
@@ -148,6 +175,8 @@ static enum status archive_sink_open(
 		rc = open_reader(s, err);
 	else
 		rc = open_writer(s, &cfg, setup->job, err);
+	if (rc == ST_OK && !setup->reading)
+		rc = check_age(s, setup, err);
 	if (rc != ST_OK)
 		archive_sink_close(&base);
 	*out = base;
@@ -289,7 +318,7 @@ static enum status archive_sink_flush(struct sink *base, struct err *err)
 	return ST_OK;
 }
 
-/* An archive gives numbers once and takes nothing away. */
+/* An archive gives numbers once, and what it takes away it has a record of. */
 static enum status archive_sink_read(struct sink *base, const char *folder,
 	uint64_t generation, const uint64_t *places, size_t n,
 	const struct sink_reading *to, struct err *err)
@@ -301,15 +330,20 @@ static enum status archive_sink_read(struct sink *base, const char *folder,
 	(void)folder;
 	(void)generation;
 	for (k = 0; rc == ST_OK && k < n; k++) {
+		struct err why = ERR_INIT;
+
 		to->begin(to->ctx);
-		rc = archive_get(s->r, places[k], to->take, to->ctx, err);
+		rc = archive_get(s->r, places[k], to->take, to->ctx, &why);
 		to->end(to->ctx, k,
-			rc == ST_OK            ? FOUND_WHOLE
-				: rc == ST_END ? FOUND_NEVER
-					       : FOUND_UNREAD);
+			rc == ST_OK                      ? FOUND_WHOLE
+				: rc == ST_END           ? FOUND_NEVER
+				: why.exit == EX_PARTIAL ? FOUND_DISPOSED
+							 : FOUND_UNREAD);
 		/* One that is damaged says nothing of the others. */
 		if (rc == ST_END || rc == ST_DENIED)
 			rc = ST_OK;
+		if (rc != ST_OK)
+			err_set(err, rc, why.exit, "%s", why.text);
 	}
 	return rc == ST_OK ? rc : name_it(s, rc, err);
 }

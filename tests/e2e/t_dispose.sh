@@ -46,9 +46,44 @@ test_dispose() {
 	copy 0 "$(url_pop3s "$src")" archive:arc --dedup none
 	counts stored=0
 	good $((n - 1))
+	pf 0 verify arc
+	says '1 more message was disposed of'
+	pf 0 verify state
+	says ', 0 missing, 0 not to be told, 1 disposed of: all else is there'
+	# A tombstone that no record tells of is no disposal.
+	mv arc/policy/disposition-000001.json .
+	pf 65 verify state
+	pf 65 verify arc
+	mv disposition-000001.json arc/policy
+	# Without the journal nobody knows it, which is said.
+	cp -r arc arc.0
+	copy 0 "$(url_pop3s "$src")" archive:arc --dedup none --state "$W/anew"
+	says 'archive-disposed'
+	pf 0 list arc
+	check 'it is there again' test "$(wc -l <out)" -eq "$n"
+	rm -rf arc
+	mv arc.0 arc
 	# Nor into another archive.
 	copy 0 archive:arc "archive:other-2" --dedup none --state "$W/state-2"
 	counts stored=$((n - 1)) listed=$((n - 1))
+}
+
+# It dies at a step: the next copy ends or undoes it.
+test_dispose_killed() {
+	signed_archive gz
+	pf 0 list arc
+	n=$(wc -l <out)
+	cp -r arc arc.0
+	for step in 3 5 10; do
+		rm -rf arc
+		cp -r arc.0 arc
+		POPFERRY_CRASH_AT=$step pf 137 dispose arc 3 --yes --authority 'request 7'
+		copy 0 "$(url_pop3s "$src")" archive:arc --dedup none
+		counts stored=0
+		check 'nothing is left' test "$(ls arc/open)" = lock
+		check 'there is one of each' test "$(find arc/segments -type f | wc -l)" -eq 2
+		if [ -e arc/policy ]; then good $((n - 1)); else good "$n"; fi
+	done
 }
 
 test_dispose_holds() {
@@ -75,6 +110,19 @@ test_dispose_holds() {
 	says '^1 message is due'
 	pf 0 verify arc
 	sh arc/VERIFY.sh arc
+	# A rule whose record is lost binds all the same.
+	for file in policy/retention-000001.json policy/hold-000002.json log/custody.jsonl; do
+		mv "arc/$file" away
+		pf 65 dispose arc 4 --yes --authority court
+		pf 65 dispose arc 1 --yes --authority court
+		mv away "arc/$file"
+	done
+	sed 's/"years":6/"years":0/' arc/policy/retention-000001.json >weak
+	cp arc/policy/retention-000001.json away
+	cp -f weak arc/policy/retention-000001.json
+	pf 65 dispose arc 4 --yes --authority court
+	says 'was changed'
+	cp -f away arc/policy/retention-000001.json
 	[ "$(grep -c '"event":"\(hold\|release\|retention\|dispose\)"' arc/log/custody.jsonl)" -eq 5 ]
 }
 

@@ -46,6 +46,7 @@ test_prove() {
 		judge 65 k.pem k.pem
 		pf 0 prove --check court/proof
 		says 'not known here'
+		says 'nobody vouched for who signed'
 		pf 0 prove --check court/proof --trust k.pem --tsa-ca tsa/ca.pem
 		says ': right'
 		says 'signed by CN = Ann Archivist'
@@ -79,6 +80,11 @@ test_prove_which() {
 	cp -r by-id court/proof
 	judge 0
 	says 'is not signed'
+	pf 0 prove --check by-id
+	says 'nobody vouches that the seal is of that archive'
+	: >court/proof/proof.json
+	pf 65 prove --check court/proof
+	says 'proof.json is damaged'
 	pf 2 prove --check by-id --trust "$RIG/ca/ca.pem"
 	pf 2 prove arc 999999 none
 	pf 2 prove arc nobody@nowhere none

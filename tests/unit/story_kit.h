@@ -78,9 +78,9 @@ static const struct story_item story_items[] = {
 	{ FATE_RENAMED, 0, 999, 0, "other", 5 },
 };
 static const struct story_failure story_failures[] = {
-	{ "failed,\"x", 9, 6, 3, 600, "<a@b>", "=?utf-8?q?=41?=", "store",
+	{ "failed,\"x", 9, 6, 3, 600, 1700000000, "<a@b>", "=?utf-8?q?=41?=", "store",
 		"refused: \"no\",\r\nnot\0this", "-ERR \xff" },
-	{ "gone", 4, 0, 0, UINT64_MAX, "", "", "retrieve", "gone", "" },
+	{ "gone", 4, 0, 0, UINT64_MAX, 0, "", "", "retrieve", "gone", "" },
 };
 #define STORY_SERVER "{\"capa\":null,\"host\":\"pop.example.org\"}"
 #define STORY_TELLER \

@@ -114,10 +114,10 @@ static const char digested[] = "1\t100\tu\"0\n"
 			       "-\t999\tother\n";
 static const char errors[] =
 	"\"number\",\"uidl\",\"list_size\",\"message_id\",\"subject\",\"stage\","
-	"\"reason\",\"reply\",\"tries\",\"told_at\"\r\n"
+	"\"reason\",\"reply\",\"tries\",\"at\"\r\n"
 	"\"6\",\"failed,\"\"x\",\"600\",\"<a@b>\",\"=?utf-8?q?=41?=\",\"store\","
 	"\"refused: \"\"no\"\",\r\nnot\",\"-ERR \xef\xbf\xbd\",\"3\","
-	"\"2023-11-15T00:59:59Z\"\r\n"
+	"\"2023-11-14T22:13:20Z\"\r\n"
 	"\"\",\"gone\",\"\",\"\",\"\",\"retrieve\",\"gone\",\"\",\"0\","
 	"\"2023-11-15T00:59:59Z\"\r\n";
 

@@ -1,6 +1,8 @@
 /* t_journal_place.c: duplicates, places, runs and failures in the journal. */
 #include "journal_kit.h"
 
+#include <popferry/clock.h>
+
 /* ---- candidates ---- */
 
 static void test_candidates(void **state)
@@ -342,6 +344,7 @@ static void add_failure(void *ctx, const struct journal_failure *f)
 {
 	char *s = ctx;
 
+	assert_true(f->at > 1600000000 && f->at <= clock_utc());
 	snprintf(s + strlen(s), 1000 - strlen(s), "%.*s#%u %lld %s|%s|%s|%s|%s %u\n",
 		(int)f->uidl_n, f->uidl ? f->uidl : "-", f->number, (long long)f->size,
 		f->message_id, f->subject, f->stage, f->reason, f->reply, f->tries);
