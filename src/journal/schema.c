@@ -45,7 +45,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { APPLICATION_ID = 0x50667279 };
+enum {
+	APPLICATION_ID = 0x50667279,
+	CHECK_SOON = 1000, /* pages that are checked in no time */
+};
 
 /* step[n] takes version n to n + 1. Never edit one that was released: add one. */
 static const char *const step[] = {
@@ -378,7 +381,7 @@ static enum status check_account(
 enum status schema_open(struct journal *j, const char *account, bool read_only,
 	bool *unchecked, struct err *err)
 {
-	int64_t version = 0;
+	int64_t version = 0, pages = 0;
 	enum status rc = identify(j, &version, err);
 
 	if (rc != ST_OK)
@@ -391,7 +394,9 @@ enum status schema_open(struct journal *j, const char *account, bool read_only,
 		return rc == ST_OK ? check_account(j, account, err) : rc;
 	}
 	rc = set_up(j, err);
-	if (rc == ST_OK && unchecked && version == VERSION_NOW)
+	if (rc == ST_OK && unchecked)
+		rc = ask(j, "PRAGMA page_count", &pages, NULL, err);
+	if (rc == ST_OK && version == VERSION_NOW && pages > CHECK_SOON)
 		*unchecked = true;
 	else if (rc == ST_OK)
 		rc = schema_check(j, err);

@@ -199,6 +199,8 @@ class Rig:
                                        ["%d:%d" % (here[name], there[name]) for name in SERVICES])
             self.proxies[rtt] = (process, here, seen)
             while not self.greets(here["pop3"]):
+                if process.poll() is not None:
+                    raise RuntimeError("the delay does not start: was one of its ports taken meanwhile?")
                 time.sleep(0.02)
         return self.proxies[rtt][1]
 
