@@ -37,6 +37,7 @@ static const struct command commands[] = {
 		"SOURCE  pop3s://user@host[:port]           TLS from the first byte\n"
 		"        pop3://user@host[:port]            STLS, required\n"
 		"        archive:DIR                        what was archived comes back\n"
+		"        maildir:DIR mbox:FILE eml:FILE zip:FILE tar:FILE   mail in files\n"
 		"DEST    imaps://user@host[:port]/Folder    TLS from the first byte\n"
 		"        imap://user@host[:port]/Folder     STARTTLS, required\n"
 		"        archive:DIR                        a compressed archive\n"

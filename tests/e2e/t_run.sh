@@ -29,7 +29,10 @@ line() {
 test_run_many_mailboxes_at_once() {
 	python3 "$DATA/make" mail 12 --duplicates 0 >/dev/null
 	rig_load "$src" mail >/dev/null
-	for k in $(seq 10 59); do
+	last=${FULL:+59}
+	last=${last:-34}
+	good=$((last - 11)) # of those from 10 on
+	for k in $(seq 10 "$last"); do
 		cp -a "$RIG/mail/$src" "$RIG/mail/$src$k"
 		mailbox "$src$k"
 	done
@@ -44,14 +47,14 @@ test_run_many_mailboxes_at_once() {
 	pf 64 run -j 8 --progress never --report 'reports/{name}.json' ./boxes
 	cp out first && cp err first.err
 	touch let-go
-	check '48 are done' test "$(grep -c ': exit 0: 12 listed = 0 known + 12 stored' out)" -eq 48
+	check 'all others are done' test "$(grep -c ': exit 0: 12 listed = 0 known + 12 stored' out)" -eq $good
 	line "^${src}20: exit 77: "
 	line "^${src}30: exit 75: .*another run is at work here"
 	line '^./boxes/zzz.conf: exit 64: '
-	line '^51 jobs: 48 with exit 0, 1 with exit 64, 1 with exit 75, 1 with exit 77, together exit 64: 576 listed'
+	line "^$((good + 3)) jobs: $good with exit 0, 1 with exit 64, 1 with exit 75, 1 with exit 77, together exit 64: $((12 * good)) listed"
 	check 'errors name their job' grep -q "^popferry: ${src}20: " err
-	check 'a report each' test "$(ls reports | wc -l)" -eq 50
-	for k in 10 35 59; do
+	check 'a report each' test "$(ls reports | wc -l)" -eq $((good + 2))
+	for k in 10 31 "$last"; do
 		python3 "$TOOL" report "reports/$src$k.json" exit=0 listed=12 stored=12 job="$src$k"
 		python3 "$TOOL" uploaded "$(rig_maildir "$src$k")" "$(rig_maildir "$src$k-new")"
 	done
@@ -60,11 +63,12 @@ test_run_many_mailboxes_at_once() {
 	# And again: what failed is made up for, nothing is stored twice.
 	rm boxes/zzz.conf && echo "$PASS" >wrong
 	pf 0 run -j8 --progress never --log-format json -v boxes/
-	check '50 jobs end' test "$(grep -c '"event":"finished".*"exit":0' err)" -eq 50
-	check 'one line for all' grep -q '"event":"all-finished","exit":0,"jobs":50,"good":50' err
+	check 'all jobs end' test "$(grep -c '"event":"finished".*"exit":0' err)" -eq $((good + 2))
+	check 'one line for all' \
+		grep -q "\"event\":\"all-finished\",\"exit\":0,\"jobs\":$((good + 2)),\"good\":$((good + 2))" err
 	check 'events name their job' sh -c "! grep -v '\"event\":\"all-finished\"' err | grep -qv '\"job\":\"'"
 	check 'nothing on standard output' test ! -s out
-	for k in 20 30 59; do
+	for k in 20 30 "$last"; do
 		python3 "$TOOL" uploaded "$(rig_maildir "$src$k")" "$(rig_maildir "$src$k-new")"
 	done
 }

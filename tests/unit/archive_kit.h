@@ -5,6 +5,7 @@
 #ifndef ARCHIVE_KIT_H
 #define ARCHIVE_KIT_H
 
+#include "stride.h"
 #include "t_archive.h"
 
 static const enum archive_codec codecs[] = { ARCHIVE_GZ, ARCHIVE_ZST, ARCHIVE_ZIP,

@@ -8,6 +8,7 @@
 #define SWEEP_KIT_H
 
 #include "engine_kit.h"
+#include "stride.h"
 
 #include "zygote.h"
 

@@ -17,7 +17,7 @@
 
 enum {
 #ifdef __SANITIZE_ADDRESS__
-	STRIDE = 367,
+	STRIDE = 733,
 #else
 	STRIDE = 149,
 #endif

@@ -602,7 +602,7 @@ static void test_killed(void **state)
 		{ "partial", "dele partial=2", "dele ok", "", false },
 		{ "dropped", "on DELE#3 drop times=2", "well", "", false },
 	};
-	const int stride = getenv("FULL") ? 1 : 3;
+	const int stride = getenv("FULL") ? 1 : 3 * stride_of(3);
 	size_t i;
 	int step;
 

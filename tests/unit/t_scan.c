@@ -205,7 +205,7 @@ static bool sweep_once(const struct sweep_row *row, int step)
 
 static void test_killed(void **state)
 {
-	int step, pace = sweep_full() ? 1 : 3;
+	int step, pace = sweep_full() ? 1 : 3 * stride_of(3);
 	size_t i;
 
 	(void)state;
