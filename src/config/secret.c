@@ -226,7 +226,7 @@ enum status secret_get(
 	if (s->env)
 		return from_env(s->env, out, err);
 	return err_set(err, ST_DENIED, EX_USAGE,
-		"there is no password for the %s; give one of --%s-password-file, "
+		"there is no %s password; give one of --%s-password-file, "
 		"--%s-password-command and --%s-password-env, or the same in a profile",
 		what, what, what, what);
 }

@@ -117,6 +117,13 @@ static void shut(int *fd)
 	*fd = -1;
 }
 
+/* The machine is full, or the program is just being written. */
+static bool may_pass(int no)
+{
+	return no == EAGAIN || no == ENOMEM || no == ETXTBSY || no == EMFILE ||
+		no == ENFILE;
+}
+
 static enum status start(
 	struct run *r, const struct hand_value *env, size_t n_env, struct err *err)
 {
@@ -135,8 +142,9 @@ static enum status start(
 	for (i = 0; i < 3; i++)
 		shut(&pipes[i][i > 0]);
 	if (no)
-		rc = err_set(err, ST_DENIED, EX_CONFIG, "%s: cannot run %.200s: %s",
-			r->h->what, r->h->argv[0], strerror(no));
+		rc = err_set(err, ST_DENIED, may_pass(no) ? EX_TEMPFAIL : EX_CONFIG,
+			"%s: cannot run %.200s: %s", r->h->what, r->h->argv[0],
+			strerror(no));
 	r->in = pipes[0][1];
 	r->heard[0].fd = pipes[1][0];
 	r->heard[1].fd = pipes[2][0];

@@ -29,23 +29,67 @@ void pack_rewind(struct packed *p)
 	p->entry = p->out = 0;
 }
 
-enum status pack_damaged(const struct packed *p, struct err *err)
+enum status pack_damaged(struct packed *p, struct err *err)
 {
 	const char *why = p->a ? archive_error_string(p->a) : NULL;
+	enum status rc = files_stopped(&p->f, err);
 
+	if (rc != ST_OK) /* that is why it ends */
+		return rc;
 	return err_set(err, ST_DENIED, EX_DATAERR,
 		"%s is damaged or cut off after %" PRIu64
 		" entries; what stands before that was read (%s)",
 		p->f.path, p->entry, why ? why : "it ends too soon");
 }
 
+/*
+ * What is passed over is read too, and may be long: whoever wants to stop does not wait
+ * for its end.
+ */
+static bool is_stopped(struct archive *a, struct packed *p)
+{
+	if (files_stopped(&p->f, NULL) == ST_OK)
+		return false;
+	archive_set_error(a, ECANCELED, "stopped");
+	return true;
+}
+
+static la_ssize_t read_plain(struct archive *a, void *ctx, const void **piece)
+{
+	struct packed *p = ctx;
+	ssize_t n = is_stopped(a, p) ? ARCHIVE_FATAL
+				     : read(p->fd, p->piece, READ_PIECE);
+
+	*piece = p->piece;
+	if (n == -1)
+		archive_set_error(a, errno, "%s", strerror(errno));
+	return n;
+}
+
+static la_int64_t skip_plain(struct archive *a, void *ctx, la_int64_t n)
+{
+	const struct packed *p = ctx;
+	off_t at = lseek(p->fd, 0, SEEK_CUR);
+	la_int64_t left = (la_int64_t)p->file_size - at;
+
+	(void)a;
+	if (at < 0 || left <= 0)
+		return 0;
+	n = n < left ? n : left;
+	return lseek(p->fd, n, SEEK_CUR) < 0 ? 0 : n;
+}
+
 /* libarchive does not compare the digest at the end of a gzip file; zlib does. */
 static la_ssize_t read_gz(struct archive *a, void *ctx, const void **piece)
 {
 	struct packed *p = ctx;
-	int n = gzread(p->gz, p->piece, READ_PIECE), no = Z_OK;
-	const char *why = gzerror(p->gz, &no);
+	int n, no = Z_OK;
+	const char *why;
 
+	if (is_stopped(a, p))
+		return ARCHIVE_FATAL;
+	n = gzread(p->gz, p->piece, READ_PIECE);
+	why = gzerror(p->gz, &no);
 	*piece = p->piece;
 	if (n >= 0 && (no == Z_OK || no == Z_STREAM_END))
 		return n;
@@ -62,8 +106,11 @@ static bool drained(struct packed *p)
 {
 	int n = 1, no = Z_OK;
 
-	while (p->gz && n > 0)
+	while (p->gz && n > 0) {
+		if (is_stopped(p->a, p))
+			return false;
 		n = gzread(p->gz, p->piece, READ_PIECE);
+	}
 	if (p->gz)
 		gzerror(p->gz, &no);
 	return n >= 0 && (no == Z_OK || no == Z_STREAM_END);
@@ -75,9 +122,12 @@ static int open_file(struct packed *p)
 	unsigned char magic[2];
 	int fd;
 
-	if (p->zip || fs_pread(p->fd, magic, 2, 0) != 2 || magic[0] != 0x1f ||
-		magic[1] != 0x8b)
+	if (p->zip)
 		return archive_read_open_fd(p->a, p->fd, READ_PIECE);
+	if (!p->piece)
+		p->piece = xmalloc(READ_PIECE);
+	if (fs_pread(p->fd, magic, 2, 0) != 2 || magic[0] != 0x1f || magic[1] != 0x8b)
+		return archive_read_open2(p->a, p, NULL, read_plain, skip_plain, NULL);
 	fd = fcntl(p->fd, F_DUPFD_CLOEXEC, 0);
 	p->gz = fd < 0 ? NULL : gzdopen(fd, "rb");
 	if (!p->gz) {
@@ -85,8 +135,6 @@ static int open_file(struct packed *p)
 		return ARCHIVE_FATAL;
 	}
 	gzbuffer(p->gz, READ_PIECE);
-	if (!p->piece)
-		p->piece = xmalloc(READ_PIECE);
 	return archive_read_open(p->a, p, NULL, read_gz, NULL);
 }
 
@@ -110,6 +158,8 @@ enum status pack_begin(struct packed *p, struct err *err)
 	rc = open_file(p);
 	if (rc == ARCHIVE_OK)
 		return ST_OK;
+	if (files_stopped(&p->f, err) != ST_OK)
+		return ST_RETRY;
 	return err_set(err, ST_DENIED, EX_DATAERR, "%s is no %s file: %s", p->f.path,
 		p->zip ? "zip" : "tar (.gz, .zst, .bz2)", archive_error_string(p->a));
 }
@@ -127,7 +177,7 @@ enum status pack_next(struct packed *p, struct archive_entry **e, struct err *er
 		uselocale(was);
 	if (rc == ARCHIVE_EOF)
 		return ST_END;
-	if (rc < ARCHIVE_WARN && p->entry == 0)
+	if (rc < ARCHIVE_WARN && p->entry == 0 && files_stopped(&p->f, err) == ST_OK)
 		return err_set(err, ST_DENIED, EX_DATAERR, "%s is no %s file: %s",
 			p->f.path, p->zip ? "zip" : "tar (.gz, .zst, .bz2)",
 			archive_error_string(p->a));

@@ -298,23 +298,35 @@ static int find_name(const void *key, const void *element, void *tree)
 	return d ? d : (k > n) - (k < n);
 }
 
-/* Messages are sorted by what stays of their names. */
-static struct mail *find_mail(struct tree *t, const struct dir *d, const char *name)
+/*
+ * Messages are sorted by what stays of their names. Of several with the same name it is
+ * rather one that is not found yet, and of these one that was in that place before.
+ */
+static struct mail *find_mail(
+	struct tree *t, const struct dir *d, const char *name, enum place place)
 {
+	struct mail *best = NULL;
 	size_t low = d->first, high = d->first + d->n;
 
 	while (low < high) {
 		size_t mid = low + (high - low) / 2;
 		int c = find_name(name, &t->v[mid], t);
 
-		if (c == 0)
-			return &t->v[mid];
-		if (c < 0)
+		if (c <= 0)
 			high = mid;
 		else
 			low = mid + 1;
 	}
-	return NULL;
+	for (; low < d->first + d->n && find_name(name, &t->v[low], t) == 0; low++) {
+		struct mail *m = &t->v[low];
+
+		if (!best ||
+			(m->gone &&
+				(!best->gone ||
+					(best->place != place && m->place == place))))
+			best = m;
+	}
+	return best;
 }
 
 static void look_again_in(struct tree *t, const struct dir *d, enum place place)
@@ -324,7 +336,7 @@ static void look_again_in(struct tree *t, const struct dir *d, enum place place)
 	struct dirent *e;
 
 	while (at && (e = readdir(at))) {
-		struct mail *m = find_mail(t, d, e->d_name);
+		struct mail *m = find_mail(t, d, e->d_name, place);
 
 		if (!m)
 			continue;

@@ -217,6 +217,31 @@ static const struct {
 		5000 },
 };
 
+/* It is just being installed: another time it can be run. */
+static void test_busy(void **state)
+{
+	char path[] = "/tmp/popferry-hand.XXXXXX";
+	struct hand_answer a;
+	struct err err = ERR_INIT;
+	int fd = mkstemp(path), from = open("/bin/true", O_RDONLY | O_CLOEXEC);
+	struct hand *h;
+	char piece[4096];
+	ssize_t n;
+
+	(void)state;
+	assert_true(fd >= 0 && from >= 0);
+	while ((n = read(from, piece, sizeof(piece))) > 0)
+		assert_int_equal(write(fd, piece, (size_t)n), n);
+	assert_int_equal(fchmod(fd, 0700), 0);
+	assert_int_equal(hand_open(&h, path, 0, "--scan", &err), ST_OK);
+	assert_int_equal(hand_run(h, NULL, 0, NULL, NULL, 0, &a, &err), ST_DENIED);
+	assert_int_equal(err.exit, EX_TEMPFAIL);
+	hand_close(&h);
+	close(from);
+	close(fd);
+	unlink(path);
+}
+
 static void test_runs(void **state)
 {
 	int leak = open("/dev/null", O_RDONLY); /* not close-on-exec */
@@ -393,6 +418,7 @@ int main(void)
 		cmocka_unit_test(test_words),
 		cmocka_unit_test(test_unfit),
 		cmocka_unit_test(test_no_program),
+		cmocka_unit_test(test_busy),
 		cmocka_unit_test(test_runs),
 		cmocka_unit_test(test_leaks_nothing),
 		cmocka_unit_test(test_broken_supply),

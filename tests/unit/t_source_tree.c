@@ -319,6 +319,28 @@ static void test_twins(void **state)
 	drop(&t);
 }
 
+/* And one of them gets a flag while they are read. */
+static void test_twins_change(void **state)
+{
+	struct endpoint end = { 0 };
+	struct taken t;
+	struct source *s;
+
+	(void)state;
+	put_text("m/cur/1.x:2,S", "first");
+	put_text("m/new/1.x", "second");
+	s = open_source(&end, &t, "maildir", "m");
+	assert_int_equal(t.n, 2);
+	move("m/cur/1.x:2,S", "m/cur/1.x:2,FS");
+	get(s, &t, 1);
+	get(s, &t, 2);
+	with_text(&t, "first");
+	with_text(&t, "second");
+	close_source(s, &t);
+	endpoint_release(&end);
+	drop(&t);
+}
+
 /* ---- times ---- */
 
 static void set_time(const char *name, time_t when)
@@ -402,6 +424,7 @@ int main(void)
 		TEST(test_deep),
 		TEST(test_changes),
 		TEST(test_twins),
+		TEST(test_twins_change),
 		TEST(test_times),
 		TEST(test_contract),
 	};
