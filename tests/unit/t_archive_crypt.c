@@ -380,6 +380,41 @@ static void test_mixed(void **state)
 	free(st);
 }
 
+/* Who can write to the archive cannot make it an open one, or name others. */
+static void test_changed_policy(void **state)
+{
+	char *dir = scratch(), *st = scratch(),
+	     *json = xasprintf("%s/archive.json", dir), *text;
+	struct recipients *to = to_both(0);
+	struct archive_writer *w = open_crypt(dir, st, ARCHIVE_GZ, to);
+	struct spool *sp;
+	struct err err = ERR_INIT;
+	int fd = open("/tmp", O_RDONLY | O_DIRECTORY);
+
+	(void)state;
+	spool_open(&sp, fd, 1 << 24);
+	put_one(w, sp, 0);
+	ok(archive_seal(w, &err), &err);
+	archive_close(&w);
+	text = xasprintf(
+		"{\"format\":1,\"id\":\"urn:uuid:0\",\"slug\":\"acme\","
+		"\"tree\":\"rfc6962-sha256\",\"codec\":\"gz\",\"member_bytes\":4096,"
+		"\"segment_bytes\":1000000000,\"segment_messages\":60000}\n");
+	chmod(json, 0600);
+	spit(json, text, strlen(text));
+	assert_int_equal(try_open(&w, dir, st, ARCHIVE_GZ, NULL, &err), ST_DENIED);
+	assert_int_equal(err.exit, EX_DATAERR);
+	free(text);
+	spool_close(&sp);
+	close(fd);
+	recipients_close(&to);
+	remove_all(dir);
+	remove_all(st);
+	free(json);
+	free(dir);
+	free(st);
+}
+
 /* The key of what is open is gone: said, and what is sealed stays usable. */
 static void test_lost_key(void **state)
 {
@@ -606,6 +641,7 @@ int main(int argc, char **argv)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_each),
 		cmocka_unit_test(test_mixed),
+		cmocka_unit_test(test_changed_policy),
 		cmocka_unit_test(test_lost_key),
 		cmocka_unit_test(test_deaths),
 	};
