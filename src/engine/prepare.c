@@ -342,8 +342,9 @@ static enum status settle(struct engine *e, struct parcel *p,
 	struct journal_key key;
 	enum status rc;
 
-	/* It is here because it was smaller than listed, and that is how it is. */
-	e->visits.any_size |= t->tries > 0 && p->message->facts.size < t->size;
+	/* It is here because it was not as large as listed, and that is how it is. */
+	e->visits.any_size |= t->tries > 0 && t->size != UINT64_MAX &&
+		p->message->facts.size != t->size;
 	tasks_key(&e->tasks, t, &key);
 	if (row->state == J_FAILED) {
 		rc = revive(e, p, row, t->size, err);

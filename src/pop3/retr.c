@@ -351,6 +351,16 @@ static bool is_short(const struct pop3 *p, const struct taker *t, uint64_t size)
 	return p->exact && !p->cfg.any_size && size != UINT64_MAX && t->n < size;
 }
 
+/*
+ * Larger than listed: one whose end was glued to its text (quirk Q25) swallows the reply
+ * behind it and the next message, up to the end of that. The first of a session, too.
+ */
+static bool is_long(const struct pop3 *p, const struct taker *t, uint64_t size)
+{
+	return (p->exact || !p->measured) && !p->cfg.any_size && size != UINT64_MAX &&
+		t->n > size;
+}
+
 static enum status fetch(
 	struct pop3 *p, uint32_t number, struct taker *t, struct err *err)
 {
@@ -378,6 +388,15 @@ static enum status fetch(
 			"single dot",
 			p->where, number, t->n);
 	}
+	if (due(p) && is_long(p, t, size)) {
+		p->oddity = POP3_ODD_UNSTUFFED;
+		conn_kill(p->c);
+		return err_set(err, ST_RETRY, EX_PROTOCOL,
+			"%s sent %" PRIu64 " bytes as message %" PRIu32
+			" and had announced fewer; the next one may be in it",
+			p->where, t->n, number);
+	}
+	p->measured |= size != UINT64_MAX;
 	p->exact |= t->n == size;
 	if (!in_step(p)) {
 		p->oddity = POP3_ODD_UNSTUFFED;

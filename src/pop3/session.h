@@ -53,7 +53,8 @@ struct pop3 {
 	bool skipped_capa; /* so far: the login shall ask for it */
 	bool last_said;    /* LAST was answered at login, with -ERR: */
 	bool no_last;
-	bool exact; /* messages have come in the size that was listed */
+	bool exact;    /* messages have come in the size that was listed */
+	bool measured; /* one has come whose size was listed */
 	enum pop3_oddity oddity;
 	struct wants wants;
 
