@@ -457,6 +457,87 @@ static void test_lost_key(void **state)
 	free(st);
 }
 
+static void reopen_and_find(const char *dir, const char *st, struct spool *sp)
+{
+	struct archive_writer *w = open_crypt(dir, st, ARCHIVE_GZ, NULL);
+	struct err err = ERR_INIT;
+	unsigned i;
+
+	for (i = 0; i < PER_SEGMENT - 1; i++)
+		assert_int_equal(find_one(w, sp, i), i + 1);
+	ok(archive_seal(w, &err), &err);
+	archive_close(&w);
+	check_all(dir, keys.key[0][1], NULL, PER_SEGMENT - 1);
+}
+
+static void must_refuse(const char *dir, const char *st)
+{
+	struct archive_writer *w = NULL;
+	struct archive_reader *r = NULL;
+	struct identities *ids;
+	struct err err = ERR_INIT;
+
+	assert_int_equal(try_open(&w, dir, st, ARCHIVE_GZ, NULL, &err), ST_DENIED);
+	assert_int_equal(err.exit, EX_DATAERR);
+	assert_non_null(strstr(err.text, "key"));
+	err = (struct err)ERR_INIT;
+	assert_int_equal(read_with(&r, &ids, dir, keys.key[0][0], st, &err), ST_DENIED);
+	assert_int_equal(err.exit, EX_DATAERR);
+	archive_done(&r);
+	identities_close(&ids);
+}
+
+/*
+ * The key is that of another open segment of this number (of another job, of an older copy
+ * of the state directory), or the bytes that it is mixed with are damaged: that nothing can
+ * be read does not mean that nothing was written.
+ */
+static void test_foreign_key(void **state)
+{
+	char *dir = scratch(), *st = scratch(), *at[2], *was[2], name[64];
+	struct recipients *to = to_both(0);
+	struct archive_writer *w = open_crypt(dir, st, ARCHIVE_GZ, to);
+	struct spool *sp;
+	struct err err = ERR_INIT;
+	int fd = open("/tmp", O_RDONLY | O_DIRECTORY);
+	size_t n[2];
+	unsigned i;
+
+	(void)state;
+	spool_open(&sp, fd, 1 << 24);
+	for (i = 0; i < PER_SEGMENT - 1; i++)
+		put_one(w, sp, i);
+	ok(archive_commit(w, 0, &err), &err);
+	snprintf(name, sizeof(name), "archive-%s-000001.key",
+		archive_id(w) + strlen("urn:uuid:"));
+	archive_close(&w);
+	at[0] = xasprintf("%s/%s", st, name);
+	at[1] = xasprintf("%s/open/acme-000001.log", dir);
+	for (i = 0; i < 2; i++) {
+		char *other;
+
+		was[i] = slurp(at[i], &n[i]);
+		other = xmemdup0(was[i], n[i]);
+		other[20] ^= 1;
+		spit(at[i], other, n[i]);
+		must_refuse(dir, st);
+		spit(at[i], was[i], n[i]);
+		free(other);
+	}
+	reopen_and_find(dir, st, sp);
+	for (i = 0; i < 2; i++) {
+		free(at[i]);
+		free(was[i]);
+	}
+	spool_close(&sp);
+	close(fd);
+	recipients_close(&to);
+	remove_all(dir);
+	remove_all(st);
+	free(dir);
+	free(st);
+}
+
 /* ---- deaths ---- */
 
 /* An archive of a fixed id, in dir/a; its state is dir/s. */
@@ -643,6 +724,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(test_mixed),
 		cmocka_unit_test(test_changed_policy),
 		cmocka_unit_test(test_lost_key),
+		cmocka_unit_test(test_foreign_key),
 		cmocka_unit_test(test_deaths),
 	};
 
