@@ -248,6 +248,7 @@ void archive_close(struct archive_writer **wp)
 	buf_free(&w->row);
 	free(w->scratch);
 	free(w->source);
+	free(w->told);
 	writer_close_fd(&w->logdir);
 	writer_close_fd(&w->sealdir);
 	writer_close_fd(&w->segdir);
