@@ -114,15 +114,18 @@ static enum status load_or_make(
 static enum status open_crypt(
 	struct archive_writer *w, const struct archive_config *cfg, struct err *err)
 {
+	bool crypt = w->policy.crypt != CRYPT_NONE;
 	enum status rc;
 
-	if (w->policy.crypt == CRYPT_NONE)
+	if (!crypt && !cfg->state)
 		return ST_OK;
 	if (!cfg->state)
 		return err_set(err, ST_DENIED, EX_USAGE,
 			"it is encrypted: a state directory is needed for the keys of what is "
 			"not sealed yet");
 	rc = fs_open_dir(&w->statedir, cfg->state, err);
+	if (rc == ST_OK && !crypt)
+		return blind_never(w->statedir, &w->policy, err);
 	if (rc == ST_OK)
 		rc = policy_recipients(&w->to, &w->policy, cfg->path, err);
 	if (rc == ST_OK)

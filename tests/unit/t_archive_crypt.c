@@ -13,7 +13,7 @@ enum { MEMBER = 4096, MESSAGES = 9, PER_SEGMENT = 4, SEGMENTS = 3, STEPS_MAX = 6
 
 /* Two of each kind, and one that is of no archive. */
 static struct {
-	char *dir, *to[2][2], *key[2][2], *other;
+	char *dir, *to[2][2], *key[2][2], *other, other_to[CRYPT_RECIPIENT];
 } keys;
 
 static const enum crypt_kind kinds[] = { CRYPT_AGE, CRYPT_CMS };
@@ -40,7 +40,6 @@ static void make_cert(unsigned i)
 
 static int make_keys(void **state)
 {
-	char recipient[CRYPT_RECIPIENT];
 	struct err err = ERR_INIT;
 	unsigned i;
 
@@ -53,7 +52,7 @@ static int make_keys(void **state)
 		make_cert(i);
 	}
 	keys.other = xasprintf("%s/other", keys.dir);
-	ok(age_keygen(keys.other, NULL, recipient, &err), &err);
+	ok(age_keygen(keys.other, NULL, keys.other_to, &err), &err);
 	return 0;
 }
 
@@ -415,6 +414,66 @@ static void test_changed_policy(void **state)
 	free(st);
 }
 
+/*
+ * Somebody who can write to the archive makes archive.json say what he likes, before there
+ * is a seal that tells of it, or after he took the seals away: the job remembers.
+ */
+static void test_remembered_policy(void **state)
+{
+	char *dir = scratch(), *st = scratch(),
+	     *json = xasprintf("%s/archive.json", dir), *was, *text, *at;
+	struct recipients *to = to_both(0);
+	struct archive_writer *w = open_crypt(dir, st, ARCHIVE_GZ, to);
+	struct spool *sp;
+	struct err err = ERR_INIT;
+	int fd = open("/tmp", O_RDONLY | O_DIRECTORY);
+	size_t n;
+
+	(void)state;
+	spool_open(&sp, fd, 1 << 24);
+	put_one(w, sp, 0);
+	ok(archive_commit(w, 0, &err), &err);
+	archive_close(&w);
+	was = slurp(json, &n);
+	chmod(json, 0600);
+	/* The first recipient twice, instead of both: who has the second key is left out. */
+	text = xmemdup0(was, n);
+	at = strstr(text, keys.to[0][0]);
+	assert_non_null(at);
+	memcpy(strstr(text, keys.to[0][1]), keys.to[0][0], strlen(keys.to[0][0]));
+	spit(json, text, n);
+	assert_int_equal(try_open(&w, dir, st, ARCHIVE_GZ, NULL, &err), ST_DENIED);
+	assert_int_equal(err.exit, EX_DATAERR);
+	/* Somebody else's. */
+	memcpy(strstr(text, keys.to[0][0]), keys.other_to, strlen(keys.other_to));
+	spit(json, text, n);
+	assert_int_equal(try_open(&w, dir, st, ARCHIVE_GZ, NULL, &err), ST_DENIED);
+	assert_int_equal(err.exit, EX_DATAERR);
+	/* Nobody: in clear. */
+	at = strstr(text, ",\"encrypt\"");
+	assert_non_null(at);
+	memcpy(at, "}\n", sizeof("}\n"));
+	spit(json, text, strlen(text));
+	assert_int_equal(try_open(&w, dir, st, ARCHIVE_GZ, NULL, &err), ST_DENIED);
+	assert_int_equal(err.exit, EX_DATAERR);
+	/* As it was. */
+	spit(json, was, n);
+	w = open_crypt(dir, st, ARCHIVE_GZ, NULL);
+	ok(archive_seal(w, &err), &err);
+	archive_close(&w);
+	check_all(dir, keys.key[0][1], NULL, 1);
+	spool_close(&sp);
+	close(fd);
+	recipients_close(&to);
+	remove_all(dir);
+	remove_all(st);
+	free(text);
+	free(was);
+	free(json);
+	free(dir);
+	free(st);
+}
+
 /* The key of what is open is gone: said, and what is sealed stays usable. */
 static void test_lost_key(void **state)
 {
@@ -723,6 +782,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(test_each),
 		cmocka_unit_test(test_mixed),
 		cmocka_unit_test(test_changed_policy),
+		cmocka_unit_test(test_remembered_policy),
 		cmocka_unit_test(test_lost_key),
 		cmocka_unit_test(test_foreign_key),
 		cmocka_unit_test(test_deaths),

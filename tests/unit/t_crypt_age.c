@@ -1,10 +1,9 @@
 /* t_crypt_age.c: age files: the published vectors, the age program, damage. */
 #include "crypt_kit.h"
 
-#include <ctype.h>
-
 #include <popferry/text.h>
 
+#include <ctype.h>
 #include <zlib.h>
 
 enum { VECTORS = 93, VECTOR_MAX = 64 * 1024, INFLATED_MAX = 32 * 1024 * 1024 };
