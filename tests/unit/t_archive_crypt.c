@@ -275,6 +275,38 @@ static void check_damaged(const char *dir, const char *key)
 	identities_close(&ids);
 }
 
+static enum status get_first(struct archive_reader *r, struct err *err)
+{
+	struct same s = { 0 };
+
+	s.want = bytes_of(0, &s.n);
+	return archive_get(r, 1, same_take, &s, err);
+}
+
+/* CMS is decrypted as a whole: not again for each message, once it was found damaged. */
+static void check_lost(const char *dir, const char *key)
+{
+	struct archive_reader *r = NULL;
+	struct identities *ids;
+	struct err err = ERR_INIT;
+	char *path = xasprintf("%s/segments/acme-000001.tar.gz.p7m", dir),
+	     *away = xasprintf("%s/away", dir);
+
+	damage(path);
+	ok(read_with(&r, &ids, dir, key, NULL, &err), &err);
+	assert_int_equal(get_first(r, &err), ST_DENIED);
+	assert_non_null(strstr(err.text, "its tag is wrong"));
+	assert_int_equal(rename(path, away), 0);
+	err = (struct err)ERR_INIT;
+	assert_int_equal(get_first(r, &err), ST_DENIED);
+	assert_non_null(strstr(err.text, "its tag is wrong"));
+	assert_int_equal(rename(away, path), 0);
+	archive_done(&r);
+	identities_close(&ids);
+	free(away);
+	free(path);
+}
+
 static unsigned keys_left(const char *state)
 {
 	DIR *d = opendir(state);
@@ -336,6 +368,8 @@ static void one_archive(enum archive_codec codec, unsigned kind)
 	damage(segment);
 	check_damaged(dir, keys.key[kind][0]);
 	check_damaged(dir, NULL);
+	if (kind == 1 && codec == ARCHIVE_GZ)
+		check_lost(dir, keys.key[kind][0]);
 	free(segment);
 	spool_close(&sp);
 	close(fd);
