@@ -127,9 +127,9 @@ static enum status open_crypt(
 	if (rc == ST_OK && !crypt)
 		return blind_never(w->statedir, &w->policy, err);
 	if (rc == ST_OK)
-		rc = policy_recipients(&w->to, &w->policy, cfg->path, err);
-	if (rc == ST_OK)
 		rc = blind_open(&w->blind, w->statedir, &w->policy, err);
+	if (rc == ST_OK)
+		rc = policy_recipients(&w->to, &w->policy, cfg->path, err);
 	return rc;
 }
 
