@@ -49,7 +49,7 @@ struct search;
 
 struct search_how {
 	bool rebuild;   /* what there is is thrown away */
-	bool in_memory; /* nothing is written to the archive */
+	bool in_memory; /* it is in no file, and so needs memory for all of it */
 	/* The index of an encrypted archive is in memory, too, unless this is said. */
 	bool plaintext;
 	const struct identities

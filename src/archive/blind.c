@@ -1,9 +1,11 @@
 /*
  * blind.c: the file STATE/archive-UUID.known: 16 bytes "popferry-known/1", a random key of
- * 32, then 28 bytes a message: its number (big endian), 8 bytes of HMAC-SHA-256 of its key
+ * 32, the SHA-256 of what archive.json says of the encryption ("encrypt":{...}), then 28
+ * bytes a message: its number (big endian), 8 bytes of HMAC-SHA-256 of its key
  * as in the index, and 16 bytes of that of its SHA-256.
  */
 #include "blind.h"
+#include "hash.h"
 
 #include <popferry/fault.h>
 #include <popferry/fs.h>
@@ -23,7 +25,8 @@
 enum {
 	MAGIC = 16,
 	SECRET = 32,
-	HEAD = MAGIC + SECRET,
+	POLICY_TEXT_MAX = 16 * 1024,
+	HEAD = MAGIC + SECRET + DIGEST,
 	SHA_KEPT = 16, /* as many as find.c keeps */
 	ROW = 4 + KEY + SHA_KEPT,
 	ROWS_AT_ONCE = 4096,
@@ -35,12 +38,29 @@ struct blind {
 	unsigned char secret[SECRET];
 };
 
-static enum status make(int dirfd, const char *name, struct err *err)
+static void file_of(char name[FILE_NAME_MAX], const struct policy *p)
+{
+	snprintf(name, FILE_NAME_MAX, "archive-%s.known", p->id + strlen("urn:uuid:"));
+}
+
+/* For whom it is. */
+static void digest_policy(unsigned char out[DIGEST], const struct policy *p)
+{
+	struct buf b = BUF_INIT(POLICY_TEXT_MAX);
+
+	policy_encrypt_text(&b, p);
+	hash_of(buf_str(&b) + 1, b.n - 1, out); /* without its comma */
+	buf_free(&b);
+}
+
+static enum status make(
+	int dirfd, const char *name, const struct policy *p, struct err *err)
 {
 	unsigned char head[HEAD];
 	enum status rc = ST_OK;
 
 	memcpy(head, magic, MAGIC);
+	digest_policy(head + MAGIC + SECRET, p);
 	if (getrandom(head + MAGIC, SECRET, 0) != SECRET)
 		rc = err_sys(err, ST_FATAL, "random bytes");
 	if (rc == ST_OK)
@@ -49,18 +69,39 @@ static enum status make(int dirfd, const char *name, struct err *err)
 	return rc;
 }
 
+static enum status changed(struct err *err)
+{
+	return err_set(err, ST_DENIED, EX_DATAERR,
+		"archive.json is not the one that this job has written with, and it says to "
+		"whom messages are encrypted: somebody has changed it; put it back from a "
+		"copy of the archive");
+}
+
+enum status blind_never(int dirfd, const struct policy *p, struct err *err)
+{
+	char name[FILE_NAME_MAX];
+	enum status rc;
+
+	file_of(name, p);
+	rc = file_there(dirfd, name, err);
+	if (rc == ST_OK)
+		return changed(err);
+	return rc == ST_END ? ST_OK : rc;
+}
+
 enum status blind_open(
 	struct blind **out, int dirfd, const struct policy *p, struct err *err)
 {
 	struct blind *b = xcalloc(1, sizeof(*b));
+	unsigned char head[HEAD], sha[DIGEST];
 	char name[FILE_NAME_MAX];
-	unsigned char head[HEAD];
 	enum status rc;
 
-	snprintf(name, sizeof(name), "archive-%s.known", p->id + strlen("urn:uuid:"));
+	file_of(name, p);
+	digest_policy(sha, p);
 	rc = file_there(dirfd, name, err);
 	if (rc == ST_END)
-		rc = make(dirfd, name, err);
+		rc = make(dirfd, name, p, err);
 	b->fd = openat(dirfd, name, O_RDWR | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
 	if (rc == ST_OK && b->fd < 0)
 		rc = err_sys(err, ST_FATAL, "open %s", name);
@@ -71,6 +112,8 @@ enum status blind_open(
 			"%s in the state directory is damaged: remove it, and messages that "
 			"the journal does not know are taken for new ones",
 			name);
+	if (rc == ST_OK && memcmp(head + MAGIC + SECRET, sha, DIGEST) != 0)
+		rc = changed(err);
 	if (rc == ST_OK)
 		memcpy(b->secret, head + MAGIC, SECRET);
 	explicit_bzero(head, sizeof(head));

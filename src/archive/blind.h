@@ -9,10 +9,15 @@
 
 struct blind;
 
-/* The one in dirfd, which stays the caller's; made if there is none. */
+/*
+ * The one in dirfd, which stays the caller's; made if there is none. ST_DENIED: damaged, or
+ * the archive was encrypted to others when it was made.
+ */
 enum status blind_open(
 	struct blind **out, int dirfd, const struct policy *p, struct err *err);
 void blind_close(struct blind **b);
+/* Of an archive that is not encrypted. ST_DENIED: there is one, so it was. */
+enum status blind_never(int dirfd, const struct policy *p, struct err *err);
 
 void blind_sha(const struct blind *b, unsigned char out[DIGEST],
 	const unsigned char sha[DIGEST]);

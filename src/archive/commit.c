@@ -249,6 +249,15 @@ static enum status damaged(struct err *err, uint64_t at)
 		at);
 }
 
+static enum status foreign(struct err *err)
+{
+	return err_set(err, ST_DENIED, EX_DATAERR,
+		"the commit log of the open segment cannot be read with its key in the state "
+		"directory: if another job or machine wrote it, let it run again; else put "
+		"open/ back from a copy of the archive, or move open/ and the journal away and "
+		"run again to fetch what it held");
+}
+
 /* A log that cannot be read is not one that ends there. */
 static enum status was_read(const struct scan *s, struct err *err)
 {
@@ -434,7 +443,7 @@ enum status open_state_read(struct open_state *o, const struct open_file *log,
 	if (rc == ST_OK)
 		place(&sr);
 	if (rc == ST_OK && o->idx.n == 0)
-		rc = ST_END;
+		rc = open_file_foreign(log) ? foreign(err) : ST_END;
 	if (rc != ST_OK)
 		open_state_free(o);
 	csv_release(&sr.csv);

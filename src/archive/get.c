@@ -138,7 +138,7 @@ static enum status get_again(struct get *g, struct archive_reader *r,
 		return get_one(g, true, err);
 	}
 	cursor_close(c);
-	rc = reader_open_sealed(&c->b, r, s, err);
+	rc = reader_open_once(&c->b, r, s, err);
 	if (rc < 0)
 		return rc;
 	c->owned = true;
@@ -151,12 +151,13 @@ static enum status get_searched(struct get *g, struct archive_reader *r,
 {
 	uint64_t seq = g->row->seq;
 	struct bytes *b = NULL;
-	enum status rc = reader_open_sealed(&b, r, s, err);
+	enum status rc = reader_open_once(&b, r, s, err);
 
+	if (rc < 0)
+		return rc;
 	idx_free(&r->idx);
 	r->idx_of = r->sealed_n;
-	if (rc == ST_OK)
-		rc = idx_rebuild(&r->idx, b, g->codec, s->stem, err);
+	rc = idx_rebuild(&r->idx, b, g->codec, s->stem, err);
 	bytes_close(&b);
 	if (rc < 0)
 		return rc;

@@ -114,19 +114,22 @@ static enum status load_or_make(
 static enum status open_crypt(
 	struct archive_writer *w, const struct archive_config *cfg, struct err *err)
 {
+	bool crypt = w->policy.crypt != CRYPT_NONE;
 	enum status rc;
 
-	if (w->policy.crypt == CRYPT_NONE)
+	if (!crypt && !cfg->state)
 		return ST_OK;
 	if (!cfg->state)
 		return err_set(err, ST_DENIED, EX_USAGE,
 			"it is encrypted: a state directory is needed for the keys of what is "
 			"not sealed yet");
 	rc = fs_open_dir(&w->statedir, cfg->state, err);
-	if (rc == ST_OK)
-		rc = policy_recipients(&w->to, &w->policy, cfg->path, err);
+	if (rc == ST_OK && !crypt)
+		return blind_never(w->statedir, &w->policy, err);
 	if (rc == ST_OK)
 		rc = blind_open(&w->blind, w->statedir, &w->policy, err);
+	if (rc == ST_OK)
+		rc = policy_recipients(&w->to, &w->policy, cfg->path, err);
 	return rc;
 }
 
@@ -248,6 +251,7 @@ void archive_close(struct archive_writer **wp)
 	buf_free(&w->row);
 	free(w->scratch);
 	free(w->source);
+	free(w->told);
 	writer_close_fd(&w->logdir);
 	writer_close_fd(&w->sealdir);
 	writer_close_fd(&w->segdir);

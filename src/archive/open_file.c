@@ -99,6 +99,19 @@ enum status open_file_read(const struct open_file *f, void *p, size_t n, uint64_
 	return had < 0 ? err_sys(err, ST_FATAL, "read") : ST_OK;
 }
 
+bool open_file_foreign(const struct open_file *f)
+{
+	uint64_t size = f->r ? records_size(f->r) : 0, off;
+	struct err why = ERR_INIT;
+	char one;
+	size_t n;
+
+	for (off = 0; off < size; off = records_border(f->r, off))
+		if (records_read(f->r, &one, 1, off, &n, &why) != ST_DENIED)
+			return false;
+	return size > 0;
+}
+
 enum status open_file_cut(
 	struct open_file *f, const char *name, uint64_t size, struct err *err)
 {

@@ -6,6 +6,8 @@
 
 #include <popferry/crypt.h>
 
+#include <stdbool.h>
+
 struct open_file {
 	int fd;            /* -1: none */
 	struct records *r; /* NULL: it is as it is */
@@ -31,6 +33,11 @@ enum status open_file_add(
  */
 enum status open_file_read(const struct open_file *f, void *p, size_t n, uint64_t off,
 	size_t *got, struct err *err);
+/*
+ * It has records, and none of them can be read: it is under another key, or its head is
+ * damaged. Zeros would tell of a log in which nothing was committed.
+ */
+bool open_file_foreign(const struct open_file *f);
 /* To a size it has had. */
 enum status open_file_cut(
 	struct open_file *f, const char *name, uint64_t size, struct err *err);

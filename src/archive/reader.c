@@ -26,6 +26,23 @@ enum status reader_open_sealed(struct bytes **b, const struct archive_reader *r,
 	return vault_open(b, &r->vault, s->file, err);
 }
 
+enum status reader_open_once(struct bytes **b, struct archive_reader *r,
+	const struct sealed *s, struct err *err)
+{
+	struct err why = ERR_INIT;
+	enum status rc;
+
+	*b = NULL;
+	if (r->lost == s)
+		return err_set(err, ST_DENIED, r->why.exit, "%s", r->why.text);
+	rc = reader_open_sealed(b, r, s, &why);
+	if (rc == ST_DENIED) {
+		r->lost = s;
+		r->why = why;
+	}
+	return rc == ST_OK ? rc : err_set(err, rc, why.exit, "%s", why.text);
+}
+
 /* Is it in a record of a disposal, be it of one that is not ended? */
 static bool is_disposed(const struct archive_reader *r, uint64_t seq)
 {

@@ -46,6 +46,8 @@ struct archive_reader {
 	size_t idx_of;         /* its place in sealed; sealed_n: none */
 	struct sealed *looked; /* a row of its index was looked up */
 	struct cursor cursor;
+	const struct sealed *lost; /* it could not be opened, and why */
+	struct err why;
 };
 
 /* What is said when a message is asked for that is gone. ST_DENIED; EX_PARTIAL: a record in
@@ -53,6 +55,9 @@ struct archive_reader {
 enum status reader_gone(const struct archive_reader *r, uint64_t seq, struct err *err);
 
 enum status reader_open_sealed(struct bytes **b, const struct archive_reader *r,
+	const struct sealed *s, struct err *err);
+/* The same for one message after the other: what is damaged is not decrypted for each. */
+enum status reader_open_once(struct bytes **b, struct archive_reader *r,
 	const struct sealed *s, struct err *err);
 
 #endif

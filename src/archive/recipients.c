@@ -33,14 +33,15 @@ enum status policy_same_recipients(
 	if (p->crypt == CRYPT_NONE)
 		return err_set(err, ST_DENIED, EX_USAGE,
 			"the archive is not encrypted: leave --encrypt-to out, or begin a new "
-			"archive");
+			"archive; if it was, somebody has changed archive.json");
 	for (i = 0; i < n && has(p, recipients_name(r, i));)
 		i++;
 	if (p->crypt == recipients_kind(r) && i == n && n == p->to_n)
 		return ST_OK;
 	return err_set(err, ST_DENIED, EX_USAGE,
-		"the archive is encrypted to others than --encrypt-to names: leave it out, "
-		"or begin a new archive");
+		"the archive is encrypted to others than --encrypt-to names: name those, or "
+		"begin a new archive; if it was made for these, somebody has changed "
+		"archive.json");
 }
 
 enum status policy_set_recipients(

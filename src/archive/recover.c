@@ -188,7 +188,7 @@ static enum status recover_open(struct archive_writer *w, unsigned no, struct er
 	char name[NAME_MAX_SEGMENT], file[FILE_NAME_MAX];
 	unsigned char key[CRYPT_KEY];
 	struct open_file log;
-	struct open_state o;
+	struct open_state o = { 0 };
 	enum status rc;
 
 	segment_name(name, &w->policy, no);
@@ -201,16 +201,15 @@ static enum status recover_open(struct archive_writer *w, unsigned no, struct er
 	if (rc == ST_OK)
 		rc = open_state_read(&o, &log, &w->policy, err);
 	open_file_close(&log);
-	if (rc == ST_END) /* and its key is replaced by the next one */
-		return open_sweep(w, nothing, err);
-	if (rc < 0)
-		return rc;
-	if (o.no != no || no != w->last_no + 1 || o.first != w->last_seq + 1) {
+	if (rc == ST_END) { /* and its key is replaced by the next one */
+		rc = open_sweep(w, nothing, err);
+	} else if (rc == ST_OK &&
+		(o.no != no || no != w->last_no + 1 || o.first != w->last_seq + 1)) {
 		rc = err_set(err, ST_DENIED, EX_DATAERR,
 			"open/%s does not follow the last segment: put segments/ and open/ "
 			"back from one copy of the archive",
 			file);
-	} else {
+	} else if (rc == ST_OK) {
 		segment_new(w, no, o.first);
 		memcpy(w->seg->seed, o.seed, SEED);
 		memcpy(w->seg->key, key, CRYPT_KEY);

@@ -62,6 +62,13 @@ static enum status note_retrieved(
 	return rc;
 }
 
+/* A segment or the log has it. */
+static void is_told(struct archive_writer *w, const struct told *t)
+{
+	free(w->told);
+	w->told = t->account ? xstrdup(buf_str(&t->reconcile)) : NULL;
+}
+
 enum status seal_nothing(struct archive_writer *w, struct err *err)
 {
 	struct custody_event e = { .event = "retrieve", .now = writer_now(w) };
@@ -69,13 +76,17 @@ enum status seal_nothing(struct archive_writer *w, struct err *err)
 	char *detail;
 	enum status rc = told_make(&t, w, true, err);
 
-	if (rc == ST_OK && t.account) {
+	/* What was sealed before the run's end has told it, unless there is more. */
+	if (rc == ST_OK && t.account &&
+		!(w->told && strcmp(w->told, buf_str(&t.reconcile)) == 0)) {
 		detail = xasprintf("{\"reconcile\":%s}", buf_str(&t.reconcile));
 		e.object = t.account;
 		e.detail = detail;
 		rc = custody_add(w->dir, &e, err);
 		free(detail);
 	}
+	if (rc == ST_OK)
+		is_told(w, &t);
 	told_free(&t);
 	return rc;
 }
@@ -101,6 +112,8 @@ static enum status tell(
 		statement_told(&b, &head, buf_str(&t.reconcile), writer_now(w));
 		buf_adds(&b, buf_str(&t.files));
 	}
+	if (rc == ST_OK && last)
+		is_told(w, &t);
 	told_free(&t);
 	free(o->told);
 	o->told = buf_take(&b);

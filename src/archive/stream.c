@@ -252,7 +252,7 @@ static enum status enter(
 	s->name = open ? r->open_name : sealed->name;
 	s->x = open ? &r->open.idx : &s->own;
 	if (!open)
-		rc = reader_open_sealed(&s->b, r, sealed, err);
+		rc = reader_open_once(&s->b, r, sealed, err);
 	if (rc == ST_OK && !open)
 		rc = idx_get(&s->own, &r->vault, sealed->stem, err);
 	/* Another one than was listed? */

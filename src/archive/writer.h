@@ -64,6 +64,7 @@ struct archive_writer {
 	void *story_ctx;
 	unsigned char listing_sha[DIGEST]; /* of the run's so manieth listing */
 	unsigned listing_of;
+	char *told; /* the newest reconcile that this run has told; NULL: none yet */
 	uint64_t segment_bytes, segment_messages;
 	char *source;
 	bool source_told; /* stands in this segment's log */

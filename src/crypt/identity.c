@@ -223,7 +223,7 @@ static enum status ask(struct asking *a, char **out)
 	if (!a->ask) {
 		a->failed = true;
 		return err_set(a->err, ST_DENIED, EX_CONFIG,
-			"is encrypted, and its passphrase was not given");
+			"is encrypted, and its passphrase was not given (--identity-password-file)");
 	}
 	rc = a->ask(a->ctx, out, a->err);
 	a->failed = rc != ST_OK;

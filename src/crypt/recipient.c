@@ -88,6 +88,7 @@ static enum status add(struct recipients *r, enum crypt_kind kind, char *name,
 static enum status add_age(
 	struct recipients *r, const char *s, size_t n, struct err *err)
 {
+	struct buf name = BUF_INIT(CRYPT_RECIPIENT);
 	unsigned char point[POINT];
 	struct recipient *v;
 	enum status rc;
@@ -100,7 +101,9 @@ static enum status add_age(
 		return err_set(err, ST_DENIED, EX_CONFIG,
 			"is no recipient of age: expected \"age1\" and 58 letters and digits, "
 			"and not one of them is wrong");
-	rc = add(r, CRYPT_AGE, xmemdup0(s, n), &v, err);
+	/* Spelled in one way, so that who is named twice is one. */
+	bech32_write(&name, "age", point);
+	rc = add(r, CRYPT_AGE, buf_take(&name), &v, err);
 	if (rc == ST_OK)
 		memcpy(v->point, point, POINT);
 	return rc == ST_END ? ST_OK : rc;

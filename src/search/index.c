@@ -162,8 +162,10 @@ static enum status connect_to(
 			like_glob, NULL, NULL);
 	if (rc == SQLITE_OK)
 		rc = sqlite3_exec(s->db,
-			"PRAGMA cache_size = -16384; PRAGMA temp_store = FILE;"
-			"PRAGMA synchronous = NORMAL",
+			s->how.in_memory
+				? "PRAGMA temp_store = MEMORY"
+				: "PRAGMA cache_size = -16384; PRAGMA temp_store = FILE;"
+				  "PRAGMA synchronous = NORMAL",
 			NULL, NULL, NULL);
 	return rc == SQLITE_OK ? ST_OK : sql_failed(s, rc, "open", err);
 }
@@ -252,12 +254,14 @@ static const char *unfit(struct search *s, bool *empty)
 
 static enum status open_temporary(struct search *s, struct err *err)
 {
+	/* One without a name goes to a file when it is large. */
+	const char *name = s->how.in_memory ? ":memory:" : "";
 	enum status rc;
 
 	index_close(s);
 	s->temporary = true;
 	s->read_only = false;
-	rc = connect_to(s, "", SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE, err);
+	rc = connect_to(s, name, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE, err);
 	if (rc == ST_OK)
 		rc = sql_run(
 			s, "PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF", err);

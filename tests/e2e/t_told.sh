@@ -3,6 +3,8 @@
 
 test_told() {
 	sealed_archive
+	check 'each seal has one retrieval' test "$(grep -c '"event":"retrieve"' \
+		arc/log/custody.jsonl)" -eq "$(find arc/seals -name '*.json' | wc -l)"
 	pf 0 verify arc
 	openssl x509 -in "$RIG/ca/good.pem" -outform DER | sha256sum | cut -c 1-64 >cert
 	python3 - <<'P'

@@ -13,7 +13,7 @@ enum { MEMBER = 4096, MESSAGES = 9, PER_SEGMENT = 4, SEGMENTS = 3, STEPS_MAX = 6
 
 /* Two of each kind, and one that is of no archive. */
 static struct {
-	char *dir, *to[2][2], *key[2][2], *other;
+	char *dir, *to[2][2], *key[2][2], *other, other_to[CRYPT_RECIPIENT];
 } keys;
 
 static const enum crypt_kind kinds[] = { CRYPT_AGE, CRYPT_CMS };
@@ -40,7 +40,6 @@ static void make_cert(unsigned i)
 
 static int make_keys(void **state)
 {
-	char recipient[CRYPT_RECIPIENT];
 	struct err err = ERR_INIT;
 	unsigned i;
 
@@ -53,7 +52,7 @@ static int make_keys(void **state)
 		make_cert(i);
 	}
 	keys.other = xasprintf("%s/other", keys.dir);
-	ok(age_keygen(keys.other, NULL, recipient, &err), &err);
+	ok(age_keygen(keys.other, NULL, keys.other_to, &err), &err);
 	return 0;
 }
 
@@ -276,6 +275,38 @@ static void check_damaged(const char *dir, const char *key)
 	identities_close(&ids);
 }
 
+static enum status get_first(struct archive_reader *r, struct err *err)
+{
+	struct same s = { 0 };
+
+	s.want = bytes_of(0, &s.n);
+	return archive_get(r, 1, same_take, &s, err);
+}
+
+/* CMS is decrypted as a whole: not again for each message, once it was found damaged. */
+static void check_lost(const char *dir, const char *key)
+{
+	struct archive_reader *r = NULL;
+	struct identities *ids;
+	struct err err = ERR_INIT;
+	char *path = xasprintf("%s/segments/acme-000001.tar.gz.p7m", dir),
+	     *away = xasprintf("%s/away", dir);
+
+	damage(path);
+	ok(read_with(&r, &ids, dir, key, NULL, &err), &err);
+	assert_int_equal(get_first(r, &err), ST_DENIED);
+	assert_non_null(strstr(err.text, "its tag is wrong"));
+	assert_int_equal(rename(path, away), 0);
+	err = (struct err)ERR_INIT;
+	assert_int_equal(get_first(r, &err), ST_DENIED);
+	assert_non_null(strstr(err.text, "its tag is wrong"));
+	assert_int_equal(rename(away, path), 0);
+	archive_done(&r);
+	identities_close(&ids);
+	free(away);
+	free(path);
+}
+
 static unsigned keys_left(const char *state)
 {
 	DIR *d = opendir(state);
@@ -337,6 +368,8 @@ static void one_archive(enum archive_codec codec, unsigned kind)
 	damage(segment);
 	check_damaged(dir, keys.key[kind][0]);
 	check_damaged(dir, NULL);
+	if (kind == 1 && codec == ARCHIVE_GZ)
+		check_lost(dir, keys.key[kind][0]);
 	free(segment);
 	spool_close(&sp);
 	close(fd);
@@ -415,6 +448,66 @@ static void test_changed_policy(void **state)
 	free(st);
 }
 
+/*
+ * Somebody who can write to the archive makes archive.json say what he likes, before there
+ * is a seal that tells of it, or after he took the seals away: the job remembers.
+ */
+static void test_remembered_policy(void **state)
+{
+	char *dir = scratch(), *st = scratch(),
+	     *json = xasprintf("%s/archive.json", dir), *was, *text, *at;
+	struct recipients *to = to_both(0);
+	struct archive_writer *w = open_crypt(dir, st, ARCHIVE_GZ, to);
+	struct spool *sp;
+	struct err err = ERR_INIT;
+	int fd = open("/tmp", O_RDONLY | O_DIRECTORY);
+	size_t n;
+
+	(void)state;
+	spool_open(&sp, fd, 1 << 24);
+	put_one(w, sp, 0);
+	ok(archive_commit(w, 0, &err), &err);
+	archive_close(&w);
+	was = slurp(json, &n);
+	chmod(json, 0600);
+	/* The first recipient twice, instead of both: who has the second key is left out. */
+	text = xmemdup0(was, n);
+	at = strstr(text, keys.to[0][0]);
+	assert_non_null(at);
+	memcpy(strstr(text, keys.to[0][1]), keys.to[0][0], strlen(keys.to[0][0]));
+	spit(json, text, n);
+	assert_int_equal(try_open(&w, dir, st, ARCHIVE_GZ, NULL, &err), ST_DENIED);
+	assert_int_equal(err.exit, EX_DATAERR);
+	/* Somebody else's. */
+	memcpy(strstr(text, keys.to[0][0]), keys.other_to, strlen(keys.other_to));
+	spit(json, text, n);
+	assert_int_equal(try_open(&w, dir, st, ARCHIVE_GZ, NULL, &err), ST_DENIED);
+	assert_int_equal(err.exit, EX_DATAERR);
+	/* Nobody: in clear. */
+	at = strstr(text, ",\"encrypt\"");
+	assert_non_null(at);
+	memcpy(at, "}\n", sizeof("}\n"));
+	spit(json, text, strlen(text));
+	assert_int_equal(try_open(&w, dir, st, ARCHIVE_GZ, NULL, &err), ST_DENIED);
+	assert_int_equal(err.exit, EX_DATAERR);
+	/* As it was. */
+	spit(json, was, n);
+	w = open_crypt(dir, st, ARCHIVE_GZ, NULL);
+	ok(archive_seal(w, &err), &err);
+	archive_close(&w);
+	check_all(dir, keys.key[0][1], NULL, 1);
+	spool_close(&sp);
+	close(fd);
+	recipients_close(&to);
+	remove_all(dir);
+	remove_all(st);
+	free(text);
+	free(was);
+	free(json);
+	free(dir);
+	free(st);
+}
+
 /* The key of what is open is gone: said, and what is sealed stays usable. */
 static void test_lost_key(void **state)
 {
@@ -453,6 +546,87 @@ static void test_lost_key(void **state)
 	remove_all(st);
 	free(away);
 	free(open_dir);
+	free(dir);
+	free(st);
+}
+
+static void reopen_and_find(const char *dir, const char *st, struct spool *sp)
+{
+	struct archive_writer *w = open_crypt(dir, st, ARCHIVE_GZ, NULL);
+	struct err err = ERR_INIT;
+	unsigned i;
+
+	for (i = 0; i < PER_SEGMENT - 1; i++)
+		assert_int_equal(find_one(w, sp, i), i + 1);
+	ok(archive_seal(w, &err), &err);
+	archive_close(&w);
+	check_all(dir, keys.key[0][1], NULL, PER_SEGMENT - 1);
+}
+
+static void must_refuse(const char *dir, const char *st)
+{
+	struct archive_writer *w = NULL;
+	struct archive_reader *r = NULL;
+	struct identities *ids;
+	struct err err = ERR_INIT;
+
+	assert_int_equal(try_open(&w, dir, st, ARCHIVE_GZ, NULL, &err), ST_DENIED);
+	assert_int_equal(err.exit, EX_DATAERR);
+	assert_non_null(strstr(err.text, "key"));
+	err = (struct err)ERR_INIT;
+	assert_int_equal(read_with(&r, &ids, dir, keys.key[0][0], st, &err), ST_DENIED);
+	assert_int_equal(err.exit, EX_DATAERR);
+	archive_done(&r);
+	identities_close(&ids);
+}
+
+/*
+ * The key is that of another open segment of this number (of another job, of an older copy
+ * of the state directory), or the bytes that it is mixed with are damaged: that nothing can
+ * be read does not mean that nothing was written.
+ */
+static void test_foreign_key(void **state)
+{
+	char *dir = scratch(), *st = scratch(), *at[2], *was[2], name[64];
+	struct recipients *to = to_both(0);
+	struct archive_writer *w = open_crypt(dir, st, ARCHIVE_GZ, to);
+	struct spool *sp;
+	struct err err = ERR_INIT;
+	int fd = open("/tmp", O_RDONLY | O_DIRECTORY);
+	size_t n[2];
+	unsigned i;
+
+	(void)state;
+	spool_open(&sp, fd, 1 << 24);
+	for (i = 0; i < PER_SEGMENT - 1; i++)
+		put_one(w, sp, i);
+	ok(archive_commit(w, 0, &err), &err);
+	snprintf(name, sizeof(name), "archive-%s-000001.key",
+		archive_id(w) + strlen("urn:uuid:"));
+	archive_close(&w);
+	at[0] = xasprintf("%s/%s", st, name);
+	at[1] = xasprintf("%s/open/acme-000001.log", dir);
+	for (i = 0; i < 2; i++) {
+		char *other;
+
+		was[i] = slurp(at[i], &n[i]);
+		other = xmemdup0(was[i], n[i]);
+		other[20] ^= 1;
+		spit(at[i], other, n[i]);
+		must_refuse(dir, st);
+		spit(at[i], was[i], n[i]);
+		free(other);
+	}
+	reopen_and_find(dir, st, sp);
+	for (i = 0; i < 2; i++) {
+		free(at[i]);
+		free(was[i]);
+	}
+	spool_close(&sp);
+	close(fd);
+	recipients_close(&to);
+	remove_all(dir);
+	remove_all(st);
 	free(dir);
 	free(st);
 }
@@ -642,7 +816,9 @@ int main(int argc, char **argv)
 		cmocka_unit_test(test_each),
 		cmocka_unit_test(test_mixed),
 		cmocka_unit_test(test_changed_policy),
+		cmocka_unit_test(test_remembered_policy),
 		cmocka_unit_test(test_lost_key),
+		cmocka_unit_test(test_foreign_key),
 		cmocka_unit_test(test_deaths),
 	};
 

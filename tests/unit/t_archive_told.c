@@ -288,6 +288,39 @@ static unsigned events(const char *dir)
 	return n;
 }
 
+/*
+ * What a run has got may be sealed while the source is asked what came meanwhile. Its end is
+ * another event only when there is more to tell.
+ */
+static void test_sealed_early(void **state)
+{
+	struct teller t = STORY_TELLER;
+	char *dir = made(ARCHIVE_NONE);
+	struct archive_writer *w = open_told(dir, ARCHIVE_NONE, &t);
+	struct err err = ERR_INIT;
+
+	(void)state;
+	put_one(w, spool, 0);
+	ok(archive_seal(w, &err), &err);
+	assert_int_equal(events(dir), 2);
+	ok(archive_seal(w, &err), &err);
+	assert_int_equal(events(dir), 2);
+	t.lie = 1;
+	ok(archive_seal(w, &err), &err);
+	ok(archive_seal(w, &err), &err);
+	assert_int_equal(events(dir), 3);
+	t.lie = 0;
+	put_one(w, spool, 1);
+	ok(archive_seal(w, &err), &err);
+	assert_int_equal(events(dir), 5);
+	archive_close(&w);
+	run(dir, ARCHIVE_NONE, &t, 0, 0);
+	assert_int_equal(events(dir), 6);
+	expect_sound(dir);
+	remove_all(dir);
+	free(dir);
+}
+
 /* A run that finds nothing new makes no segment, and is told of all the same. */
 static void test_nothing_new(void **state)
 {
@@ -511,6 +544,7 @@ int main(void)
 		cmocka_unit_test(test_digest),
 		cmocka_unit_test(test_full),
 		cmocka_unit_test(test_untold),
+		cmocka_unit_test(test_sealed_early),
 		cmocka_unit_test(test_nothing_new),
 		cmocka_unit_test(test_removed),
 		cmocka_unit_test(test_removed_many),

@@ -3,6 +3,7 @@
 
 #include <popferry/text.h>
 
+#include <ctype.h>
 #include <zlib.h>
 
 enum { VECTORS = 93, VECTOR_MAX = 64 * 1024, INFLATED_MAX = 32 * 1024 * 1024 };
@@ -644,7 +645,7 @@ static void test_recipients(void **state)
 {
 	struct recipients *r = NULL;
 	struct err err = ERR_INIT;
-	char *path = in_dir("list");
+	char *path = in_dir("list"), upper[] = TO;
 	size_t i;
 
 	(void)state;
@@ -658,6 +659,9 @@ static void test_recipients(void **state)
 	put("list", "# team\n" TO "\n", strlen("# team\n" TO "\n"));
 	good(recipients_add(r, path, &err), &err);
 	good(recipients_add(r, TO, &err), &err); /* once is enough */
+	for (i = 0; upper[i]; i++)
+		upper[i] = (char)toupper((unsigned char)upper[i]);
+	good(recipients_add(r, upper, &err), &err); /* also when it is shouted */
 	assert_int_equal(recipients_count(r), 1);
 	assert_int_equal(recipients_add_passphrase(r, "x", &err), ST_DENIED);
 	recipients_close(&r);

@@ -1,8 +1,10 @@
 /* t_search_index.c: the index of an archive: made, kept up to date, thrown away; what is found. */
 #include "archive_kit.h"
 
+#include <popferry/crypt.h>
 #include <popferry/search.h>
 
+#include <dirent.h>
 #include <sqlite3.h>
 
 enum { MANY = 4100 };
@@ -523,6 +525,68 @@ static void test_in_memory(void **state)
 	free(dir);
 }
 
+static unsigned files_of_sqlite(void)
+{
+	DIR *d = opendir("/proc/self/fd");
+	struct dirent *e;
+	unsigned n = 0;
+
+	assert_non_null(d);
+	while ((e = readdir(d))) {
+		char to[256] = "";
+
+		if (readlinkat(dirfd(d), e->d_name, to, sizeof(to) - 1) > 0)
+			n += strstr(to, "etilqs") != NULL;
+	}
+	closedir(d);
+	return n;
+}
+
+/* Of an encrypted archive SQLite writes nothing anywhere, also when it should save memory. */
+static void test_encrypted(void **state)
+{
+	char *dir = scratch(), *key = xasprintf("%s/key", dir),
+	     *path = xasprintf("%s/a", dir), to[CRYPT_RECIPIENT];
+	struct archive_config cfg = {
+		.path = path, .slug = "acme", .state = dir, .fixed = &fixed
+	};
+	struct archive_writer *w = NULL;
+	struct identities *ids;
+	struct search_how how = { 0 };
+	struct search *s = NULL;
+	struct recipients *r;
+	struct err err = ERR_INIT;
+	size_t i;
+
+	(void)state;
+	ok(age_keygen(key, NULL, to, &err), &err);
+	recipients_open(&r);
+	ok(recipients_add(r, to, &err), &err);
+	cfg.recipients = r;
+	ok(archive_open(&w, &cfg, &err), &err);
+	for (i = 0; i < N_ELEMENTS(mails); i++)
+		put_mail(w, mails[i].mail, mails[i].folder, mails[i].uidl,
+			mails[i].date);
+	ok(archive_seal(w, &err), &err);
+	archive_close(&w);
+	identities_open(&ids);
+	ok(identities_add(ids, key, NULL, NULL, &err), &err);
+	how.identities = ids;
+	sqlite3_soft_heap_limit64(1);
+	ok(search_open(&s, path, &how, &err), &err);
+	expect(s, "lamp", "1");
+	assert_int_equal(files_of_sqlite(), 0);
+	search_close(&s);
+	sqlite3_soft_heap_limit64(0);
+	assert_false(exists(path, "index"));
+	identities_close(&ids);
+	recipients_close(&r);
+	remove_all(dir);
+	free(path);
+	free(key);
+	free(dir);
+}
+
 /* A process of its own brings the index up to date, and dies at a step. */
 static int index_and_exit(const char *path)
 {
@@ -620,6 +684,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(test_damaged),
 		cmocka_unit_test(test_read_only),
 		cmocka_unit_test(test_in_memory),
+		cmocka_unit_test(test_encrypted),
 		cmocka_unit_test(test_killed),
 		cmocka_unit_test(test_each),
 	};
