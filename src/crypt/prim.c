@@ -84,7 +84,7 @@ enum status random_bytes(void *p, size_t n, struct err *err)
 {
 	if (RAND_priv_bytes(p, (int)n) == 1)
 		return ST_OK;
-	return err_set(err, ST_FATAL, EX_OSERR, "OpenSSL gives no random bytes: %s",
+	return err_set(err, ST_FATAL, EX_TEMPFAIL, "OpenSSL gives no random bytes: %s",
 		openssl_reason());
 }
 
