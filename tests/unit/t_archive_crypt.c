@@ -278,9 +278,13 @@ static void check_damaged(const char *dir, const char *key)
 static enum status get_first(struct archive_reader *r, struct err *err)
 {
 	struct same s = { 0 };
+	char *want = bytes_of(0, &s.n);
+	enum status rc;
 
-	s.want = bytes_of(0, &s.n);
-	return archive_get(r, 1, same_take, &s, err);
+	s.want = want;
+	rc = archive_get(r, 1, same_take, &s, err);
+	free(want);
+	return rc;
 }
 
 /* CMS is decrypted as a whole: not again for each message, once it was found damaged. */
