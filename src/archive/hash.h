@@ -13,6 +13,13 @@ void hash_put(struct hash *h, const void *p, size_t n);
 /* Frees *h. out may be NULL: given up. */
 void hash_end(struct hash **h, unsigned char out[DIGEST]);
 
+/* Of what is written in pieces, and how much it is: measure_piece takes one as ctx. */
+struct measure {
+	struct hash *hash;
+	uint64_t n;
+};
+enum status measure_piece(void *ctx, const void *p, size_t n, struct err *err);
+
 void hash_of(const void *p, size_t n, unsigned char out[DIGEST]);
 /* Of a whole file. name is for texts. */
 enum status hash_fd(int fd, const char *name, unsigned char out[DIGEST], uint64_t *size,

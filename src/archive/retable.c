@@ -219,21 +219,6 @@ enum status retable_write(
 
 /* ---- measuring ---- */
 
-struct measure {
-	struct hash *hash;
-	uint64_t n;
-};
-
-static enum status measure_piece(void *ctx, const void *p, size_t n, struct err *err)
-{
-	struct measure *m = ctx;
-
-	(void)err;
-	hash_put(m->hash, p, n);
-	m->n += n;
-	return ST_OK;
-}
-
 /* Which of them there are. */
 static enum status look(struct retable *t, struct err *err)
 {

@@ -58,21 +58,6 @@ static enum status tree_text(const struct tags *t,
 	return rc;
 }
 
-struct measure {
-	struct hash *hash;
-	uint64_t n;
-};
-
-static enum status measure_piece(void *ctx, const void *p, size_t n, struct err *err)
-{
-	struct measure *m = ctx;
-
-	(void)err;
-	hash_put(m->hash, p, n);
-	m->n += n;
-	return ST_OK;
-}
-
 static enum status write_piece(void *ctx, const void *p, size_t n, struct err *err)
 {
 	return tarw_data(ctx, p, n, err);

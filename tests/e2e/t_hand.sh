@@ -285,7 +285,6 @@ P
 }
 
 test_export_corpus_real() {
-	[ -z "${SHORT:-}" ] || skip "takes minutes"
 	export_corpus real
 }
 
