@@ -117,9 +117,6 @@ enum status bytes_plain(struct bytes **out, int fd, bool owned, struct err *err)
  */
 enum status bytes_decrypt(struct bytes **out, int fd, bool owned,
 	const struct identities *i, int tmpdir, struct err *err);
-/* What its first bytes say; CRYPT_NONE also when it cannot be read. */
-enum crypt_kind crypt_kind_of(int fd);
-
 /* Decrypts what can only be read in order (age alone), from the descriptor's position:
  * each piece is good when it is given, but only ST_OK says that it was all. */
 enum status age_stream(int fd, const struct identities *i, crypt_give *give, void *ctx,

@@ -66,12 +66,6 @@ struct search_how {
 enum status search_open(struct search **out, const char *path,
 	const struct search_how *how, struct err *err);
 void search_close(struct search **s);
-/*
- * Brings the index up to date if there is one, so that what was disposed of is not in it
- * any more. ST_END: there is none.
- */
-enum status search_refresh(
-	const char *path, const struct search_how *how, struct err *err);
 /* How many messages are in it; and how many are not, being damaged or lost. */
 enum status search_count(
 	struct search *s, uint64_t *in, uint64_t * not, struct err *err);
@@ -97,12 +91,6 @@ struct search_found {
 /* The texts live until the next call. ST_END: it is not in the index. */
 enum status search_get(
 	struct search *s, uint64_t seq, struct search_found *out, struct err *err);
-
-/* All in one: each number that a query finds, ascending. say may be NULL, and gets ctx. */
-enum status search_each(const char *path, const char *query,
-	void (*say)(void *ctx, const char *what),
-	enum status (*each)(void *ctx, uint64_t seq, struct err *err), void *ctx,
-	struct err *err);
 
 /* ---- what of a message can be found ---- */
 

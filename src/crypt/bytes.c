@@ -207,7 +207,8 @@ void veiled_bytes(struct bytes **out, int fd, struct veil *v, uint64_t size)
 
 /* ---- an encrypted one ---- */
 
-enum crypt_kind crypt_kind_of(int fd)
+/* What its first bytes say; CRYPT_NONE also when it cannot be read. */
+static enum crypt_kind kind_of(int fd)
 {
 	static const char age[] = "age-encryption.org/", der = 0x30;
 	char p[sizeof(age) - 1];
@@ -223,7 +224,7 @@ enum status bytes_decrypt(struct bytes **out, int fd, bool owned,
 {
 	enum status rc;
 
-	switch (crypt_kind_of(fd)) {
+	switch (kind_of(fd)) {
 	case CRYPT_AGE:
 		rc = age_bytes(out, fd, owned, i, err);
 		break;

@@ -5,7 +5,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 /* The subject counts most, then names of people and files, then the text. */
 #define RANK "rank MATCH 'bm25(8.0, 4.0, 2.0, 2.0, 2.0, 1.0, 4.0)' AND "
@@ -374,22 +373,6 @@ enum status search_open(struct search **out, const char *path,
 	return rc;
 }
 
-enum status search_refresh(
-	const char *path, const struct search_how *how, struct err *err)
-{
-	char *file = xasprintf("%s/index/" CATALOG, path);
-	bool there = access(file, F_OK) == 0;
-	struct search *s = NULL;
-	enum status rc;
-
-	free(file);
-	if (!there)
-		return ST_END;
-	rc = search_open(&s, path, how, err);
-	search_close(&s);
-	return rc;
-}
-
 void search_close(struct search **sp)
 {
 	struct search *s = *sp;
@@ -488,28 +471,4 @@ enum status search_get(
 	out->message_id = column(st, 10);
 	out->attachments = (unsigned)sqlite3_column_int(st, 11);
 	return ST_OK;
-}
-
-enum status search_each(const char *path, const char *query,
-	void (*say)(void *ctx, const char *what),
-	enum status (*each)(void *ctx, uint64_t seq, struct err *err), void *ctx,
-	struct err *err)
-{
-	const struct search_how how = { .say = say, .ctx = ctx };
-	struct search *s = NULL;
-	struct query *q = NULL;
-	uint32_t *seqs = NULL;
-	size_t n = 0, i;
-	enum status rc = query_parse(&q, query, err);
-
-	if (rc == ST_OK)
-		rc = search_open(&s, path, &how, err);
-	if (rc == ST_OK)
-		rc = search_find(s, q, SEARCH_SEQ, &seqs, &n, err);
-	for (i = 0; rc == ST_OK && i < n; i++)
-		rc = each(ctx, seqs[i], err);
-	free(seqs);
-	query_free(&q);
-	search_close(&s);
-	return rc;
 }

@@ -385,15 +385,7 @@ static void test_changed(void **state)
 	for (i = 0; i < N_ELEMENTS(mails); i++)
 		add(b, ARCHIVE_GZ, "Subject: candle\r\n\r\n", true);
 	assert_int_equal(rename(from, to), 0);
-	{
-		struct err err = ERR_INIT;
-		char *nowhere = xasprintf("%s/nowhere", b);
-
-		assert_int_equal(search_refresh(nowhere, NULL, &err), ST_END);
-		ok(search_refresh(b, NULL, &err), &err);
-		free(nowhere);
-	}
-	once(b, "lamp*", "", 0);
+	once(b, "lamp*", "", 1);
 	once(b, "candle", "1 2 3 4 5", 0);
 	file = xasprintf("%s/catalog.sqlite", to);
 	bytes = slurp(file, &n);
@@ -650,29 +642,6 @@ static void test_killed(void **state)
 	free(dir);
 }
 
-static enum status one(void *ctx, uint64_t seq, struct err *err)
-{
-	(void)err;
-	*(uint64_t *)ctx += seq;
-	return ST_OK;
-}
-
-static void test_each(void **state)
-{
-	char *dir = scratch(), *path = make(dir, ARCHIVE_GZ);
-	struct err err = ERR_INIT;
-	uint64_t sum = 0;
-
-	(void)state;
-	ok(search_each(path, "on:2024", NULL, one, &sum, &err), &err);
-	assert_int_equal(sum, 1 + 2 + 3 + 4);
-	assert_int_equal(search_each(path, "(", NULL, one, &sum, &err), ST_DENIED);
-	assert_int_equal(err.exit, EX_USAGE);
-	remove_all(dir);
-	free(path);
-	free(dir);
-}
-
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
@@ -686,7 +655,6 @@ int main(int argc, char **argv)
 		cmocka_unit_test(test_in_memory),
 		cmocka_unit_test(test_encrypted),
 		cmocka_unit_test(test_killed),
-		cmocka_unit_test(test_each),
 	};
 
 	if (argc == 2)
