@@ -80,6 +80,7 @@ struct pace {
 	int grace_ms;    /* from a stop to cutting the destinations off */
 	int deadline_ms; /* a silent server is given up; before the job's timeout */
 	int batch_count; /* messages in a batch; as many batches as may be are under way */
+	int look_ms;     /* from one look for what a server took to the next */
 };
 void engine_pace(struct engine *e, const struct pace *pace);
 

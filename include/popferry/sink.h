@@ -88,7 +88,8 @@ struct sink_setup {
 	int stop_fd;   /* readable: stop; ends waits until the sink is open. 0: none */
 	bool cautious; /* one message at a time: a batch was refused before */
 	int deadline_ms; /* a server silent for so long is lost; 0: as usual */
-	bool reading;    /* only for read() and survey(): nothing is made or changed */
+	int look_ms; /* from one look for what may still come to the next; 0: as usual */
+	bool reading; /* only for read() and survey(): nothing is made or changed */
 	/* Bytes that are to come, for a warning when there is no room; NULL: none wanted */
 	uint64_t (*expected)(void *ctx);
 	int *wait_ms; /* when open() gives ST_RETRY: what the server asked for, or 0 */
@@ -146,15 +147,15 @@ struct sink_ops {
 		uint64_t place, const unsigned char exact[DIGEST]);
 	/*
 	 * Is this message there, at or after the floor, as it is or in a form? ST_OK:
-	 * found, claimed and d's receipt filled; ST_END: it is not. patience_ms: how long
-	 * a server may still be busy with what an earlier connection sent; looks again
-	 * until then. Below a floor with a generation (a put in doubt, not a first look) a
+	 * found, claimed and d's receipt filled; ST_END: it is not, seen at until_ms
+	 * (clock_ms(), may be past) or later; 0: at any time. Until then a server may be
+	 * busy with what an earlier connection sent; looks again. Below a floor with a generation (a put in doubt, not a first look) a
 	 * copy counts too in which the server changed white space or 8-bit bytes or, of a
 	 * message that is alone(), all but the main fields and a little of the size. What
 	 * is not exactly the message is only taken when it cannot be a rival()'s.
 	 */
 	enum status (*find)(struct sink *s, struct delivery *d,
-		const struct sink_floor *from, int64_t patience_ms, struct err *err);
+		const struct sink_floor *from, int64_t until_ms, struct err *err);
 	/* Is a message of these very bytes there that no claim() has named? Claims it.
 	 * ST_END: it is not. NULL: that takes more than the digest. Who has it finds
 	 * over all folders, so the claims of all are told before. */

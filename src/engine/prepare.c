@@ -97,13 +97,12 @@ static enum status decide_look(struct engine *e, struct parcel *p, size_t k,
 enum status parcel_look(struct engine *e, struct parcel *p, size_t k, struct err *err)
 {
 	struct slot *s = &e->slots[k];
-	int64_t left = p->run->patience[k] - clock_ms();
 	enum status rc = slot_tell(e, s, p->run->verdict.folder, err);
 
 	if (rc != ST_OK)
 		return rc;
 	return s->ops->find(s->sink, &p->run->delivery[k], &p->run->from[k],
-		left > 0 && p->run->patience[k] ? left : 0, err);
+		p->run->patience[k], err);
 }
 
 enum status parcel_stored(struct engine *e, struct parcel *p, size_t k, struct err *err)

@@ -23,7 +23,7 @@ void engine_new(struct engine **out, const struct job *job, const struct log *lo
 	e->job = job;
 	e->fields[0] = LOG_S("job", job->name);
 	e->log = (struct log){ log, e->fields, 1 };
-	e->pace = (struct pace){ BACKOFF_MS, SETTLE_MS, GRACE_MS, 0, 0 };
+	e->pace = (struct pace){ BACKOFF_MS, SETTLE_MS, GRACE_MS, 0, 0, 0 };
 	e->dirfd = e->lockfd = -1;
 	e->stop_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	pthread_mutex_init(&e->lock, NULL);
@@ -72,6 +72,7 @@ void engine_pace(struct engine *e, const struct pace *pace)
 		e->pace.grace_ms = pace->grace_ms;
 	e->pace.deadline_ms = pace->deadline_ms;
 	e->pace.batch_count = pace->batch_count;
+	e->pace.look_ms = pace->look_ms;
 }
 
 size_t engine_batch_count(const struct engine *e)

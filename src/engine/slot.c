@@ -122,6 +122,7 @@ static enum status open_now(
 		.stop_fd = e->stop_fd,
 		.cautious = s->cautious,
 		.deadline_ms = engine_deadline_ms(e),
+		.look_ms = e->pace.look_ms,
 		.reading = s->reading,
 		.expected = s->reached ? NULL : expected,
 		.wait_ms = &s->asked_ms,

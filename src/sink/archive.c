@@ -222,14 +222,14 @@ static void fill_entry(struct archive_entry *e, const struct delivery *d)
 }
 
 static enum status archive_sink_find(struct sink *base, struct delivery *d,
-	const struct sink_floor *from, int64_t patience_ms, struct err *err)
+	const struct sink_floor *from, int64_t until_ms, struct err *err)
 {
 	struct archive_sink *s = self(base);
 	struct archive_entry e;
 	enum status rc;
 
 	(void)from;
-	(void)patience_ms;
+	(void)until_ms;
 	fill_entry(&e, d);
 	rc = archive_find(s->w, &e, d->message, &d->place, err);
 	if (rc != ST_OK)

@@ -15,7 +15,6 @@
 #include <string.h>
 
 enum {
-	LOOK_AGAIN_MS = 500,
 	GROWING_MS = 60000, /* a folder that grows is watched so long for one message */
 };
 
@@ -390,15 +389,14 @@ static enum status look_again(struct imap_sink *s, struct table *t,
 		first = t->upto;
 	rc = table_read(s, t, mb, first, err);
 	if (rc == ST_OK && upto && t->upto > upto)
-		t->quiet = now + (patience > LOOK_AGAIN_MS ? patience : LOOK_AGAIN_MS);
+		t->quiet = now + (patience > s->look_ms ? patience : s->look_ms);
 	return rc;
 }
 
 enum status imap_table_find(struct imap_sink *s, struct delivery *d,
-	const struct sink_floor *from, int64_t patience_ms, struct err *err)
+	const struct sink_floor *from, int64_t until_ms, struct err *err)
 {
-	int64_t until = patience_ms > 0 ? clock_ms() + patience_ms : 0, left;
-	int64_t last = clock_ms() + GROWING_MS;
+	int64_t now = clock_ms(), until = until_ms, last = now + GROWING_MS, left;
 	const struct imap_mailbox *mb;
 	bool unsaid = d->unsaid;
 	struct table *t;
@@ -434,8 +432,8 @@ enum status imap_table_find(struct imap_sink *s, struct delivery *d,
 		log_debug(s->log, "settling", LOG_S("folder", d->folder),
 			LOG_U("left_ms", (uint64_t)(left > 0 ? left : 0)));
 		if (left > 0)
-			clock_sleep(left < LOOK_AGAIN_MS ? left : LOOK_AGAIN_MS);
-		rc = look_again(s, t, mb, first, patience_ms, err);
+			clock_sleep(left < s->look_ms ? left : s->look_ms);
+		rc = look_again(s, t, mb, first, until_ms - now, err);
 		if (rc != ST_OK)
 			return rc;
 	}

@@ -9,6 +9,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* So often a folder is looked at in which something may still appear. */
+enum { LOOK_MS = 500 };
+
 static struct imap_sink *self(const struct sink *s)
 {
 	return (struct imap_sink *)(uintptr_t)s;
@@ -129,6 +132,7 @@ static enum status imap_sink_open(
 	s->copies = setup->copies;
 	s->rival = setup->rival;
 	s->ask_ctx = setup->ask_ctx;
+	s->look_ms = setup->look_ms ? setup->look_ms : LOOK_MS;
 	fill_config(&cfg, setup);
 	rc = imap_connect(&s->imap, &cfg, err);
 	if (rc == ST_OK)
@@ -341,13 +345,12 @@ static void imap_sink_claim(struct sink *base, const char *folder, uint64_t gene
 }
 
 static enum status imap_sink_find(struct sink *base, struct delivery *d,
-	const struct sink_floor *from, int64_t patience_ms, struct err *err)
+	const struct sink_floor *from, int64_t until_ms, struct err *err)
 {
 	/* Receipts are judged by what the mailbox was before a fresh look. */
 	enum status rc = imap_sink_commit(base, err);
 
-	return rc == ST_OK ? imap_table_find(self(base), d, from, patience_ms, err)
-			   : rc;
+	return rc == ST_OK ? imap_table_find(self(base), d, from, until_ms, err) : rc;
 }
 
 /* LOGOUT is said by close(), when nobody can cancel() any more. */

@@ -22,6 +22,7 @@ struct imap_sink {
 	unsigned (*copies)(void *ctx, const struct facts *f);
 	bool (*rival)(void *ctx, const struct facts *ours, const struct facts *theirs);
 	void *ask_ctx;
+	int look_ms;                  /* of struct sink_setup */
 	unsigned unsaid;              /* messages found that an OK told no receipt of */
 	struct imap_append **jobs;    /* owned; pending ones */
 	struct delivery **deliveries; /* beside jobs */
@@ -45,6 +46,6 @@ void imap_table_claim(struct imap_sink *s, const struct imap_mailbox *mb,
 void imap_tables_free(struct imap_sink *s);
 /* Looks for a message in it (find.c). */
 enum status imap_table_find(struct imap_sink *s, struct delivery *d,
-	const struct sink_floor *from, int64_t patience_ms, struct err *err);
+	const struct sink_floor *from, int64_t until_ms, struct err *err);
 
 #endif

@@ -99,12 +99,12 @@ static void null_claim(struct sink *base, const char *folder, uint64_t generatio
 }
 
 static enum status null_find(struct sink *base, struct delivery *d,
-	const struct sink_floor *from, int64_t patience_ms, struct err *err)
+	const struct sink_floor *from, int64_t until_ms, struct err *err)
 {
 	(void)base;
 	(void)d;
 	(void)from;
-	(void)patience_ms;
+	(void)until_ms;
 	(void)err;
 	return ST_END;
 }

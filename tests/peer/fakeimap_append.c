@@ -472,6 +472,16 @@ static void judge_cut(struct session *c, const char *name, const struct group *g
 	c->ended = true;
 }
 
+/* The client went away, or was cut off, after a whole literal. */
+static void judge_gone(struct session *c, const char *name, const struct group *g)
+{
+	struct box *b = box_find(c->s, name, false);
+	const struct rule *r = rule_for(c, g);
+
+	if (b && r && r->how == BY_RULE_EARLY)
+		store(c, b, g, r, 0);
+}
+
 void append_run(struct session *c, const char *tag, const char *args)
 {
 	struct group *g = xcalloc(1, sizeof(*g));
@@ -491,6 +501,8 @@ void append_run(struct session *c, const char *tag, const char *args)
 		imapd_end(c, END_HANG, NULL);
 	else if (whole)
 		judge(c, tag, name, g);
+	else if (c->ended && g->n && g->literal)
+		judge_gone(c, name, g);
 	for (i = 0; i < g->n; i++)
 		free(g->text[i]);
 	free(g);

@@ -200,7 +200,7 @@ static inline int kit_batch(void)
 
 static inline struct pace kit_pace(void)
 {
-	return (struct pace){ 5, 60, 300, 0, kit_batch() };
+	return (struct pace){ 5, 60, 300, 0, kit_batch(), 0 };
 }
 
 static inline void kit_ledger(const struct ledger *l, char *out, size_t cap)

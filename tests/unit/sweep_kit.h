@@ -121,8 +121,10 @@ struct sweep_run {
 
 static inline struct pace sweep_pace(const struct sweep_run *s)
 {
-	return (struct pace){ 1, s->settle_ms ? s->settle_ms : 1, 300, s->deadline_ms,
-		s->batch_count ? s->batch_count : kit_batch() };
+	int settle = s->settle_ms ? s->settle_ms : 1;
+
+	return (struct pace){ 1, settle, 300, s->deadline_ms,
+		s->batch_count ? s->batch_count : kit_batch(), settle };
 }
 
 static inline struct job *sweep_job(struct rig *r, const struct sweep_run *s)

@@ -389,7 +389,7 @@ static void on_event(void *ctx, enum fakepop_event what)
 /* As kit_run_job(), with time enough for a stop. */
 static int run_job(struct rig *r, struct job *j)
 {
-	const struct pace pace = { 5, 60, 4000, 0, kit_batch() };
+	const struct pace pace = { 5, 60, 4000, 0, kit_batch(), 0 };
 	struct engine *e;
 	int code;
 
