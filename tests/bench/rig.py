@@ -16,6 +16,9 @@ import time
 
 import mail
 
+sys.path.append(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+from ports import free_ports
+
 SECRET = "secret"
 MEMORY = "/dev/shm"
 NOBODY = 65534  # owns the mail when we are root: Dovecot does not serve root's
@@ -89,16 +92,6 @@ service imap-login {{
 
 class Missing(Exception):
     """Something that must be installed is not."""
-
-
-def free_ports(n):
-    held = [socket.socket() for _ in range(n)]
-    for one in held:
-        one.bind(("127.0.0.1", 0))
-    ports = [one.getsockname()[1] for one in held]
-    for one in held:
-        one.close()
-    return ports
 
 
 def busy():

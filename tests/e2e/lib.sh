@@ -166,7 +166,7 @@ C
 }
 
 rig_port() {
-	python3 "$E2E/mailtool.py" ports 1
+	"$E2E/../ports.py" 1 $$
 }
 
 rig_slow() {
@@ -209,7 +209,7 @@ default_internal_group = $group"
 		"$RIG_STATIC" "$RIG_UID" "$RIG_GID" "$RIG" >"$RIG/users"
 	CA=$RIG/ca/ca.pem
 	rig_certificates || rig_fail 'cannot make certificates with openssl'
-	set -- $(python3 "$E2E/mailtool.py" ports 4)
+	set -- $("$E2E/../ports.py" 4 $$)
 	POP3=$1 POP3S=$2 IMAP=$3 IMAPS=$4
 	rig_config >"$RIG/dovecot.conf"
 	[ -z "$RIG_OWNER" ] || chown "$RIG_OWNER" "$RIG/mail"

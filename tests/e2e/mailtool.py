@@ -1,7 +1,6 @@
 #!/usr/bin/env python3
 """What the end-to-end tests need to do with mail; Python 3, standard library only.
 
-    mailtool.py ports N                    N free TCP ports of the loopback interface
     mailtool.py greets PORT...             exit 0 when a server greets on each
     mailtool.py proxy TARGET KBYTES PID    prints its port and passes connections on to TARGET, so many
                                            kB a second, while process PID lives
@@ -291,25 +290,6 @@ def report(path, *wanted):
 # ---- servers --------------------------------------------------------------------------------
 
 
-def ports(n):
-    """Free on all of 127.0.0.1..5 at this moment."""
-    held, found = [], []
-    while len(found) < int(n):
-        first = socket.socket()
-        first.bind(("127.0.0.1", 0))
-        held.append(first)
-        port = first.getsockname()[1]
-        try:
-            for last in range(2, 6):
-                other = socket.socket()
-                held.append(other)
-                other.bind(("127.0.0.%d" % last, port))
-        except OSError:
-            continue
-        found.append(port)
-    print(" ".join(map(str, found)))
-
-
 def greets(*numbers):
     for number in numbers:
         with socket.create_connection(("127.0.0.1", int(number)), timeout=2) as peer:
@@ -350,7 +330,6 @@ def show(rows):
 
 
 COMMANDS = {
-    "ports": ports,
     "greets": greets,
     "proxy": proxy,
     "load": load,

@@ -112,7 +112,7 @@ start_cyrus() {
 	}
 	C=$M/cyrus
 	CYRUS_BIN=$ROOT/usr/lib/cyrus/bin CYRUS_LIBS=$LIBS
-	set -- $("$PYTHON" "$TOOL" ports 2)
+	set -- $("$PYTHON" "$E2E/../ports.py" 2 $$)
 	cyrus_pop3=$1 cyrus_imap=$2
 	mkdir -p "$C/var" "$C/spool" "$C/run/proc" "$C/run/lock" "$C/run/socket"
 	cat >"$C/imapd.conf" <<X

@@ -21,7 +21,7 @@ struct loop {
 	void *ctx;
 };
 
-static int listen_somewhere(unsigned *port)
+static int bind_somewhere(unsigned *port)
 {
 	struct sockaddr_in a = { .sin_family = AF_INET };
 	socklen_t n = sizeof(a);
@@ -29,7 +29,7 @@ static int listen_somewhere(unsigned *port)
 
 	a.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
 	if (fd < 0 || bind(fd, (struct sockaddr *)&a, sizeof(a)) < 0 ||
-		listen(fd, 8) < 0 || getsockname(fd, (struct sockaddr *)&a, &n) < 0)
+		getsockname(fd, (struct sockaddr *)&a, &n) < 0)
 		abort();
 	*port = ntohs(a.sin_port);
 	return fd;
@@ -74,7 +74,9 @@ void loop_open(struct loop **out, void (*serve)(int fd, void *ctx), void *ctx)
 	l->client = -1;
 	l->serve = serve;
 	l->ctx = ctx;
-	l->listener = listen_somewhere(&l->port);
+	l->listener = bind_somewhere(&l->port);
+	if (listen(l->listener, 8) < 0)
+		abort();
 	pthread_mutex_init(&l->lock, NULL);
 	if (pthread_create(&l->thread, NULL, run, l) != 0)
 		abort();
@@ -109,7 +111,8 @@ unsigned loop_closed_port(void)
 {
 	unsigned port;
 
-	close(listen_somewhere(&port));
+	/* It stays ours, and nobody listens there, until the process ends. */
+	bind_somewhere(&port);
 	return port;
 }
 
