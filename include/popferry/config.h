@@ -83,6 +83,7 @@ struct endpoint {
 	char **only;   /* of eml: these files in it and no others; NULL: all */
 	size_t n_only;
 	enum tls_mode tls; /* by scheme, option and profile */
+	enum tls_min tls_min;
 	char *ca_file, *pin;
 	struct secret secret;
 	const struct keys

@@ -38,6 +38,15 @@ enum tls_mode {
 	TLS_NONE,     /* asked for in so many words */
 };
 
+/* The oldest version that will do; those before 1.2 only where they were asked for. With
+ * them short keys, SHA-1 and a server without secure renegotiation will do as well
+ * (quirk Q62). */
+enum tls_min {
+	TLS_MIN_1_2,
+	TLS_MIN_1_1,
+	TLS_MIN_1_0,
+};
+
 /* ---- trace ---- */
 
 /*
@@ -55,6 +64,7 @@ struct net_config {
 	const char *host; /* name or address literal (IPv6 without brackets) */
 	unsigned port;
 	enum tls_mode tls;
+	enum tls_min tls_min;
 	const char *ca_file; /* PEM; NULL: the system's CAs */
 	const char *pin;     /* "sha256//BASE64" of an SPKI in the chain; NULL: none.
 				A pin is checked besides the CA, or instead of it

@@ -121,12 +121,18 @@ static void summarise(
 	fflush(stdout);
 }
 
-static void warn_plain(const struct endpoint *end, const char *name)
+/* What takes safety away is said each time. */
+static void warn_of_line(const struct endpoint *end, const char *name)
 {
 	if (end->host && end->tls == TLS_NONE)
 		log_warn(NULL, "no-tls", LOG_S("job", name), LOG_S("url", end->url),
 			LOG_S("meaning",
 				"password and mail cross the network in the clear"));
+	if (end->host && end->tls != TLS_NONE && end->tls_min != TLS_MIN_1_2)
+		log_warn(NULL, "old-tls", LOG_S("job", name), LOG_S("url", end->url),
+			LOG_S("meaning",
+				"TLS so old, and keys so short, will do that others may "
+				"read password and mail"));
 }
 
 /* A place that cannot be written to is better known before hours of work. */
@@ -158,9 +164,9 @@ enum status ferry_ready(const struct job *job, struct err *err)
 
 	if (rc != ST_OK)
 		return rc;
-	warn_plain(&job->source, job->name);
+	warn_of_line(&job->source, job->name);
 	for (i = 0; i < job->n_dest; i++)
-		warn_plain(&job->dest[i], job->name);
+		warn_of_line(&job->dest[i], job->name);
 	return ST_OK;
 }
 

@@ -489,6 +489,7 @@ static enum status run_probe(struct cli *c, struct probe *p, struct err *err)
 		.host = p->end->host,
 		.port = p->end->port,
 		.tls = p->end->tls,
+		.tls_min = p->end->tls_min,
 		.ca_file = p->end->ca_file,
 		.pin = p->end->pin,
 		.name = p->side,

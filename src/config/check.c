@@ -70,6 +70,7 @@ static enum status fit_end(struct endpoint *e, const char *what, const struct en
 	const struct scheme *s = scheme_of(e);
 
 	e->tls = set->tls ? (enum tls_mode)(set->tls - 1) : s->tls;
+	e->tls_min = (enum tls_min)set->tls_min;
 	if (!e->port && f->port && (!f->tls || f->tls - 1 == (unsigned)e->tls))
 		e->port = f->port;
 	if (!e->port)

@@ -375,6 +375,13 @@ static const struct word tls_words[] = {
 	{ NULL, 0 },
 };
 
+static const struct word tls_min_words[] = {
+	{ "1.0", TLS_MIN_1_0 },
+	{ "1.1", TLS_MIN_1_1 },
+	{ "1.2", TLS_MIN_1_2 },
+	{ NULL, 0 },
+};
+
 static const struct word scan_words[] = {
 	{ "note", SCAN_NOTE + 1 },
 	{ "quarantine", SCAN_QUARANTINE + 1 },
@@ -421,6 +428,12 @@ const struct setting job_table[] = {
 		AT(source.tls, unsigned), .words = tls_words),
 	ROW("dest-tls", "MODE", true, SET_WORD, "implicit, starttls or none",
 		AT(dest.tls, unsigned), .words = tls_words),
+	ROW("source-tls-min", "VERSION", true, SET_WORD,
+		"oldest TLS that will do: 1.2 (usual), 1.1 or 1.0",
+		AT(source.tls_min, unsigned), .words = tls_min_words),
+	ROW("dest-tls-min", "VERSION", true, SET_WORD,
+		"oldest TLS that will do: 1.2 (usual), 1.1 or 1.0",
+		AT(dest.tls_min, unsigned), .words = tls_min_words),
 	ROW("ca-file", "FILE", true, SET_TEXT,
 		"trust the CAs of this PEM file, not the system's",
 		AT(ca_file, char *)),

@@ -102,6 +102,7 @@ struct end {
 	struct secret secret;
 	unsigned secret_layer;
 	unsigned tls; /* enum tls_mode + 1; 0: not set */
+	unsigned tls_min;
 	char *pin;
 };
 

@@ -145,7 +145,7 @@ static void deny_time(struct conn *c, X509 *leaf, int why)
 
 static void deny_for(struct conn *c, X509 *leaf, X509 *cause, int why)
 {
-	char text[256];
+	char text[256], way[80];
 
 	switch (why) {
 	case X509_V_ERR_HOSTNAME_MISMATCH:
@@ -167,6 +167,15 @@ static void deny_for(struct conn *c, X509 *leaf, X509 *cause, int why)
 	case X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT_LOCALLY:
 	case X509_V_ERR_UNABLE_TO_VERIFY_LEAF_SIGNATURE:
 		deny_issuer(c);
+		break;
+	case X509_V_ERR_EE_KEY_TOO_SMALL:
+	case X509_V_ERR_CA_KEY_TOO_SMALL:
+	case X509_V_ERR_CA_MD_TOO_WEAK:
+		snprintf(text, sizeof(text),
+			"with a key too short, or a digest too weak, to be safe; its "
+			"administrator must change that%s",
+			tls_way(c, way, sizeof(way)));
+		deny(c, text);
 		break;
 	default:
 		snprintf(text, sizeof(text), "that cannot be accepted: %s",

@@ -127,6 +127,8 @@ bool zip_unsent(const struct conn *c);
 
 /* tls.c */
 enum status tls_start(struct conn *c);
+/* What else can be done about a server that is too old; "" when nothing can. */
+const char *tls_way(const struct conn *c, char *out, size_t cap);
 void tls_end(struct conn *c);
 long tls_read(struct conn *c, char *p, size_t n);
 long tls_write(struct conn *c, const char *p, size_t n);

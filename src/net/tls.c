@@ -227,13 +227,34 @@ static bool expect_name(struct conn *c)
 		SSL_set_tlsext_host_name(c->tls, name) == 1;
 }
 
+static const struct version {
+	int number;
+	const char *name;
+} versions[] = {
+	[TLS_MIN_1_2] = { TLS1_2_VERSION, "1.2" },
+	[TLS_MIN_1_1] = { TLS1_1_VERSION, "1.1" },
+	[TLS_MIN_1_0] = { TLS1_VERSION, "1.0" },
+};
+
+/* OpenSSL has what is old at level 0 only, whatever the version. */
+static bool allow_old(struct conn *c, SSL_CTX *ctx)
+{
+	if (SSL_CTX_set_min_proto_version(ctx, versions[c->cfg.tls_min].number) != 1)
+		return false;
+	if (c->cfg.tls_min == TLS_MIN_1_2)
+		return true;
+	SSL_CTX_set_security_level(ctx, 0);
+	SSL_CTX_set_options(ctx, SSL_OP_LEGACY_SERVER_CONNECT);
+	return SSL_CTX_set_cipher_list(ctx, "DEFAULT:@SECLEVEL=0") == 1;
+}
+
 static enum status set_up(struct conn *c)
 {
 	SSL_CTX *ctx = SSL_CTX_new(TLS_client_method());
 	BIO *wire;
 
 	c->tls_ctx = ctx;
-	if (!ctx || SSL_CTX_set_min_proto_version(ctx, TLS1_2_VERSION) != 1)
+	if (!ctx || !allow_old(c, ctx))
 		goto broken;
 	SSL_CTX_set_options(ctx, SSL_OP_NO_COMPRESSION | SSL_OP_NO_RENEGOTIATION);
 	SSL_CTX_set_mode(ctx,
@@ -280,15 +301,29 @@ static enum status says_no_tls(struct conn *c)
 		text_clean(said, sizeof(said), c->first, n));
 }
 
+const char *tls_way(const struct conn *c, char *out, size_t cap)
+{
+	bool ours = strcmp(c->cfg.name, "source") == 0 ||
+		strcmp(c->cfg.name, "dest") == 0;
+
+	out[0] = '\0';
+	if (ours && c->cfg.tls_min != TLS_MIN_1_0)
+		snprintf(out, cap, ", or --%s-tls-min 1.0 takes it as it is",
+			c->cfg.name);
+	return out;
+}
+
 static enum status refused(struct conn *c)
 {
+	static const char old[] = "offers only TLS older than %s";
 	static const struct {
 		int reason;
 		const char *text;
 	} causes[] = {
-		{ SSL_R_UNSUPPORTED_PROTOCOL, "offers only TLS older than 1.2" },
-		{ SSL_R_TLSV1_ALERT_PROTOCOL_VERSION,
-			"offers only TLS older than 1.2" },
+		{ SSL_R_UNSUPPORTED_PROTOCOL, old },
+		{ SSL_R_TLSV1_ALERT_PROTOCOL_VERSION, old },
+		{ SSL_R_UNSAFE_LEGACY_RENEGOTIATION_DISABLED,
+			"knows no secure renegotiation of TLS" },
 		{ SSL_R_SSLV3_ALERT_HANDSHAKE_FAILURE,
 			"has no TLS cipher in common with us" },
 		{ SSL_R_NO_SHARED_CIPHER, "has no TLS cipher in common with us" },
@@ -299,14 +334,19 @@ static enum status refused(struct conn *c)
 	};
 	unsigned long e = ERR_peek_error();
 	const char *text = ERR_reason_error_string(e);
+	char way[80], what[80];
 	size_t i;
 
-	for (i = 0; i < N_ELEMENTS(causes); i++)
-		if (ERR_GET_LIB(e) == ERR_LIB_SSL &&
-			ERR_GET_REASON(e) == causes[i].reason)
-			return conn_fail(c, ST_DENIED, EX_NOPERM,
-				"%s; its administrator must change that",
-				causes[i].text);
+	for (i = 0; i < N_ELEMENTS(causes); i++) {
+		if (ERR_GET_LIB(e) != ERR_LIB_SSL ||
+			ERR_GET_REASON(e) != causes[i].reason)
+			continue;
+		snprintf(what, sizeof(what), old, versions[c->cfg.tls_min].name);
+		return conn_fail(c, ST_DENIED, EX_NOPERM,
+			"%s; its administrator must change that%s",
+			causes[i].text == old ? what : causes[i].text,
+			tls_way(c, way, sizeof(way)));
+	}
 	return conn_fail(c, ST_RETRY, EX_UNAVAILABLE, "failed the TLS handshake: %s",
 		text ? text : "unknown reason");
 }

@@ -35,6 +35,7 @@ static void fill_config(struct imap_config *c, const struct sink_setup *setup)
 		.net = { .host = end->host,
 			.port = end->port,
 			.tls = end->tls,
+			.tls_min = end->tls_min,
 			.ca_file = end->ca_file,
 			.pin = end->pin,
 			.name = "dest",

@@ -40,6 +40,7 @@ static void fill_config(struct pop3_config *c, const struct source_setup *setup)
 		.net = { .host = end->host,
 			.port = end->port,
 			.tls = end->tls,
+			.tls_min = end->tls_min,
 			.ca_file = end->ca_file,
 			.pin = end->pin,
 			.name = "source",

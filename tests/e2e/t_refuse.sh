@@ -55,6 +55,26 @@ test_a_wrong_password_is_told_at_once() {
 	says "$dst"
 }
 
+# Quirk Q71: providers that must be asked to let mail programs in. What a profile knows of that is
+# said with the refusal, and not otherwise.
+test_what_is_known_of_a_provider_is_said_with_a_refused_login() {
+	rig_load "$src" "$DATA/odd/plain.eml"
+	(umask 077 && echo wrong >wrong)
+	printf '[%s]\nnotes = %s\n' pop3 'Switch on POP in the shop first.' \
+		imap 'Only app passwords will do.' >gate.conf
+	with_gate() {
+		copy "$@" --source-profile "$W/gate.conf" --dest-profile "$W/gate.conf"
+	}
+	with_gate 77 "$(url_pop3s "$src")" archive:arc --source-password-file wrong
+	says 'provider-notes.*Switch on POP in the shop first\.'
+	check 'not the other server' sh -c "! grep -q 'app passwords' '$W/err'"
+	with_gate 77 "$(url_pop3s "$src")" "$(url_imaps "$dst")" --dest-password-file wrong
+	says 'provider-notes.*Only app passwords will do\.'
+	check 'not the other server' sh -c "! grep -q 'in the shop' '$W/err'"
+	with_gate 0 "$(url_pop3s "$src")" archive:arc
+	check 'no notes where the login works' sh -c "! grep -q provider-notes '$W/err'"
+}
+
 test_an_unknown_host() {
 	python3 -c 'import socket
 try: socket.getaddrinfo("mail.invalid", 1)

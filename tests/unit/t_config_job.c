@@ -31,6 +31,10 @@ static const struct {
 	{ "dest-tls", "none", NULL },
 	{ "source-tls", "ssl", "one of implicit, starttls, none, not \"ssl\"" },
 	{ "source-tls", "Implicit", "one of implicit" },
+	{ "source-tls-min", "1.0", NULL },
+	{ "dest-tls-min", "1.1", NULL },
+	{ "dest-tls-min", "1.2", NULL },
+	{ "source-tls-min", "1.3", "one of 1.0, 1.1, 1.2, not \"1.3\"" },
 	{ "ca-file", "/etc/ca.pem", NULL },
 	{ "ca-file", "a\tb", "control characters" },
 	{ "source-pin", PIN, NULL },
@@ -320,16 +324,16 @@ static void test_options(void **state)
 	static const char *const options[] = { "source", "dest", "source-password-file",
 		"dest-password-file", "source-password-command",
 		"dest-password-command", "source-password-env", "dest-password-env",
-		"source-tls", "dest-tls", "ca-file", "source-pin", "dest-pin", "state",
-		"dedup", "folder", "seen", "date-source", "since", "before", "min-size",
-		"max-size", "limit", "delete", "max-delete", "rescue", "scan",
-		"scan-policy", "scan-timeout", "quarantine-folder", "timeout",
-		"dry-run", "check", "report", "trace", "codec", "member-size",
-		"source-profile", "dest-profile", "encrypt-to", "single-recipient",
-		"identity", "identity-password-file", "identity-password-command",
-		"identity-password-env", "sign-key", "sign-cert", "sign-password-file",
-		"sign-password-command", "sign-password-env", "tsa", "tsa-ca", "name",
-		"me" };
+		"source-tls", "dest-tls", "source-tls-min", "dest-tls-min", "ca-file",
+		"source-pin", "dest-pin", "state", "dedup", "folder", "seen",
+		"date-source", "since", "before", "min-size", "max-size", "limit",
+		"delete", "max-delete", "rescue", "scan", "scan-policy", "scan-timeout",
+		"quarantine-folder", "timeout", "dry-run", "check", "report", "trace",
+		"codec", "member-size", "source-profile", "dest-profile", "encrypt-to",
+		"single-recipient", "identity", "identity-password-file",
+		"identity-password-command", "identity-password-env", "sign-key",
+		"sign-cert", "sign-password-file", "sign-password-command",
+		"sign-password-env", "tsa", "tsa-ca", "name", "me" };
 	static const char *const others[] = { "extends" };
 	size_t n, i, k;
 	const struct setting_help *h = job_settings(&n);
@@ -630,8 +634,8 @@ static void test_ends(void **state)
 {
 	static const char *const pairs[PAIRS][2] = { { "dest-password-env", "D" },
 		{ "source-pin", PIN }, { "dest-tls", "none" }, { "ca-file", "/ca" },
-		{ "source-password-file", "S" }, { "dest", "archive:/tmp/a" }, SOURCE,
-		DEST, { "me", "me@x.org,z@z" } };
+		{ "source-tls-min", "1.0" }, { "source-password-file", "S" },
+		{ "dest", "archive:/tmp/a" }, SOURCE, DEST, { "me", "me@x.org,z@z" } };
 	struct err err = ERR_INIT;
 	struct job *j;
 
@@ -642,6 +646,8 @@ static void test_ends(void **state)
 	assert_null(j->source.secret.env);
 	assert_string_equal(j->source.pin, PIN);
 	assert_string_equal(j->source.ca_file, "/ca");
+	assert_int_equal(j->source.tls_min, TLS_MIN_1_0);
+	assert_int_equal(j->dest[1].tls_min, TLS_MIN_1_2);
 	assert_int_equal(j->source.port, 995);
 	assert_int_equal(j->n_dest, 2);
 	assert_null(j->dest[0].secret.env);

@@ -37,6 +37,7 @@ struct identity {
 };
 
 static struct identity ca, good, other_name, expired, self_signed, strange, addressed;
+static struct identity rsa, short_rsa;
 static char ca_path[64], empty_path[64], dir[48];
 
 static void must(bool ok)
@@ -67,14 +68,14 @@ static void add_ext(X509 *x, int nid, const char *value)
 }
 
 /* Valid from yesterday for so many days; issued by itself when by is NULL. */
-static void make_identity(struct identity *id, const char *cn, const char *san,
-	int days, const struct identity *by)
+static void make_with(struct identity *id, EVP_PKEY *key, const char *cn,
+	const char *san, int days, const struct identity *by)
 {
 	static long serial;
 	X509_NAME *name;
 	X509 *x = X509_new();
 
-	id->key = EVP_EC_gen("P-256");
+	id->key = key;
 	must(id->key && x);
 	X509_set_version(x, X509_VERSION_3);
 	ASN1_INTEGER_set(X509_get_serialNumber(x), ++serial);
@@ -92,6 +93,12 @@ static void make_identity(struct identity *id, const char *cn, const char *san,
 	must(X509_sign(x, by ? by->key : id->key, EVP_sha256()) > 0);
 	id->cert = x;
 	id->pin = pin_of(id->key);
+}
+
+static void make_identity(struct identity *id, const char *cn, const char *san,
+	int days, const struct identity *by)
+{
+	make_with(id, EVP_EC_gen("P-256"), cn, san, days, by);
 }
 
 static void drop_identity(struct identity *id)
@@ -118,6 +125,8 @@ static int make_world(void **state)
 	make_identity(&self_signed, "localhost", "DNS:localhost", 10, NULL);
 	make_identity(&addressed, "server", "IP:127.0.0.1", 10, &ca);
 	make_identity(&strange, "Strange CA", NULL, 10, NULL);
+	make_with(&rsa, EVP_RSA_gen(2048), "localhost", "DNS:localhost", 10, &ca);
+	make_with(&short_rsa, EVP_RSA_gen(1024), "localhost", "DNS:localhost", 10, &ca);
 	snprintf(ca_path, sizeof(ca_path), "%s/ca.pem", dir);
 	snprintf(empty_path, sizeof(empty_path), "%s/empty.pem", dir);
 	f = fopen(ca_path, "w");
@@ -132,7 +141,7 @@ static int make_world(void **state)
 static int drop_world(void **state)
 {
 	struct identity *const all[] = { &ca, &good, &other_name, &expired,
-		&self_signed, &strange, &addressed };
+		&self_signed, &strange, &addressed, &rsa, &short_rsa };
 	size_t i;
 
 	(void)state;
@@ -155,6 +164,9 @@ enum manner {
 	CUT,      /* greets and closes the socket without a TLS goodbye */
 	FLOOD,    /* sends much before it reads */
 	OLD,      /* TLS 1.1 at most */
+	OLDEST,   /* TLS 1.0 alone */
+	SHORT,    /* TLS 1.2 with Diffie-Hellman of 1024 bits */
+	WEAK,     /* TLS 1.2, whatever its key */
 };
 
 struct server {
@@ -169,10 +181,17 @@ static SSL *accept_tls(int fd, struct server *s, SSL_CTX **ctx)
 	SSL *ssl;
 
 	*ctx = SSL_CTX_new(TLS_server_method());
-	if (s->manner == OLD) {
+	if (s->manner >= OLD) {
 		SSL_CTX_set_security_level(*ctx, 0);
 		SSL_CTX_set_min_proto_version(*ctx, TLS1_VERSION);
-		SSL_CTX_set_max_proto_version(*ctx, TLS1_1_VERSION);
+		SSL_CTX_set_max_proto_version(*ctx,
+			s->manner == OLD              ? TLS1_1_VERSION
+				: s->manner == OLDEST ? TLS1_VERSION
+						      : TLS1_2_VERSION);
+	}
+	if (s->manner == SHORT) {
+		SSL_CTX_set_cipher_list(*ctx, "DHE-RSA-AES128-GCM-SHA256:@SECLEVEL=0");
+		SSL_CTX_set_dh_auto(*ctx, 2);
 	}
 	SSL_CTX_use_certificate(*ctx, s->id->cert);
 	SSL_CTX_use_PrivateKey(*ctx, s->id->key);
@@ -444,6 +463,67 @@ static void wrong_servers(void **state)
 	}
 }
 
+/* Quirk Q62: what is too old to be safe is taken where that was asked for. */
+static void old_servers(void **state)
+{
+	const struct {
+		enum manner manner;
+		const struct identity *id;
+		enum tls_min min;
+		const char *version; /* NULL: refused */
+		const char *words[2];
+	} rows[] = {
+		{ OLD, &good, TLS_MIN_1_2, NULL,
+			{ "older than 1.2", "or --source-tls-min 1.0 takes" } },
+		{ OLD, &good, TLS_MIN_1_1, "TLSv1.1", { 0 } },
+		{ OLD, &good, TLS_MIN_1_0, "TLSv1.1", { 0 } },
+		{ OLDEST, &good, TLS_MIN_1_1, NULL,
+			{ "older than 1.1", "or --source-tls-min 1.0 takes" } },
+		{ OLDEST, &good, TLS_MIN_1_0, "TLSv1", { 0 } },
+		{ SHORT, &rsa, TLS_MIN_1_2, NULL,
+			{ "key that is too short", "or --source-tls-min 1.0 takes" } },
+		{ SHORT, &rsa, TLS_MIN_1_0, "TLSv1.2", { 0 } },
+		{ WEAK, &short_rsa, TLS_MIN_1_2, NULL,
+			{ "a key too short", "or --source-tls-min 1.0 takes" } },
+		{ WEAK, &short_rsa, TLS_MIN_1_1, "TLSv1.2", { 0 } },
+		{ ECHO, &good, TLS_MIN_1_0, "TLSv1.3", { 0 } },
+		/* Old is not unknown. */
+		{ OLDEST, &strange, TLS_MIN_1_0, NULL, { "self-signed" } },
+		{ OLD, &expired, TLS_MIN_1_0, NULL, { "expired" } },
+	};
+	size_t i, k;
+
+	(void)state;
+	for (i = 0; i < N_ELEMENTS(rows); i++) {
+		struct server s = { .manner = rows[i].manner, .id = rows[i].id };
+		struct net_config cfg = { .host = "localhost",
+			.ca_file = ca_path,
+			.tls_min = rows[i].min,
+			.name = "source",
+			.connect_ms = 3000 };
+		struct err err = ERR_INIT;
+		struct conn *c = NULL;
+		struct loop *l;
+		enum status rc;
+
+		loop_open(&l, serve_quietly, &s);
+		cfg.port = loop_port(l);
+		rc = conn_dial(&c, &cfg, &err);
+		if (rc != (rows[i].version ? ST_OK : ST_DENIED))
+			fail_msg("row %zu: %d: %s", i, rc, err.text);
+		if (rc == ST_OK)
+			assert_string_equal(conn_tls(c)->version, rows[i].version);
+		else
+			assert_int_equal(err.exit, EX_NOPERM);
+		for (k = 0; k < 2 && rows[i].words[k]; k++)
+			if (!strstr(err.text, rows[i].words[k]))
+				fail_msg("row %zu: no \"%s\" in: %s", i,
+					rows[i].words[k], err.text);
+		conn_close(&c);
+		loop_close(&l);
+	}
+}
+
 static void silent_handshake(void **state)
 {
 	struct server s = { .manner = SILENT };
@@ -615,6 +695,7 @@ int main(void)
 		cmocka_unit_test(trust),
 		cmocka_unit_test(info_and_sni),
 		cmocka_unit_test(wrong_servers),
+		cmocka_unit_test(old_servers),
 		cmocka_unit_test(silent_handshake),
 		cmocka_unit_test(cut_connection),
 		cmocka_unit_test(no_sigpipe),
