@@ -96,6 +96,23 @@ test_scan_refuse() {
 	check 'both are left' test "$(python3 "$TOOL" served "$(rig_maildir "$src")" | wc -l)" -eq 2
 }
 
+# stopped_once ARG...: SIGTERM as soon as there is a file `begun`, which a program it runs makes.
+stopped_once() {
+	rm -f begun
+	"$POPFERRY" "$@" >out 2>err </dev/null &
+	polls=0
+	until [ -e begun ]; do
+		polls=$((polls + 1))
+		[ $polls -lt 600 ]
+		sleep 0.1
+	done
+	since=$(date +%s) code=0
+	kill -TERM $!
+	wait $! || code=$?
+	check "stopped: $code" test "$code" -eq 75
+	check 'at once' test $(($(date +%s) - since)) -lt 30
+}
+
 test_scan_fails() {
 	rig_load "$src" "$DATA/twice"
 	copy 2 "$(url_pop3s "$src")" archive:arc --dedup none --scan 'sh -c "kill -9 $$"'
@@ -113,10 +130,8 @@ test_scan_fails() {
 	says 'of no use'
 	# A stop does not wait for it.
 	rm -rf state arc
-	timeout --preserve-status -s TERM 2 "$POPFERRY" copy "$(url_pop3s "$src")" archive:arc \
-		--source-password-file "$RIG/secret" --ca-file "$CA" --state state --scan 'sleep 60' \
-		>out 2>err </dev/null || code=$?
-	check "stopped: $code" test "$code" -eq 75
+	stopped_once copy "$(url_pop3s "$src")" archive:arc --source-password-file "$RIG/secret" \
+		--ca-file "$CA" --state state --scan 'sh -c "touch begun; exec sleep 60"'
 }
 
 # export_some: an archive ./arc with them.
@@ -169,9 +184,7 @@ P
 	pf 64 export arc --exec cat --format zip
 	pf 64 export arc all --report r
 	pf 64 export arc --exec cat --jobs 0
-	timeout --preserve-status -s TERM 2 "$POPFERRY" export arc --exec 'sleep 60' -j 3 \
-		>out 2>err </dev/null || code=$?
-	check "stopped: $code" test "$code" -eq 75
+	stopped_once export arc --exec 'sh -c "touch begun; exec sleep 60"' -j 3
 }
 
 test_export_mailbag() {
