@@ -129,7 +129,7 @@ static enum status open_crypt(
 	if (rc == ST_OK)
 		rc = blind_open(&w->blind, w->statedir, &w->policy, err);
 	if (rc == ST_OK)
-		rc = policy_recipients(&w->to, &w->policy, cfg->path, err);
+		rc = policy_recipients(&w->to, &w->policy, cfg->path, false, err);
 	return rc;
 }
 

@@ -54,8 +54,43 @@ closed_to_others() {
 	pf 0 prove arc 3 proof --identity $key
 	sh proof/CHECK.sh >out
 	nothing_but_the_journal
-	for command in 'hold list' 'retention show' 'recover'; do
-		pf 69 $command arc
+	keeps_closed
+}
+
+# keeps_closed: holds and classes, of which nobody else is told what for.
+keeps_closed() {
+	pf 77 hold place arc subject:Zanzibar --matter 'xylophone v. bob.secret'
+	pf 77 retention show arc
+	pf 0 hold place arc 3-4 --matter 'xylophone v. bob.secret'
+	says 'hold 1 holds 2 messages'
+	pf 0 hold place arc 'subject:Zanzibar 7' --matter 'sw0rdfish' --future --identity $key
+	says 'hold 2 holds 1 message, and what comes'
+	pf 0 hold list arc
+	says '^ *1  .*only --identity tells; messages 3-4'
+	pf 0 hold list arc --identity keys/age1
+	says 'xylophone v. bob.secret: 3-4; messages 3-4'
+	says 'sw0rdfish: subject:Zanzibar 7, then and later; messages [0-9]+'
+	pf 0 hold release arc 1 --reason 'xylophone found'
+	pf 0 retention set arc from:bob.secret --class Zanzibar --years 6 --identity $key
+	pf 77 retention set arc from:bob.secret --class Zanzibar --years 7
+	pf 0 retention show arc --identity $key
+	says '^Zanzibar: 6 years from when it was retrieved, from:bob.secret'
+	pf 0 retention due arc --at 2099-01-01 --identity $key
+	says '^29 messages are due' # one is held
+	pf 77 retention due arc
+	# With stock tools:
+	if command -v age >/dev/null; then
+		sed 's/.*"secret":"\([^"]*\)".*/\1/' arc/policy/hold-000001.json | base64 -d |
+			age -d -i keys/age1 >words
+		grep -q '"matter":"xylophone v. bob.secret","words":\["3-4"\]' words
+		rm words
+	fi
+	pf 0 verify arc
+	pf 0 verify arc --identity $key
+	sh arc/VERIFY.sh
+	nothing_but_the_journal
+	for command in 'dispose arc 1 --authority x --yes' 'recover arc'; do
+		pf 69 $command --identity $key
 	done
 }
 
