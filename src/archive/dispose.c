@@ -120,12 +120,6 @@ enum status archive_dispose(const char *path, const struct archive_disposal *d,
 	memset(out, 0, sizeof(*out));
 	if (d->act)
 		rc = keeper_open(&keeper, path, d->identities, err);
-	if (rc == ST_OK && d->act && keeper.policy.crypt != CRYPT_NONE) {
-		keeper_close(&keeper);
-		rc = err_set(err, ST_DENIED, EX_UNAVAILABLE,
-			"archive %s: it is encrypted: disposal is for archives that are not",
-			path);
-	}
 	if (rc < 0)
 		return rc;
 	if (!d->act && d->at)
