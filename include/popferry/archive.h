@@ -319,19 +319,35 @@ enum status archive_verify(struct archive_reader *r, struct archive_check *out,
 struct archive_words {
 	enum status (*make)(void **out, char *const *words, size_t n, struct err *err);
 	bool (*has)(const void *choice, const struct archive_row *row);
+	bool (*numbers)(const void *choice); /* of a row it looks at seq alone */
 	void (*free)(void *choice);
 };
 
 /*
- * Places a hold on what the words choose (none: everything); with future also on what
- * comes later and is chosen. *no is its number, *n how many messages it holds now.
+ * Of an encrypted archive who has an identity reads what these words are applied to, and
+ * what records say in words, which is encrypted as the messages are. Without one these
+ * calls do what needs no reading, or say ST_DENIED, EX_NOPERM.
  */
-enum status archive_hold_place(const char *path, const char *matter, char *const *words,
-	size_t words_n, bool future, const struct archive_words *w, unsigned *no,
-	uint64_t *n, struct err *err);
+
+struct archive_holding {
+	const char *matter;
+	char *const *words; /* none: everything */
+	size_t words_n;
+	bool future; /* also what comes later and is chosen */
+	const struct archive_words *w;
+	const struct identities *identities; /* NULL: none; then numbers can be held */
+};
+struct archive_held {
+	unsigned no; /* its number */
+	uint64_t n;  /* messages that it holds now */
+	/* What is not sealed yet could not be read, and is held only with future. */
+	bool open_unknown;
+};
+enum status archive_hold_place(const char *path, const struct archive_holding *h,
+	struct archive_held *out, struct err *err);
 /* ST_DENIED, EX_USAGE: there is no such hold, or it was released before. */
-enum status archive_hold_release(
-	const char *path, unsigned hold, const char *reason, struct err *err);
+enum status archive_hold_release(const char *path, unsigned hold, const char *reason,
+	const struct identities *ids, struct err *err);
 
 /* How long messages must stay: one of days, years and until. */
 struct archive_class {
@@ -348,10 +364,12 @@ struct archive_class {
 /* Defines a class, or defines it anew. ST_DENIED, EX_USAGE: it would become shorter or
  * choose other messages, and no authority is named. *no: of the record. */
 enum status archive_retention_set(const char *path, const struct archive_class *c,
-	const struct archive_words *w, unsigned *no, struct err *err);
+	const struct archive_words *w, const struct identities *ids, unsigned *no,
+	struct err *err);
 
 struct archive_hold {
 	unsigned no, released; /* numbers of the records; 0: it is in force */
+	/* matter and reason are NULL, and words none, when nobody here can read them. */
 	const char *matter, *placed_at, *seqs; /* "1-5,9" */
 	const char *released_at, *reason;      /* NULL while it is in force */
 	bool future;
@@ -359,7 +377,10 @@ struct archive_hold {
 	size_t words_n;
 };
 
-/* What the records say together. It does not need the reader any more. */
+/*
+ * What the records say together. It does not need the reader any more. Of an encrypted
+ * archive that nobody reads there are only the holds, without their words.
+ */
 struct archive_keeping;
 enum status archive_keeping_load(struct archive_keeping **out, struct archive_reader *r,
 	const struct archive_words *w, struct err *err);
@@ -398,6 +419,7 @@ struct archive_disposal {
 	void (*tell)(void *ctx, const struct archive_row *row,
 		const struct archive_verdict *v);
 	void *ctx;
+	const struct identities *identities; /* NULL: none */
 	bool due;   /* of these only what is DUE; the others are passed over */
 	bool act;   /* else nothing is done */
 	int64_t at; /* without act: as if it were then; 0: now */
@@ -429,7 +451,8 @@ struct archive_recovery {
  * comes out as manifest-sha256.txt says; index/ goes. Each message is read, and each run of
  * those that are lost goes to lost(). ST_DENIED, EX_DATAERR: some are.
  */
-enum status archive_recover(const char *path, struct archive_recovery *out,
+enum status archive_recover(const char *path, const struct identities *ids,
+	struct archive_recovery *out,
 	void (*lost)(void *ctx, uint64_t first, uint64_t last, const char *why),
 	void *ctx, struct err *err);
 

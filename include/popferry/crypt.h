@@ -40,6 +40,8 @@ void recipients_close(struct recipients **r);
  * certificates with an RSA or EC key that are valid today.
  */
 enum status recipients_add(struct recipients *r, const char *text, struct err *err);
+/* From now on certificates may have expired: who could read once reads what is rewritten. */
+void recipients_expired(struct recipients *r);
 /* Whoever knows the passphrase; there can be no other recipient then. */
 enum status recipients_add_passphrase(
 	struct recipients *r, const char *passphrase, struct err *err);

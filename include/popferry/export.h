@@ -39,6 +39,8 @@ void choice_free(struct choice **c);
 bool choice_has(const struct choice *c, const struct archive_row *row);
 /* Of these numbers alone, which ascend; the list is copied. */
 void choice_among(struct choice *c, const uint32_t *seqs, size_t n);
+/* It asks for nothing but numbers. */
+bool choice_numbers(const struct choice *c);
 /* The number, when the words are that number alone; 0 otherwise. */
 uint64_t choice_only(const struct choice *c);
 

@@ -2,7 +2,7 @@
  * blind.c: the file STATE/archive-UUID.known: 16 bytes "popferry-known/1", a random key of
  * 32, the SHA-256 of what archive.json says of the encryption ("encrypt":{...}), then 28
  * bytes a message: its number (big endian), 8 bytes of HMAC-SHA-256 of its key
- * as in the index, and 16 bytes of that of its SHA-256.
+ * as in the index, and 16 bytes of that of its SHA-256; of one that was disposed of zeros.
  */
 #include "blind.h"
 #include "hash.h"
@@ -32,6 +32,7 @@ enum {
 	ROWS_AT_ONCE = 4096,
 };
 static const char magic[MAGIC + 1] = "popferry-known/1";
+static const unsigned char forgotten[ROW - 4]; /* the codes of a row */
 
 struct blind {
 	int fd;
@@ -218,7 +219,8 @@ enum status blind_each(const struct blind *b,
 
 			memcpy(row.key, p + i + 4, KEY);
 			memcpy(row.sha, p + i + 4 + KEY, SHA_KEPT);
-			if (row.seq > last && row.seq <= SEQ_MAX)
+			if (row.seq > last && row.seq <= SEQ_MAX &&
+				memcmp(p + i + 4, forgotten, ROW - 4) != 0)
 				each(ctx, &row);
 			last = row.seq > last ? row.seq : last;
 		}
@@ -260,5 +262,27 @@ enum status blind_add(const struct blind *b, const struct idx *x, struct err *er
 		rc = err_sys(err, ST_FATAL, "sync");
 	buf_free(&rows);
 	fault_step("archive-known");
+	return rc == ST_OK ? rc : err_note(err, "what the state directory knows");
+}
+
+enum status blind_forget(
+	const struct blind *b, uint64_t first, uint64_t last, struct err *err)
+{
+	unsigned char row[ROW];
+	bool changed = false;
+	uint64_t at;
+	enum status rc = find_end(b, &at, first, err);
+
+	for (; rc == ST_OK && fs_pread(b->fd, row, ROW, at) == ROW &&
+		seq_of(row) <= last;
+		at += ROW) {
+		if (memcmp(row + 4, forgotten, ROW - 4) == 0)
+			continue;
+		changed = true;
+		if (pwrite(b->fd, forgotten, ROW - 4, (off_t)at + 4) != ROW - 4)
+			rc = err_sys(err, ST_FATAL, "write");
+	}
+	if (rc == ST_OK && changed && fdatasync(b->fd) < 0)
+		rc = err_sys(err, ST_FATAL, "sync");
 	return rc == ST_OK ? rc : err_note(err, "what the state directory knows");
 }

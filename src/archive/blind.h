@@ -29,6 +29,9 @@ void blind_row(const struct blind *b, struct idx_row *row);
 /* Rows, in ascending order, with only seq, sha and key; sha is cut: zeros follow. */
 enum status blind_each(const struct blind *b,
 	void (*each)(void *ctx, const struct idx_row *row), void *ctx, struct err *err);
+/* These are known no more, as if they had never been; durable. */
+enum status blind_forget(
+	const struct blind *b, uint64_t first, uint64_t last, struct err *err);
 /* Adds those of a segment, durable; they take the place of all from its first on. */
 enum status blind_add(const struct blind *b, const struct idx *x, struct err *err);
 

@@ -11,6 +11,7 @@
 #include "hash.h"
 #include "json.h"
 #include "rewrite.h"
+#include "secret.h"
 #include "segment.h"
 #include "statement.h"
 
@@ -34,6 +35,24 @@ enum { LEAF_TEXT = 2 * DIGEST + 64 };
 
 /* ---- the record ---- */
 
+/* ".age", ".p7m", or nothing. */
+static const char *cipher_suffix(const struct state *s)
+{
+	static const enum crypt_kind all[] = { CRYPT_AGE, CRYPT_CMS };
+	const char *last = strrchr(s->file, '.');
+	size_t i;
+
+	for (i = 0; last && i < N_ELEMENTS(all); i++)
+		if (strcmp(last, crypt_suffix(all[i])) == 0)
+			return last;
+	return "";
+}
+
+static bool is_encrypted(const struct state *s)
+{
+	return *cipher_suffix(s) != '\0';
+}
+
 static bool get_state(struct state *s, const char *text, const char *key)
 {
 	char path[64], name[TOKEN_MAX];
@@ -52,7 +71,8 @@ static bool get_state(struct state *s, const char *text, const char *key)
 		if (!json_hex(to[i], DIGEST, text, path))
 			return false;
 	}
-	return true;
+	snprintf(path, sizeof(path), "%s.plain_sha256", key);
+	return !is_encrypted(s) || json_hex(s->plain_sha, DIGEST, text, path);
 }
 
 static bool parse(struct disposition *d, const char *text)
@@ -128,30 +148,36 @@ void state_idx(char out[FILE_NAME_MAX], const struct state *s)
 
 	if (stem && text_starts(stem, ".r"))
 		n += 1 + strcspn(stem + 1, ".");
-	snprintf(out, FILE_NAME_MAX, "%.*s.idx", (int)n, s->file);
+	snprintf(out, FILE_NAME_MAX, "%.*s.idx%s", (int)n, s->file, cipher_suffix(s));
 }
 
 static void add_state(struct buf *b, const char *key, const struct state *s)
 {
 	char sha[2 * DIGEST + 1], idx[2 * DIGEST + 1], tags[2 * DIGEST + 1];
 
-	buf_addf(b,
-		",\"%s\":{\"idx_sha256\":\"%s\",\"name\":\"%s\",\"sha256\":\"%s\","
-		"\"tagmanifest_sha256\":\"%s\"}",
-		key, text_hex(idx, s->idx_sha, DIGEST), s->file,
+	buf_addf(b, ",\"%s\":{\"idx_sha256\":\"%s\",\"name\":\"%s\"", key,
+		text_hex(idx, s->idx_sha, DIGEST), s->file);
+	if (is_encrypted(s))
+		buf_addf(b, ",\"plain_sha256\":\"%s\"",
+			text_hex(sha, s->plain_sha, DIGEST));
+	buf_addf(b, ",\"sha256\":\"%s\",\"tagmanifest_sha256\":\"%s\"}",
 		text_hex(sha, s->sha, DIGEST), text_hex(tags, s->tags_sha, DIGEST));
 }
 
-static void record_make(struct buf *b, const struct keeper *k,
-	const struct disposition *d, const struct rewrite *w, const char *authority)
+static enum status record_make(struct buf *b, const struct keeper *k,
+	const struct disposition *d, const struct rewrite *w, const char *authority,
+	struct err *err)
 {
 	char hex[2 * DIGEST + 1];
-	struct buf seqs = BUF_INIT(RECORD_MAX);
+	struct buf seqs = BUF_INIT(RECORD_MAX), words = BUF_INIT(SECRET_MAX);
+	enum status rc;
 	size_t i;
 
+	buf_adds(&words, "\"authority\":");
+	text_json(&words, authority, strlen(authority));
 	record_begin(b, k, clock_utc());
-	buf_adds(b, ",\"authority\":");
-	text_json(b, authority, strlen(authority));
+	if (k->policy.crypt == CRYPT_NONE)
+		buf_addf(b, ",%s", buf_str(&words));
 	buf_adds(b, ",\"leaves\":[");
 	for (i = 0; i < w->n; i++)
 		buf_addf(b, "%s\"%s\"", i ? "," : "",
@@ -162,10 +188,13 @@ static void record_make(struct buf *b, const struct keeper *k,
 	add_state(b, "old", &d->before);
 	buf_adds(b, ",\"operator\":");
 	custody_operator(b);
+	rc = secret_add(b, &k->vault, &words, err);
 	ranges_text(&seqs, &d->seqs);
 	buf_addf(b, ",\"segment\":\"%s\",\"seqs\":\"%s\",\"type\":\"%s\"}\n",
 		d->segment, buf_str(&seqs), type);
 	buf_free(&seqs);
+	buf_free(&words);
+	return rc;
 }
 
 /* ---- the change ---- */
@@ -348,7 +377,8 @@ static enum status check(struct work *w, struct bytes *b, const char *file,
 	enum archive_codec c = w->k->policy.codec;
 	enum status rc;
 
-	facts.sha = out->sha;
+	/* That of the file is another. */
+	facts.sha = is_encrypted(out) ? out->plain_sha : out->sha;
 	rc = segment_check(b, c, w->d.segment, file, x, &facts, &t, err);
 	if (rc < 0)
 		return rc;
@@ -372,6 +402,8 @@ static enum status load_seal(struct work *w, unsigned no, struct err *err)
 		return err_set(err, ST_DENIED, EX_DATAERR,
 			"segment %s has no seal: nothing can be taken out of it",
 			w->d.segment);
+	if (rc == ST_OK)
+		rc = statement_vouches(w->k->dir, &w->k->policy, no, err);
 	if (rc != ST_OK || w->seal.prev == 0)
 		return rc;
 	rc = statement_load(&before, w->k->dir, &w->k->policy, w->seal.prev, err);
@@ -407,6 +439,9 @@ static enum status look(struct work *w, struct segment_no s, struct err *err)
 	state_idx(idx, &w->d.before);
 	if (rc == ST_OK)
 		rc = hash_file(w->k->segdir, idx, w->d.before.idx_sha, NULL, err);
+	if (rc == ST_OK && is_encrypted(&w->d.before))
+		rc = hash_file(
+			w->k->segdir, w->d.before.file, w->d.before.sha, NULL, err);
 	if (rc == ST_OK)
 		rc = check(w, w->from, w->d.before.file, &w->x, &w->d.before, err);
 	segment_stem(stem, p, s);
@@ -414,35 +449,89 @@ static enum status look(struct work *w, struct segment_no s, struct err *err)
 	return rc;
 }
 
-static enum status write_new(struct work *w, struct err *err)
+static enum status to_file(void *ctx, const void *p, size_t n, struct err *err)
 {
-	char part[FILE_NAME_MAX], idx[FILE_NAME_MAX], stem[FILE_NAME_MAX];
-	struct keeper *k = w->k;
-	struct bytes *b = NULL;
-	enum status rc;
-	int fd;
+	return fs_write(*(const int *)ctx, p, n, err);
+}
 
-	part_name(part, &w->d);
-	state_idx(idx, &w->d.after);
-	fd = openat(k->opendir, part,
+static enum status to_encryptor(void *ctx, const void *p, size_t n, struct err *err)
+{
+	return encryptor_write(ctx, p, n, err);
+}
+
+/* own gets the key of this one file, so that it can be read back. */
+static enum status write_encrypted(
+	struct work *w, int fd, struct identities *own, struct err *err)
+{
+	struct encryptor *e = NULL;
+	enum status rc = encryptor_open(&e, w->k->to, to_file, &fd, err);
+
+	if (rc == ST_OK)
+		rc = rewrite_run(&w->w, to_encryptor, e, &w->next, err);
+	if (rc == ST_OK)
+		rc = encryptor_end(e, err);
+	if (rc == ST_OK)
+		encryptor_key(e, own);
+	encryptor_close(&e);
+	return rc;
+}
+
+static enum status write_part(
+	struct work *w, const char *part, struct identities *own, struct err *err)
+{
+	enum status rc;
+	int fd = openat(w->k->opendir, part,
 		O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
+
 	if (fd < 0)
 		return err_sys(err, ST_FATAL, "open open/%s", part);
-	rc = rewrite_run(&w->w, fd, &w->next, err);
+	rc = is_encrypted(&w->d.after)
+		? write_encrypted(w, fd, own, err)
+		: rewrite_run(&w->w, to_file, &fd, &w->next, err);
 	if (rc == ST_OK && fsync(fd) < 0)
 		rc = err_sys(err, ST_FATAL, "sync open/%s", part);
 	close(fd);
 	fault_step("archive-dispose-written");
-	/* Opened anew, so that what is compared is what the file gives to others. */
-	fd = rc == ST_OK ? openat(k->opendir, part, O_RDONLY | O_CLOEXEC) : -1;
-	if (rc == ST_OK && fd < 0)
-		rc = err_sys(err, ST_FATAL, "open open/%s", part);
+	return rc;
+}
+
+/* Opened anew, so that what is compared is what the file gives to others. */
+static enum status check_part(
+	struct work *w, const char *part, const struct identities *own, struct err *err)
+{
+	struct state *s = &w->d.after;
+	struct bytes *b = NULL;
+	enum status rc;
+	int fd = openat(w->k->opendir, part, O_RDONLY | O_CLOEXEC);
+
+	if (fd < 0)
+		return err_sys(err, ST_FATAL, "open open/%s", part);
+	rc = is_encrypted(s) ? bytes_decrypt(&b, fd, true, own, w->k->opendir, err)
+			     : bytes_plain(&b, fd, true, err);
+	if (rc == ST_OK && is_encrypted(s))
+		rc = hash_file(w->k->opendir, part, s->sha, NULL, err);
 	if (rc == ST_OK)
-		rc = bytes_plain(&b, fd, true, err);
-	if (rc == ST_OK)
-		rc = check(w, b, part, &w->next, &w->d.after, err);
+		rc = check(w, b, part, &w->next, s, err);
 	bytes_close(&b);
-	snprintf(stem, sizeof(stem), "%.*s", (int)(strlen(idx) - 4), idx);
+	return rc;
+}
+
+static enum status write_new(struct work *w, struct segment_no s, struct err *err)
+{
+	char part[FILE_NAME_MAX], idx[FILE_NAME_MAX], stem[STEM_MAX];
+	struct keeper *k = w->k;
+	struct identities *own;
+	enum status rc;
+
+	identities_open(&own);
+	part_name(part, &w->d);
+	rc = write_part(w, part, own, err);
+	if (rc == ST_OK)
+		rc = check_part(w, part, own, err);
+	identities_close(&own);
+	s.revision++;
+	segment_stem(stem, &k->policy, s);
+	state_idx(idx, &w->d.after);
 	if (rc == ST_OK)
 		rc = idx_write(&w->next, &k->vault, k->opendir, stem, err);
 	if (rc == ST_OK)
@@ -454,10 +543,10 @@ static enum status write_new(struct work *w, struct err *err)
 static enum status tell(struct work *w, const char *authority, struct err *err)
 {
 	struct buf b = BUF_INIT(RECORD_MAX);
-	enum status rc;
+	enum status rc = record_make(&b, w->k, &w->d, &w->w, authority, err);
 
-	record_make(&b, w->k, &w->d, &w->w, authority);
-	rc = fs_replace(w->k->opendir, pending, b.p, b.n, 0600, err);
+	if (rc == ST_OK)
+		rc = fs_replace(w->k->opendir, pending, b.p, b.n, 0600, err);
 	buf_free(&b);
 	fault_step("archive-dispose-begun");
 	return rc;
@@ -507,7 +596,7 @@ enum status disposal_run(struct keeper *k, unsigned segment, const uint64_t *seq
 	if (rc == ST_OK)
 		rc = rewrite_leaves(&w.w, err);
 	if (rc == ST_OK)
-		rc = write_new(&w, err);
+		rc = write_new(&w, no, err);
 	if (rc == ST_OK)
 		rc = tell(&w, authority, err);
 	if (rc == ST_OK)

@@ -10,6 +10,7 @@
 struct state {
 	char file[FILE_NAME_MAX]; /* in segments/ */
 	unsigned char sha[DIGEST], idx_sha[DIGEST], tags_sha[DIGEST];
+	unsigned char plain_sha[DIGEST]; /* of what is in an encrypted one */
 };
 
 /* policy/disposition-N.json */
@@ -25,7 +26,7 @@ enum status disposition_load(
 /* The one that is under way. ST_END: none is. */
 enum status disposition_pending(struct disposition *d, int dir, struct err *err);
 void disposition_free(struct disposition *d);
-/* "SLUG-000001.r1.idx" of "SLUG-000001.r1.tar.gz" */
+/* "SLUG-000001.r1.idx" of "SLUG-000001.r1.tar.gz"; of an encrypted one with ".age", ".p7m" */
 void state_idx(char out[FILE_NAME_MAX], const struct state *s);
 
 /* Takes these, which ascend, out of their segment. */

@@ -98,7 +98,8 @@ static enum status act(struct keeper *k, const struct choosing *c, struct err *e
 static enum status look(struct choosing *c, const char *path, struct archive_reader **r,
 	struct archive_keeping **k, struct err *err)
 {
-	enum status rc = archive_read(r, path, err);
+	const struct archive_access access = { .identities = c->d->identities };
+	enum status rc = archive_read_as(r, path, &access, err);
 
 	if (rc == ST_OK)
 		rc = archive_keeping_load(k, *r, c->d->words, err);
@@ -118,7 +119,7 @@ enum status archive_dispose(const char *path, const struct archive_disposal *d,
 
 	memset(out, 0, sizeof(*out));
 	if (d->act)
-		rc = keeper_open(&keeper, path, err);
+		rc = keeper_open(&keeper, path, d->identities, err);
 	if (rc < 0)
 		return rc;
 	if (!d->act && d->at)

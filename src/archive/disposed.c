@@ -86,7 +86,8 @@ bool evidence_excuses(const struct evidence *v, const char *name)
 static bool same_state(const struct state *a, const struct state *b)
 {
 	return strcmp(a->file, b->file) == 0 && memcmp(a->sha, b->sha, DIGEST) == 0 &&
-		memcmp(a->idx_sha, b->idx_sha, DIGEST) == 0;
+		memcmp(a->idx_sha, b->idx_sha, DIGEST) == 0 &&
+		memcmp(a->plain_sha, b->plain_sha, DIGEST) == 0;
 }
 
 void evidence_now(const struct evidence *v, const struct sealed *sealed,
@@ -107,6 +108,20 @@ void evidence_now(const struct evidence *v, const struct sealed *sealed,
 				d->no, seal);
 		*s = d->after;
 	}
+}
+
+uint64_t evidence_gone(const struct evidence *v, const struct sealed *sealed)
+{
+	uint64_t n = 0;
+	size_t i, k;
+
+	for (i = 0; i < v->disposed_n; i++) {
+		const struct disposition *d = &v->disposed[i];
+
+		for (k = 0; strcmp(d->segment, sealed->name) == 0 && k < d->seqs.n; k++)
+			n += d->seqs.p[k].last - d->seqs.p[k].first + 1;
+	}
+	return n;
 }
 
 static bool told(const struct evidence *v, const struct sealed *sealed, uint64_t seq)

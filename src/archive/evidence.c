@@ -48,6 +48,7 @@ static void check_seal(
 	memcpy(now.file, s->file, sizeof(now.file));
 	memcpy(now.sha, s->sha, DIGEST);
 	memcpy(now.idx_sha, s->idx_sha, DIGEST);
+	memcpy(now.plain_sha, s->plain_sha, DIGEST);
 	statement_name(name, &v->r->policy, s->no);
 	evidence_now(v, sealed, name, &now);
 	if (strcmp(s->archive, v->r->policy.id) != 0)

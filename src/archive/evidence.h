@@ -36,6 +36,8 @@ bool evidence_excuses(const struct evidence *v, const char *name);
 /* What the files of this segment must be after its disposals; *s is what was sealed. */
 void evidence_now(const struct evidence *v, const struct sealed *sealed,
 	const char *seal, struct state *s);
+/* Of how many of its messages the records tell that they are gone, for who cannot look. */
+uint64_t evidence_gone(const struct evidence *v, const struct sealed *sealed);
 /* Tombstones, and what the records tell. */
 void evidence_tombs(
 	struct evidence *v, const struct sealed *sealed, const struct idx *x);

@@ -72,11 +72,17 @@ static enum status load_kind(struct archive_keeping *k, int dir, const char *kin
 	return rc;
 }
 
-enum status keeping_rules(struct archive_keeping *k, int dir, struct err *err)
+enum status keeping_rules(
+	struct archive_keeping *k, int dir, const struct vault *v, struct err *err)
 {
-	enum status rc = load_kind(k, dir, "hold", hold_take, err);
+	enum status rc;
 
-	return rc == ST_OK ? load_kind(k, dir, "retention", class_take, err) : rc;
+	k->vault = v;
+	rc = load_kind(k, dir, "hold", hold_take, err);
+	if (rc == ST_OK && !vault_is_closed(v))
+		rc = load_kind(k, dir, "retention", class_take, err);
+	k->vault = NULL;
+	return rc;
 }
 
 static enum status make_choice(
@@ -209,7 +215,7 @@ enum status archive_keeping_load(struct archive_keeping **out, struct archive_re
 	size_t i;
 
 	k->w = w;
-	rc = keeping_rules(k, r->dir, err);
+	rc = keeping_rules(k, r->dir, &r->vault, err);
 	for (i = 0; rc == ST_OK && i < k->holds_n; i++)
 		rc = make_choice(w, &k->hold_rules[i], err);
 	for (i = 0; rc == ST_OK && i < k->classes_n; i++)

@@ -5,6 +5,7 @@
 #define ARCHIVE_KEEPING_H
 
 #include "record.h"
+#include "secret.h"
 
 /* What a hold or class chooses, beside what is told of it to others. */
 struct rule {
@@ -17,6 +18,7 @@ struct rule {
 
 struct archive_keeping {
 	const struct archive_words *w;
+	const struct vault *vault; /* while records are read */
 	struct archive_hold *holds;
 	struct rule *hold_rules;
 	size_t holds_n;
@@ -29,8 +31,12 @@ struct archive_keeping {
 	uint64_t events; /* in the custody log, as the seals tell; there may be more */
 };
 
-/* The rules alone; dir is the archive's. *k is freed by archive_keeping_free(). */
-enum status keeping_rules(struct archive_keeping *k, int dir, struct err *err);
+/*
+ * The rules alone; dir is the archive's. *k is freed by archive_keeping_free(). Where nobody
+ * reads the words there are only holds, without them.
+ */
+enum status keeping_rules(
+	struct archive_keeping *k, int dir, const struct vault *v, struct err *err);
 void keeping_clear(struct archive_keeping *k);
 
 /* hold.c, retention.c: one record more. */

@@ -40,9 +40,10 @@ enum status policy_load(struct policy *p, int dir, struct err *err);
 /* A new one from the configuration, written with README.txt beside it. */
 enum status policy_make(
 	struct policy *p, int dir, const struct archive_config *cfg, struct err *err);
-/* Those of an encrypted archive at path. Close them. */
+/* Those of an encrypted archive at path, also with certificates that have expired since.
+ * Close them. */
 enum status policy_recipients(struct recipients **out, const struct policy *p,
-	const char *path, struct err *err);
+	const char *path, bool expired, struct err *err);
 /* ST_DENIED, EX_USAGE when it is not encrypted to exactly these. */
 enum status policy_same_recipients(
 	const struct policy *p, const struct recipients *r, struct err *err);

@@ -1,5 +1,5 @@
 /* open.c: an archive is made or opened, locked, recovered; and let go. */
-#include "record.h"
+#include "disposal.h"
 #include "writer.h"
 
 #include <popferry/fault.h>
@@ -129,7 +129,7 @@ static enum status open_crypt(
 	if (rc == ST_OK)
 		rc = blind_open(&w->blind, w->statedir, &w->policy, err);
 	if (rc == ST_OK)
-		rc = policy_recipients(&w->to, &w->policy, cfg->path, err);
+		rc = policy_recipients(&w->to, &w->policy, cfg->path, false, err);
 	return rc;
 }
 
@@ -143,6 +143,24 @@ static enum status finish_records(struct archive_writer *w, struct err *err)
 		.policy = w->policy };
 
 	return keeper_finish(&k, err);
+}
+
+/* A message that was disposed of is not known again, not even to who has the key for that. */
+static enum status forget_disposed(struct archive_writer *w, struct err *err)
+{
+	struct disposition d;
+	unsigned n = 0, no;
+	size_t i;
+	enum status rc = record_count(&n, w->dir, "disposition", err);
+
+	for (no = 1; rc == ST_OK && no <= n; no++) {
+		rc = disposition_load(&d, w->dir, no, err);
+		for (i = 0; rc == ST_OK && i < d.seqs.n; i++)
+			rc = blind_forget(
+				w->blind, d.seqs.p[i].first, d.seqs.p[i].last, err);
+		disposition_free(&d);
+	}
+	return rc;
 }
 
 static enum status open_all(
@@ -183,6 +201,8 @@ static enum status open_all(
 		.tmpdir = w->opendir,
 		.to = w->to };
 	rc = writer_recover(w, err);
+	if (rc == ST_OK && w->blind)
+		rc = forget_disposed(w, err);
 	if (rc == ST_OK)
 		rc = file_there(w->dir, "VERIFY.sh", err);
 	if (rc == ST_END) /* of 0.1.0; one that is listed and gone is refused above */

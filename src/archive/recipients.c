@@ -73,13 +73,15 @@ enum status policy_set_recipients(
 }
 
 enum status policy_recipients(struct recipients **out, const struct policy *p,
-	const char *path, struct err *err)
+	const char *path, bool expired, struct err *err)
 {
 	char *file = xasprintf("%s/%s", path, pem);
 	enum status rc = ST_OK;
 	unsigned i;
 
 	recipients_open(out);
+	if (expired)
+		recipients_expired(*out);
 	if (p->crypt == CRYPT_CMS)
 		rc = recipients_add(*out, file, err);
 	for (i = 0; rc == ST_OK && p->crypt == CRYPT_AGE && i < p->to_n; i++)

@@ -4,6 +4,7 @@
 #include "disposal.h"
 #include "hash.h"
 #include "json.h"
+#include "statement.h"
 
 #include <popferry/clock.h>
 #include <popferry/fault.h>
@@ -206,7 +207,24 @@ enum status keeper_finish(struct keeper *k, struct err *err)
 	return rc == ST_OK ? finish_kind(k, "retention", err) : rc;
 }
 
-enum status keeper_open(struct keeper *k, const char *path, struct err *err)
+/* Whom records and rewritten segments are encrypted to: those who could read before. */
+static enum status open_recipients(struct keeper *k, const char *path, struct err *err)
+{
+	struct segment_no *list = NULL;
+	size_t n = 0;
+	enum status rc = segments_list(&list, &n, k->segdir, &k->policy, err);
+
+	if (rc == ST_OK)
+		rc = statement_vouches(k->dir, &k->policy, n ? list[n - 1].no : 1, err);
+	free(list);
+	if (rc == ST_OK && k->policy.crypt != CRYPT_NONE)
+		rc = policy_recipients(&k->to, &k->policy, path, true, err);
+	k->vault.to = k->to;
+	return rc;
+}
+
+enum status keeper_open(struct keeper *k, const char *path,
+	const struct identities *ids, struct err *err)
 {
 	enum status rc;
 
@@ -221,19 +239,18 @@ enum status keeper_open(struct keeper *k, const char *path, struct err *err)
 	if (rc == ST_END)
 		rc = err_set(err, ST_DENIED, EX_DATAERR,
 			"it is no archive: it has no archive.json");
-	if (rc == ST_OK && k->policy.crypt != CRYPT_NONE)
-		rc = err_set(err, ST_DENIED, EX_UNAVAILABLE,
-			"it is encrypted: holds, retention, disposal and recovery are for "
-			"archives that are not");
 	if (rc == ST_OK)
 		rc = open_sub(&k->opendir, k->dir, "open", err);
 	if (rc == ST_OK)
 		rc = fs_lock(&k->lock, k->opendir, "lock", err);
 	if (rc == ST_OK)
 		rc = open_sub(&k->segdir, k->dir, "segments", err);
-	k->vault = (struct vault){
-		.segdir = k->segdir, .policy = &k->policy, .tmpdir = -1
-	};
+	k->vault = (struct vault){ .segdir = k->segdir,
+		.policy = &k->policy,
+		.ids = ids && identities_count(ids) ? ids : NULL,
+		.tmpdir = k->opendir };
+	if (rc == ST_OK)
+		rc = open_recipients(k, path, err);
 	if (rc == ST_OK)
 		rc = keeper_finish(k, err);
 	if (rc < 0)
@@ -257,6 +274,7 @@ void keeper_close(struct keeper *k)
 	close_one(&k->opendir);
 	close_one(&k->dir);
 	close_one(&k->lock);
+	recipients_close(&k->to);
 }
 
 /* ---- texts ---- */

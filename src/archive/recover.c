@@ -1,5 +1,4 @@
 /* recover.c: open/ is brought back to the last commit. See FORMAT. */
-#include "hash.h"
 #include "statement.h"
 #include "told.h"
 #include "writer.h"
@@ -273,29 +272,6 @@ static enum status sealed_end(struct archive_writer *w, struct err *err)
 	return rc;
 }
 
-/*
- * Nobody may take the encryption of an archive away, or name others: the seals tell how it
- * was. (One that is to be the first may stand there before its segment.)
- */
-static enum status check_crypt(struct archive_writer *w, struct err *err)
-{
-	unsigned char sha[DIGEST];
-	struct statement s;
-	enum status rc = statement_load(
-		&s, w->dir, &w->policy, w->last_no ? w->last_no : 1, err);
-
-	if (rc != ST_OK)
-		return rc == ST_END ? ST_OK : rc;
-	if (w->policy.crypt == CRYPT_NONE && s.crypt == CRYPT_NONE)
-		return ST_OK;
-	rc = hash_file(w->dir, "archive.json", sha, NULL, err);
-	if (rc == ST_OK && memcmp(sha, s.json_sha, DIGEST) != 0)
-		rc = err_set(err, ST_DENIED, EX_DATAERR,
-			"archive.json is not the one that the seals tell of, and it says to "
-			"whom messages are encrypted: put it back from a copy of the archive");
-	return rc;
-}
-
 /* What a seal will be chained to must be in order before messages are taken. */
 static enum status check_chain(struct archive_writer *w, struct err *err)
 {
@@ -312,7 +288,10 @@ static enum status check_chain(struct archive_writer *w, struct err *err)
 				  "the archive",
 				  w->last_no)
 			: ST_OK;
-	return rc == ST_OK ? check_crypt(w, err) : rc;
+	/* (One that is to be the first may stand there before its segment.) */
+	return rc == ST_OK ? statement_vouches(w->dir, &w->policy,
+				     w->last_no ? w->last_no : 1, err)
+			   : rc;
 }
 
 enum status writer_recover(struct archive_writer *w, struct err *err)

@@ -6,7 +6,6 @@
 #include "tar.h"
 #include "tomb.h"
 
-#include <popferry/fs.h>
 #include <popferry/mem.h>
 #include <popferry/text.h>
 
@@ -21,7 +20,8 @@ enum { COPY = 1024 * 1024, HEADERS_MAX = 128 * 1024, PATH_MAX_BYTES = 512 };
 struct out {
 	struct rewrite *w;
 	struct idx *x;
-	int fd;
+	crypt_give *give;
+	void *ctx;
 	uint64_t at; /* bytes in the file */
 	struct tarw *tar;
 	struct packer *packer; /* NULL: bytes go out as they are */
@@ -39,7 +39,7 @@ static enum status piece(struct out *o, struct err *err)
 	if (o->packer)
 		rc = packer_run(o->packer, &o->raw, err);
 	if (rc == ST_OK)
-		rc = fs_write(o->fd, o->raw.p, o->raw.n, err);
+		rc = o->give(o->ctx, o->raw.p, o->raw.n, err);
 	o->at += o->raw.n;
 	buf_clear(&o->raw);
 	return rc;
@@ -74,7 +74,7 @@ static enum status put(void *ctx, const void *p, size_t n, struct err *err)
 {
 	struct out *o = ctx;
 
-	return fs_write(o->fd, p, n, err);
+	return o->give(o->ctx, p, n, err);
 }
 
 static uint64_t member_most_of(const struct policy *p)
@@ -105,7 +105,7 @@ static enum status copy_member(
 			rc = err_set(err, ST_DENIED, EX_DATAERR,
 				"segment %s ends too early", o->w->segment);
 		if (rc == ST_OK)
-			rc = fs_write(o->fd, block, n, err);
+			rc = o->give(o->ctx, block, n, err);
 		o->at += n;
 		off += n;
 		len -= n;
@@ -350,9 +350,10 @@ enum status rewrite_leaves(struct rewrite *w, struct err *err)
 	return rc;
 }
 
-enum status rewrite_run(struct rewrite *w, int fd, struct idx *x, struct err *err)
+enum status rewrite_run(
+	struct rewrite *w, crypt_give *give, void *ctx, struct idx *x, struct err *err)
 {
-	struct out o = { .w = w, .x = x, .fd = fd };
+	struct out o = { .w = w, .x = x, .give = give, .ctx = ctx };
 	enum archive_codec c = w->policy->codec;
 	enum status rc = ST_OK;
 	size_t i, k;

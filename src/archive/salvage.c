@@ -215,20 +215,28 @@ static enum status look(struct archive_reader *r, struct reading *g, struct err 
 	return rc;
 }
 
-enum status archive_recover(const char *path, struct archive_recovery *out,
+enum status archive_recover(const char *path, const struct identities *ids,
+	struct archive_recovery *out,
 	void (*lost)(void *ctx, uint64_t first, uint64_t last, const char *why),
 	void *ctx, struct err *err)
 {
 	struct reading g = { .out = out, .lost = lost, .ctx = ctx };
 	struct archive_reader *r = NULL;
 	struct keeper k;
-	enum status rc = keeper_open(&k, path, err);
+	const struct archive_access access = { .identities = ids };
+	enum status rc = keeper_open(&k, path, ids, err);
 	size_t i;
 
 	memset(out, 0, sizeof(*out));
+	if (rc == ST_OK && k.policy.crypt != CRYPT_NONE) {
+		keeper_close(&k);
+		rc = err_set(err, ST_DENIED, EX_UNAVAILABLE,
+			"archive %s: it is encrypted: recovery is for archives that are not",
+			path);
+	}
 	if (rc < 0)
 		return rc;
-	rc = archive_read(&r, path, err);
+	rc = archive_read_as(&r, path, &access, err);
 	for (i = 0; rc == ST_OK && i < r->sealed_n; i++) {
 		out->segments++;
 		rc = mend_idx(&k, r, &r->sealed[i], out, err);

@@ -243,3 +243,22 @@ enum status statement_load(struct statement *s, int dir, const struct policy *p,
 	free(text);
 	return rc;
 }
+
+enum status statement_vouches(
+	int dir, const struct policy *p, unsigned no, struct err *err)
+{
+	unsigned char sha[DIGEST];
+	struct statement s;
+	enum status rc = statement_load(&s, dir, p, no, err);
+
+	if (rc != ST_OK)
+		return rc == ST_END ? ST_OK : rc;
+	if (p->crypt == CRYPT_NONE && s.crypt == CRYPT_NONE)
+		return ST_OK;
+	rc = hash_file(dir, "archive.json", sha, NULL, err);
+	if (rc == ST_OK && memcmp(sha, s.json_sha, DIGEST) != 0)
+		rc = err_set(err, ST_DENIED, EX_DATAERR,
+			"archive.json is not the one that the seals tell of, and it says to "
+			"whom messages are encrypted: put it back from a copy of the archive");
+	return rc;
+}

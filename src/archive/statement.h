@@ -40,6 +40,13 @@ void statement_told(struct buf *b, const struct custody_head *custody,
 /* The file, from that and what can be known from the archive itself. */
 void statement_text(struct buf *b, const struct statement *s, const char *told);
 
+/*
+ * Nobody may take the encryption of an archive away, or name others: the seal of this
+ * number tells how it was. ST_DENIED, EX_DATAERR: not so. (No seal, nothing to tell.)
+ */
+enum status statement_vouches(
+	int dir, const struct policy *p, unsigned no, struct err *err);
+
 /* ST_END: there is none. ST_DENIED, EX_DATAERR: it is none of ours. */
 enum status statement_load(struct statement *s, int dir, const struct policy *p,
 	unsigned no, struct err *err);

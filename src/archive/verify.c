@@ -191,6 +191,37 @@ static bool is_closed(const struct archive_reader *r)
 	return r->policy.crypt != CRYPT_NONE && !r->vault.ids;
 }
 
+/* The digest of what is in an encrypted segment, after its disposals. */
+static void plain_now(const struct verify *v, const struct sealed *s,
+	const struct statement *seal, unsigned char out[DIGEST])
+{
+	struct state now = { 0 };
+
+	memcpy(now.file, seal->file, sizeof(now.file));
+	memcpy(now.plain_sha, seal->plain_sha, DIGEST);
+	evidence_now(&v->evidence, s, NULL, &now);
+	memcpy(out, now.plain_sha, DIGEST);
+}
+
+static void count_closed(struct verify *v, const struct sealed *s,
+	const struct statement *seal, struct archive_check *out)
+{
+	uint64_t gone = evidence_gone(&v->evidence, s);
+
+	if (gone > seal->count) {
+		tally_bad(&v->t,
+			"policy/ tells of more messages that are gone from segment %s than "
+			"it had",
+			s->name);
+		return;
+	}
+	out->segments++;
+	out->seals++;
+	out->closed++;
+	out->closed_messages += seal->count - gone;
+	v->t.gone += gone;
+}
+
 /* Of a segment that is closed to us the files and the seal. */
 static enum status check_closed(struct verify *v, const struct sealed *s,
 	const struct statement *seal, uint64_t before, struct archive_check *out)
@@ -206,12 +237,8 @@ static enum status check_closed(struct verify *v, const struct sealed *s,
 	check_order(v, s->name, seal->first, seal->count);
 	file_name(name, "segments/", s->file);
 	if (v->t.damaged == before &&
-		(is_listed(v, name, true) || s->no == v->r->log_no)) {
-		out->segments++;
-		out->seals++;
-		out->closed++;
-		out->closed_messages += seal->count;
-	}
+		(is_listed(v, name, true) || s->no == v->r->log_no))
+		count_closed(v, s, seal, out);
 	return ST_OK;
 }
 
@@ -220,7 +247,7 @@ static enum status check_sealed(struct verify *v, const struct sealed *s,
 {
 	const struct statement *seal = evidence_seal(&v->evidence, s);
 	uint64_t before = v->t.damaged;
-	unsigned char plain[DIGEST];
+	unsigned char plain[DIGEST], sealed_plain[DIGEST];
 	struct segment_facts facts = { 0 };
 	bool started = seal && evidence_start(&v->evidence, seal, &facts.tree);
 	struct err why = ERR_INIT;
@@ -239,6 +266,8 @@ static enum status check_sealed(struct verify *v, const struct sealed *s,
 	if (rc < 0)
 		return err_set(err, rc, why.exit, "%s", why.text);
 	facts.sha = seal && seal->crypt != CRYPT_NONE ? plain : NULL;
+	if (facts.sha)
+		plain_now(v, s, seal, sealed_plain);
 	file_name(file, "segments/", s->file);
 	rc = sealed_idx(v, s, b, &x, &why);
 	if (rc == ST_DENIED) {
@@ -252,7 +281,7 @@ static enum status check_sealed(struct verify *v, const struct sealed *s,
 			rc = segment_check(b, v->r->policy.codec, s->name, file, &x,
 				&facts, &v->t, &why);
 		if (rc == ST_OK && !v->how.quick && facts.sha &&
-			memcmp(plain, seal->plain_sha, DIGEST) != 0)
+			memcmp(plain, sealed_plain, DIGEST) != 0)
 			tally_bad(&v->t,
 				"%s: what is in it is not what was sealed: its seal has "
 				"another SHA-256 of it",

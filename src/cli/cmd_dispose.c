@@ -85,6 +85,7 @@ int cmd_dispose(struct cli *c, struct err *err)
 		.chosen = chosen,
 		.tell = tell,
 		.ctx = &d,
+		.identities = c->identities,
 		.due = cli_option(c, "due") != NULL,
 		.act = d.act };
 	struct archive_disposed out = { 0 };

@@ -16,25 +16,40 @@ const struct option hold_options[] = {
 	{ NULL, NULL, NULL },
 };
 
+/* Only the job that writes an encrypted archive knows what is not sealed yet. */
+static void tell_open(const struct cli *c)
+{
+	struct err warn = ERR_INIT;
+
+	err_set(&warn, ST_SKIP, EX_PARTIAL,
+		"what is not sealed yet is encrypted, and not held: --future holds it, too");
+	cli_complain(c, &warn);
+}
+
 static int place(struct cli *c, struct err *err)
 {
 	const char *matter = cli_option(c, "matter");
-	bool future = cli_option(c, "future") != NULL;
-	uint64_t n = 0;
-	unsigned no;
+	struct archive_holding h = { .matter = matter,
+		.words = c->args + 2,
+		.words_n = c->n_args - 2,
+		.future = cli_option(c, "future") != NULL,
+		.w = &policy_words,
+		.identities = c->identities };
+	struct archive_held held;
 
 	if (!matter || !*matter)
 		return cli_bad_usage(c, "hold",
 			"hold place needs --matter: what the hold is for", err);
-	if (archive_hold_place(cli_archive_path(c->args[1]), matter, c->args + 2,
-		    c->n_args - 2, future, &policy_words, &no, &n, err) != ST_OK)
+	if (archive_hold_place(cli_archive_path(c->args[1]), &h, &held, err) != ST_OK)
 		return cli_archive_failed(c, err);
 	if (c->format == LOG_JSON)
-		printf("{\"hold\":%u,\"messages\":%" PRIu64 "}\n", no, n);
+		printf("{\"hold\":%u,\"messages\":%" PRIu64 "}\n", held.no, held.n);
 	else if (c->verbosity >= 0)
-		printf("hold %u holds %" PRIu64 " message%s%s\n", no, n,
-			n == 1 ? "" : "s",
-			future ? ", and what comes and is chosen" : "");
+		printf("hold %u holds %" PRIu64 " message%s%s\n", held.no, held.n,
+			held.n == 1 ? "" : "s",
+			h.future ? ", and what comes and is chosen" : "");
+	if (held.open_unknown && !h.future)
+		tell_open(c);
 	return 0;
 }
 
@@ -49,8 +64,8 @@ static int release(struct cli *c, struct err *err)
 	if (!reason || !*reason)
 		return cli_bad_usage(
 			c, "hold", "hold release needs --reason: why it ends", err);
-	if (archive_hold_release(cli_archive_path(c->args[1]), no, reason, err) !=
-		ST_OK)
+	if (archive_hold_release(cli_archive_path(c->args[1]), no, reason,
+		    c->identities, err) != ST_OK)
 		return cli_archive_failed(c, err);
 	if (c->format != LOG_JSON && c->verbosity >= 0)
 		printf("hold %u is released\n", no);
@@ -92,9 +107,13 @@ static void print_text(const struct archive_hold *h)
 	struct buf b = BUF_INIT(POLICY_JSON_MAX);
 
 	buf_addf(&b, "%4u  %.10s  ", h->no, h->placed_at);
-	text_clean_add(&b, h->matter, strlen(h->matter));
-	buf_adds(&b, ": ");
-	policy_add_words(&b, h->words, h->words_n);
+	if (h->matter) {
+		text_clean_add(&b, h->matter, strlen(h->matter));
+		buf_adds(&b, ": ");
+		policy_add_words(&b, h->words, h->words_n);
+	} else {
+		buf_adds(&b, "what for and which: only --identity tells");
+	}
 	buf_adds(&b, h->future ? ", then and later; messages " : "; messages ");
 	buf_adds(&b, *h->seqs ? h->seqs : "none yet");
 	if (h->released) {
@@ -109,13 +128,16 @@ static void print_text(const struct archive_hold *h)
 
 static int list(struct cli *c, struct err *err)
 {
+	/* Who has no key sees that there are holds, not what for. */
+	const struct archive_access access = { .identities = c->identities,
+		.closed = true };
 	struct archive_keeping *k = NULL;
 	struct archive_reader *r = NULL;
 	const struct archive_hold *h;
-	enum status rc;
+	enum status rc = archive_read_as(
+		&r, cli_archive_path(c->args[1]), &access, err);
 	size_t n, i;
 
-	rc = policy_read(&r, cli_archive_path(c->args[1]), err);
 	if (rc == ST_OK)
 		rc = archive_keeping_load(&k, r, &policy_words, err);
 	archive_done(&r);

@@ -32,7 +32,8 @@ int cmd_recover(struct cli *c, struct err *err)
 
 	if (c->n_args != 1)
 		return cli_bad_usage(c, "recover", "recover needs an ARCHIVE", err);
-	rc = archive_recover(cli_archive_path(c->args[0]), &out, lost, c, err);
+	rc = archive_recover(
+		cli_archive_path(c->args[0]), c->identities, &out, lost, c, err);
 	if (rc == ST_OK || out.good + out.lost) {
 		if (c->format == LOG_JSON)
 			printf("{\"segments\":%" PRIu64 ",\"good\":%" PRIu64

@@ -71,7 +71,7 @@ static int set(struct cli *c, struct err *err)
 	if (code)
 		return code;
 	if (archive_retention_set(cli_archive_path(c->args[1]), &class, &policy_words,
-		    &no, err) != ST_OK)
+		    c->identities, &no, err) != ST_OK)
 		return cli_archive_failed(c, err);
 	if (c->format == LOG_JSON)
 		printf("{\"retention\":%u}\n", no);
@@ -131,7 +131,7 @@ static int show(struct cli *c, struct err *err)
 	struct archive_keeping *k = NULL;
 	struct archive_reader *r = NULL;
 	const struct archive_class *class;
-	enum status rc = policy_read(&r, cli_archive_path(c->args[1]), err);
+	enum status rc = cli_read(c, &r, cli_archive_path(c->args[1]), err);
 	size_t n, i;
 
 	if (rc == ST_OK)
@@ -191,6 +191,7 @@ static int due(struct cli *c, struct err *err)
 		.chosen = chosen,
 		.tell = tell,
 		.ctx = &d,
+		.identities = c->identities,
 		.due = true };
 	struct archive_disposed out;
 	enum status rc;

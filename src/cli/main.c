@@ -137,25 +137,25 @@ static const struct command commands[] = {
 		"place holds the messages that the WORDs choose (none: all there are), and with\n"
 		"--future what comes later and is chosen. A hold has a number and stays until it\n"
 		"is released; the records of both stay in policy/.\n" WORDS,
-		cmd_hold, TAKES_NOTHING, hold_options },
+		cmd_hold, TAKES_IDENTITY, hold_options },
 	{ "retention", "VERB ARCHIVE [WORD...]",
 		"How long messages of an archive must stay",
 		"VERB is set, show or due.\n"
 		"A class keeps what its WORDs choose (none: everything), now and later. Of several\n"
 		"the one that keeps a message longest counts. due tells what may go: what classes\n"
 		"kept until now, and no hold keeps.\n" WORDS,
-		cmd_retention, TAKES_NOTHING, retention_options },
+		cmd_retention, TAKES_IDENTITY, retention_options },
 	{ "dispose", "ARCHIVE [WORD...]", "Take messages out of an archive, for good",
 		"Tells what would go and what has to stay; --yes does it. What is held, or kept by\n"
 		"a retention class, stays (2). Of a message that goes its number and its leaf in\n"
 		"the tree are left, so the seals stay right for all others. Delete it at the\n"
 		"server first, and in copies of the archive. An interrupted one is ended by the\n"
 		"next.\n" WORDS,
-		cmd_dispose, TAKES_NOTHING, dispose_options },
+		cmd_dispose, TAKES_IDENTITY, dispose_options },
 	{ "recover", "ARCHIVE", "After damage: what is good, what is lost",
 		"Reads every message and names those that are lost. An index that is lost is made\n"
 		"again. What is good comes out with export, or with copy into a new archive.\n",
-		cmd_recover, TAKES_NOTHING, NULL },
+		cmd_recover, TAKES_IDENTITY, NULL },
 	{ "prove", "ARCHIVE MESSAGE DIR",
 		"One message, provable to anybody without the archive",
 		"MESSAGE is its number, sha256:HEX, or its Message-ID. The new directory DIR gets it\n"

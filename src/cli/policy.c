@@ -26,6 +26,11 @@ static bool has(const void *choice, const struct archive_row *row)
 	return choice_has(choice, row);
 }
 
+static bool numbers(const void *choice)
+{
+	return choice_numbers(choice);
+}
+
 static void release(void *choice)
 {
 	struct choice *c = choice;
@@ -33,7 +38,7 @@ static void release(void *choice)
 	choice_free(&c);
 }
 
-const struct archive_words policy_words = { make, has, release };
+const struct archive_words policy_words = { make, has, numbers, release };
 
 bool policy_number(const char *text, unsigned long most, unsigned *out)
 {
@@ -72,24 +77,11 @@ static void warn_clock(const struct cli *c, const struct archive_keeping *k)
 	cli_complain(c, &warn);
 }
 
-enum status policy_read(struct archive_reader **out, const char *path, struct err *err)
-{
-	const struct archive_access access = { .closed = true };
-	enum status rc = archive_read_as(out, path, &access, err);
-
-	if (rc == ST_OK && archive_crypt(*out) != CRYPT_NONE)
-		rc = err_set(err, ST_DENIED, EX_UNAVAILABLE,
-			"archive %s: it is encrypted: holds, retention, disposal and recovery "
-			"are for archives that are not",
-			path);
-	return rc;
-}
-
 enum status policy_clock_of(const struct cli *c, const char *path, struct err *err)
 {
 	struct archive_keeping *k = NULL;
 	struct archive_reader *r = NULL;
-	enum status rc = policy_read(&r, path, err);
+	enum status rc = cli_read(c, &r, path, err);
 
 	if (rc == ST_OK)
 		rc = archive_keeping_load(&k, r, &policy_words, err);

@@ -16,8 +16,6 @@ bool policy_number(const char *text, unsigned long most, unsigned *out);
 /* 2030-12-31, in UTC, or RFC 3339. */
 bool policy_date(const char *text, int64_t *out);
 /* Warns when the clock cannot be right. */
-/* Opens an archive whose rules are asked for: one that is not encrypted. */
-enum status policy_read(struct archive_reader **out, const char *path, struct err *err);
 enum status policy_clock_of(const struct cli *c, const char *path, struct err *err);
 /* "is held: hold 1, Smith v. Jones" */
 void policy_verdict(char *out, size_t cap, const struct archive_verdict *v);

@@ -61,6 +61,7 @@ struct recipient {
 };
 struct recipients {
 	enum crypt_kind kind;
+	bool expired; /* certificates may be */
 	struct recipient *v;
 	size_t n;
 };

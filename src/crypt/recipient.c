@@ -127,14 +127,19 @@ enum status recipients_add_passphrase(
 
 /* ---- certificates ---- */
 
+void recipients_expired(struct recipients *r)
+{
+	r->expired = true;
+}
+
 /* NULL, or why nothing can be encrypted to it. */
-static const char *unfit(X509 *x)
+static const char *unfit(X509 *x, bool expired)
 {
 	EVP_PKEY *key = X509_get0_pubkey(x);
 	uint32_t usage = X509_get_key_usage(x); /* all, when it says nothing */
 	int type = key ? EVP_PKEY_base_id(key) : NID_undef;
 
-	if (X509_cmp_current_time(X509_get0_notAfter(x)) < 0)
+	if (!expired && X509_cmp_current_time(X509_get0_notAfter(x)) < 0)
 		return "it has expired; get a new one";
 	if (X509_cmp_current_time(X509_get0_notBefore(x)) > 0)
 		return "it is not valid yet; is our clock right?";
@@ -153,7 +158,7 @@ static enum status add_cert(struct recipients *r, X509 *x, struct err *err)
 {
 	unsigned char sha[DIGEST];
 	char hex[2 * DIGEST + 1], name[256] = "";
-	const char *why = unfit(x);
+	const char *why = unfit(x, r->expired);
 	struct recipient *v;
 	unsigned n = 0;
 	enum status rc;

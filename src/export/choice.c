@@ -359,6 +359,11 @@ bool choice_has(const struct choice *c, const struct archive_row *row)
 	return true;
 }
 
+bool choice_numbers(const struct choice *c)
+{
+	return c->n == 0;
+}
+
 uint64_t choice_only(const struct choice *c)
 {
 	bool one = c->n == 0 && !c->among && c->n_ranges == 1 &&

@@ -391,6 +391,10 @@ static void test_unfit(void **state)
 		else
 			good(rc, &err);
 		assert_int_equal(rc, unfit[i].why ? ST_DENIED : ST_OK);
+		/* For what was encrypted to it before. */
+		recipients_expired(r);
+		rc = recipients_add(r, path, &err);
+		assert_int_equal(rc, unfit[i].why && i > 0 ? ST_DENIED : ST_OK);
 		recipients_close(&r);
 		free(path);
 		X509_free(x);

@@ -9,14 +9,16 @@
 static unsigned hold(const char *dir, const char *word, bool future)
 {
 	char *list[] = { (char *)(uintptr_t)word };
+	const struct archive_holding h = { .matter = "Smith v. \"Jones\"\n",
+		.words = list,
+		.words_n = word ? 1 : 0,
+		.future = future,
+		.w = &words };
+	struct archive_held held;
 	struct err err = ERR_INIT;
-	uint64_t n;
-	unsigned no;
 
-	ok(archive_hold_place(dir, "Smith v. \"Jones\"\n", list, word ? 1 : 0, future,
-		   &words, &no, &n, &err),
-		&err);
-	return no;
+	ok(archive_hold_place(dir, &h, &held, &err), &err);
+	return held.no;
 }
 
 static void test_hold(void **state)
@@ -49,9 +51,11 @@ static void test_hold(void **state)
 	ok(dispose(dir, "15", true, &out, &p, &err), &err);
 	assert_int_equal(out.refused, 1);
 	assert_int_equal(p.last.hold, no);
-	ok(archive_hold_release(dir, no, "settled", &err), &err);
-	assert_int_equal(archive_hold_release(dir, no, "settled", &err), ST_DENIED);
-	assert_int_equal(archive_hold_release(dir, 77, "settled", &err), ST_DENIED);
+	ok(archive_hold_release(dir, no, "settled", NULL, &err), &err);
+	assert_int_equal(
+		archive_hold_release(dir, no, "settled", NULL, &err), ST_DENIED);
+	assert_int_equal(
+		archive_hold_release(dir, 77, "settled", NULL, &err), ST_DENIED);
 	ok(archive_read(&r, dir, &err), &err);
 	ok(archive_keeping_load(&k, r, &words, &err), &err);
 	h = archive_holds(k, &n);
@@ -158,7 +162,8 @@ static void test_retention(void **state)
 
 			c.words = k ? list : NULL;
 			c.words_n = k;
-			ok(archive_retention_set(dir, &c, &words, &no, &err), &err);
+			ok(archive_retention_set(dir, &c, &words, NULL, &no, &err),
+				&err);
 			assert_int_equal(no, k + 1);
 		}
 		snprintf(word, sizeof(word), "%" PRIu64, terms[i].seq);
@@ -189,14 +194,15 @@ static void test_shorter(void **state)
 	size_t n;
 
 	(void)state;
-	ok(archive_retention_set(dir, &c, &words, &no, &err), &err);
+	ok(archive_retention_set(dir, &c, &words, NULL, &no, &err), &err);
 	c.years = 7;
-	ok(archive_retention_set(dir, &c, &words, &no, &err), &err);
+	ok(archive_retention_set(dir, &c, &words, NULL, &no, &err), &err);
 	c.years = 5;
-	assert_int_equal(archive_retention_set(dir, &c, &words, &no, &err), ST_DENIED);
+	assert_int_equal(
+		archive_retention_set(dir, &c, &words, NULL, &no, &err), ST_DENIED);
 	assert_int_equal(err.exit, EX_USAGE);
 	c.authority = "the board";
-	ok(archive_retention_set(dir, &c, &words, &no, &err), &err);
+	ok(archive_retention_set(dir, &c, &words, NULL, &no, &err), &err);
 	assert_int_equal(no, 3);
 	ok(archive_read(&r, dir, &err), &err);
 	ok(archive_keeping_load(&k, r, &words, &err), &err);
@@ -244,7 +250,7 @@ static void test_recover(void **state)
 		unlink(idx);
 		if (i % 2)
 			spit(idx, "rubbish", 7);
-		ok(archive_recover(dir, &out, lose, &l, &err), &err);
+		ok(archive_recover(dir, NULL, &out, lose, &l, &err), &err);
 		file_sha(dir, "segments/acme-000002.idx", after);
 		assert_string_equal(before, after);
 		assert_int_equal(out.indexes, 1);
@@ -270,7 +276,7 @@ static void test_recover_lost(void **state)
 	text[n / 4]++;
 	spit(path, text, n);
 	free(text);
-	assert_int_equal(archive_recover(dir, &out, lose, &l, &err), ST_DENIED);
+	assert_int_equal(archive_recover(dir, NULL, &out, lose, &l, &err), ST_DENIED);
 	assert_int_equal(err.exit, EX_DATAERR);
 	assert_int_equal(out.good + out.lost, ALL);
 	assert_true(out.lost > 0 && l.first >= 6 && l.last <= 10);
