@@ -16,6 +16,7 @@
 #include "canon.h"
 #include "header.h"
 #include "sha.h"
+#include "store.h"
 #include "tally.h"
 
 #include <stdlib.h>
@@ -255,17 +256,20 @@ static size_t header_put(struct facts_maker *fm, const char *p, size_t n)
 	return used;
 }
 
-void facts_begin(struct facts_maker **out)
+static void start(struct facts_maker *fm)
 {
-	struct facts_maker *fm = xmalloc(sizeof(*fm));
-
 	memset(fm, 0, offsetof(struct facts_maker, canon));
 	sha_init(&fm->raw);
 	sha_init(&fm->spare);
 	canon_init(&fm->canon);
 	header_scan_init(&fm->scan);
 	buf_init(&fm->header, HEADER_MAX);
-	*out = fm;
+}
+
+void facts_begin(struct facts_maker **out)
+{
+	*out = xmalloc(sizeof(**out));
+	start(*out);
 }
 
 void facts_put(struct facts_maker *fm, const char *p, size_t n)
@@ -302,17 +306,28 @@ static void finish(struct facts_maker *fm, struct facts *f)
 	sha_end(&fm->spare, f->exact);
 }
 
+static void stop(struct facts_maker *fm, struct facts *f)
+{
+	if (f)
+		finish(fm, f);
+	facts_release(&fm->f);
+	buf_free(&fm->header);
+	canon_release(&fm->canon);
+}
+
 void facts_end(struct facts_maker **fm, struct facts *f)
 {
 	if (!*fm)
 		return;
-	if (f)
-		finish(*fm, f);
-	facts_release(&(*fm)->f);
-	buf_free(&(*fm)->header);
-	canon_release(&(*fm)->canon);
+	stop(*fm, f);
 	free(*fm);
 	*fm = NULL;
+}
+
+void facts_next(struct facts_maker *fm, struct facts *f)
+{
+	stop(fm, f);
+	start(fm);
 }
 
 void facts_release(struct facts *f)
