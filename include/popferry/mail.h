@@ -167,6 +167,7 @@ struct facts {
 	unsigned anomalies;
 	/* Bytes up to and with the blank line, at most HEADER_MAX. */
 	uint32_t header_size;
+	char *texts;      /* what holds those that follow */
 	char *message_id; /* normalised, see msgid_normal() */
 	char *date, *received, *from, *to, *cc, *subject, *list_id, *status, *x_status;
 	struct when date_when, received_when;
