@@ -46,9 +46,9 @@ size_t dot_feed(struct dot *d, const char *in, size_t n, bool *done, mail_take *
 /* ---- the store ---- */
 
 /*
- * Bytes of messages under way. Small ones live in memory, bounded over all
- * by `memory` bytes; a message larger than SPOOL_SMALL, or one that would
- * pass the bound, lives in an unnamed temporary file in dirfd.
+ * Bytes of messages under way. They live in memory, bounded over all by `memory`
+ * bytes; those larger than SPOOL_SMALL may have a fourth of it together. A message
+ * that would pass a bound lives in an unnamed temporary file in dirfd.
  */
 enum { SPOOL_SMALL = 256 * 1024 };
 struct spool;
@@ -59,6 +59,8 @@ void spool_close(struct spool **sp);         /* every body must have been freed 
 size_t spool_memory(const struct spool *sp); /* bytes of memory in use now */
 
 void body_open(struct body **out, struct spool *sp);
+/* It will have about so many bytes: it is not moved while it grows to that. */
+void body_expect(struct body *b, uint64_t size);
 enum status body_write(struct body *b, const char *p, size_t n, struct err *err);
 uint64_t body_size(const struct body *b);
 /*
@@ -165,6 +167,7 @@ struct facts {
 	unsigned anomalies;
 	/* Bytes up to and with the blank line, at most HEADER_MAX. */
 	uint32_t header_size;
+	char *texts;      /* what holds those that follow */
 	char *message_id; /* normalised, see msgid_normal() */
 	char *date, *received, *from, *to, *cc, *subject, *list_id, *status, *x_status;
 	struct when date_when, received_when;
@@ -202,6 +205,7 @@ struct message {
 /* Stores and judges in one pass; mail_take-compatible. */
 struct message_maker;
 void message_begin(struct message_maker **out, struct spool *sp);
+void message_expect(struct message_maker *mk, uint64_t size); /* as body_expect() */
 void message_put(void *maker, const char *p, size_t n);
 /* Frees *mk. *out is yours on ST_OK; ST_FATAL when the store failed. */
 enum status message_end(

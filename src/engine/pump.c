@@ -133,6 +133,7 @@ static enum status fetch_one(struct pump *p, struct parcel **out, struct err *er
 	enum status rc;
 
 	message_begin(&mk, p->e->spool);
+	message_expect(mk, p->e->tasks.v[p->order[p->served]].size);
 	rc = p->src->ops->next(p->src, &number, message_put, mk, err);
 	p->oddity = rc == ST_END ? ODD_NONE : p->src->ops->oddity(p->src);
 	p->refused = rc == ST_SKIP && err->exit == EX_TEMPFAIL ? p->refused + 1 : 0;

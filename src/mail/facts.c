@@ -16,6 +16,7 @@
 #include "canon.h"
 #include "header.h"
 #include "sha.h"
+#include "store.h"
 #include "tally.h"
 
 #include <stdlib.h>
@@ -24,6 +25,7 @@
 enum { SLICE = 16 * 1024, HEADER_STEP = 4096, MSGID_LONG = 998 };
 
 struct facts_maker {
+	struct buf texts, id; /* kept from one message to the next */
 	struct sha raw, spare;
 	struct tally tally;
 	struct header_scan scan;
@@ -42,6 +44,7 @@ struct facts_maker {
  * ident. Stores add the injected ones, and change them later (quirk Q35).
  */
 enum { DATE = 1, IDENT_FIELDS = 6, RECEIVED = 6, N_FIELDS = 9 };
+enum { TEXTS_MAX = (N_FIELDS + 1) * (FACT_MAX + 1) };
 static const struct {
 	const char *name;
 	size_t name_n;
@@ -102,25 +105,25 @@ static void add_folded(struct sha *s, const char *p, size_t n)
 }
 
 /* Keeps the first real Message-ID; another that differs spoils has_msgid. */
-static void take_msgid(struct facts *f, const struct item *it)
+static void take_msgid(struct facts_maker *fm, const struct item *it)
 {
-	struct buf id = BUF_INIT(HEADER_MAX);
-	bool real = msgid_normal(it->value, it->value_n, &id);
+	struct buf other = BUF_INIT(HEADER_MAX);
 
-	if (real && f->message_id && strcmp(f->message_id, buf_str(&id)) != 0)
-		f->has_msgid = false;
-	if (real && !f->message_id) {
-		f->has_msgid = id.n <= MSGID_LONG;
-		if (id.n > FACT_MAX)
-			id.p[FACT_MAX] = '\0';
-		f->message_id = buf_take(&id);
+	if (!fm->id.n) {
+		if (msgid_normal(it->value, it->value_n, &fm->id))
+			fm->f.has_msgid = fm->id.n <= MSGID_LONG;
+		return;
 	}
-	buf_free(&id);
+	if (msgid_normal(it->value, it->value_n, &other) &&
+		(other.n != fm->id.n || memcmp(other.p, fm->id.p, other.n) != 0))
+		fm->f.has_msgid = false;
+	buf_free(&other);
 }
 
 /* One item of the header; true when it counts for exact. */
-static bool take_item(struct facts *f, const struct item *it, struct item *first)
+static bool take_item(struct facts_maker *fm, const struct item *it, struct item *first)
 {
+	struct facts *f = &fm->f;
 	size_t i;
 
 	if (it->kind == ITEM_FROM) {
@@ -130,7 +133,7 @@ static bool take_item(struct facts *f, const struct item *it, struct item *first
 	if (it->kind != ITEM_FIELD)
 		return true;
 	if (item_is(it, NAME("Message-ID")))
-		take_msgid(f, it);
+		take_msgid(fm, it);
 	for (i = 0; i < N_ELEMENTS(fields); i++) {
 		if (!item_is(it, fields[i].name, fields[i].name_n))
 			continue;
@@ -141,20 +144,39 @@ static bool take_item(struct facts *f, const struct item *it, struct item *first
 	return true;
 }
 
+/* All texts, in one piece. */
+static void take_texts(struct facts_maker *fm, const struct item *first)
+{
+	size_t at[N_FIELDS], id, i;
+	struct buf *b = &fm->texts;
+	struct facts *f = &fm->f;
+
+	for (i = 0; i < N_FIELDS; i++) {
+		at[i] = b->n;
+		if (!first[i].p)
+			continue;
+		b->max = b->n + FACT_MAX;
+		field_unfold(first[i].value, first[i].value_n, b);
+		b->max = TEXTS_MAX;
+		buf_addc(b, '\0');
+	}
+	id = b->n;
+	buf_add(b, buf_str(&fm->id), fm->id.n < FACT_MAX ? fm->id.n : FACT_MAX);
+	f->texts = xmemdup0(buf_str(b), b->n);
+	for (i = 0; i < N_FIELDS; i++)
+		if (first[i].p)
+			*text_at(f, i) = f->texts + at[i];
+	if (fm->id.n)
+		f->message_id = f->texts + id;
+}
+
 static void take_fields(struct facts_maker *fm, const struct item *first)
 {
 	struct facts *f = &fm->f;
 	size_t i;
 
-	for (i = 0; i < N_FIELDS; i++) {
-		struct buf b = BUF_INIT(FACT_MAX);
-
-		if (first[i].p) {
-			field_unfold(first[i].value, first[i].value_n, &b);
-			*text_at(f, i) = buf_take(&b);
-		}
-		if (i >= IDENT_FIELDS)
-			continue;
+	take_texts(fm, first);
+	for (i = 0; i < IDENT_FIELDS; i++) {
 		add_folded(&fm->spare, first[i].value, first[i].value_n);
 		sha_add(&fm->spare, "\n", 1);
 	}
@@ -169,7 +191,7 @@ static void take_fields(struct facts_maker *fm, const struct item *first)
 		f->anomalies |= AN_NO_MSGID;
 	if (!f->has_msgid)
 		return;
-	sha_add(&fm->spare, f->message_id, strlen(f->message_id));
+	sha_add(&fm->spare, fm->id.p, fm->id.n);
 	sha_end(&fm->spare, f->msgid);
 }
 
@@ -200,7 +222,7 @@ static void header_done(
 	header_begin(&h, p, end, plain);
 	while (header_next(&h, &it)) {
 		junk |= it.kind == ITEM_JUNK;
-		if (!take_item(&fm->f, &it, first))
+		if (!take_item(fm, &it, first))
 			continue;
 		canon_put(&fm->canon, it.p, it.n, plain);
 		if (!cut || h.pos < end)
@@ -255,17 +277,28 @@ static size_t header_put(struct facts_maker *fm, const char *p, size_t n)
 	return used;
 }
 
-void facts_begin(struct facts_maker **out)
+static void start(struct facts_maker *fm)
 {
-	struct facts_maker *fm = xmalloc(sizeof(*fm));
+	enum { FROM = offsetof(struct facts_maker, raw) };
 
-	memset(fm, 0, offsetof(struct facts_maker, canon));
+	memset((char *)fm + FROM, 0, offsetof(struct facts_maker, canon) - FROM);
+	buf_clear(&fm->texts);
+	if (fm->id.cap > FACT_MAX)
+		buf_free(&fm->id);
+	buf_clear(&fm->id);
 	sha_init(&fm->raw);
 	sha_init(&fm->spare);
 	canon_init(&fm->canon);
 	header_scan_init(&fm->scan);
 	buf_init(&fm->header, HEADER_MAX);
-	*out = fm;
+}
+
+void facts_begin(struct facts_maker **out)
+{
+	*out = xmalloc(sizeof(**out));
+	buf_init(&(*out)->texts, TEXTS_MAX);
+	buf_init(&(*out)->id, HEADER_MAX);
+	start(*out);
 }
 
 void facts_put(struct facts_maker *fm, const char *p, size_t n)
@@ -302,27 +335,39 @@ static void finish(struct facts_maker *fm, struct facts *f)
 	sha_end(&fm->spare, f->exact);
 }
 
+static void stop(struct facts_maker *fm, struct facts *f)
+{
+	if (f)
+		finish(fm, f);
+	facts_release(&fm->f);
+	buf_free(&fm->header);
+	canon_release(&fm->canon);
+}
+
 void facts_end(struct facts_maker **fm, struct facts *f)
 {
 	if (!*fm)
 		return;
-	if (f)
-		finish(*fm, f);
-	facts_release(&(*fm)->f);
-	buf_free(&(*fm)->header);
-	canon_release(&(*fm)->canon);
+	stop(*fm, f);
+	buf_free(&(*fm)->texts);
+	buf_free(&(*fm)->id);
 	free(*fm);
 	*fm = NULL;
+}
+
+void facts_next(struct facts_maker *fm, struct facts *f)
+{
+	stop(fm, f);
+	start(fm);
 }
 
 void facts_release(struct facts *f)
 {
 	size_t i;
 
-	for (i = 0; i < N_FIELDS; i++) {
-		free(*text_at(f, i));
+	for (i = 0; i < N_FIELDS; i++)
 		*text_at(f, i) = NULL;
-	}
-	free(f->message_id);
 	f->message_id = NULL;
+	free(f->texts);
+	f->texts = NULL;
 }

@@ -9,6 +9,7 @@
 #include <string.h>
 
 struct message_maker {
+	struct spool *sp;
 	struct body *body;
 	struct facts_maker *facts;
 	enum status rc; /* of the store, kept for message_end() */
@@ -17,11 +18,20 @@ struct message_maker {
 
 void message_begin(struct message_maker **out, struct spool *sp)
 {
-	struct message_maker *mk = xcalloc(1, sizeof(*mk));
+	struct message_maker *mk = spool_swap(sp, NULL);
 
+	if (!mk) {
+		mk = xcalloc(1, sizeof(*mk));
+		mk->sp = sp;
+		facts_begin(&mk->facts);
+	}
 	body_open(&mk->body, sp);
-	facts_begin(&mk->facts);
 	*out = mk;
+}
+
+void message_expect(struct message_maker *mk, uint64_t size)
+{
+	body_expect(mk->body, size);
 }
 
 void message_put(void *maker, const char *p, size_t n)
@@ -32,6 +42,25 @@ void message_put(void *maker, const char *p, size_t n)
 		return;
 	mk->rc = body_write(mk->body, p, n, &mk->err);
 	facts_put(mk->facts, p, n);
+}
+
+void maker_free(struct message_maker *mk)
+{
+	if (!mk)
+		return;
+	facts_end(&mk->facts, NULL);
+	free(mk);
+}
+
+/* It is ready for the next message, which may find it in the spool. */
+static void end(struct message_maker **mk)
+{
+	struct message_maker *m = *mk;
+
+	body_free(&m->body);
+	m->rc = ST_OK;
+	maker_free(spool_swap(m->sp, m));
+	*mk = NULL;
 }
 
 enum status message_end(
@@ -46,12 +75,14 @@ enum status message_end(
 		m = xcalloc(1, sizeof(*m));
 		m->body = (*mk)->body;
 		(*mk)->body = NULL;
-		facts_end(&(*mk)->facts, &m->facts);
+		facts_next((*mk)->facts, &m->facts);
 		*out = m;
-	} else if (err) {
-		*err = (*mk)->err;
+	} else {
+		facts_next((*mk)->facts, NULL);
+		if (err)
+			*err = (*mk)->err;
 	}
-	message_drop(mk);
+	end(mk);
 	return rc;
 }
 
@@ -59,10 +90,8 @@ void message_drop(struct message_maker **mk)
 {
 	if (!*mk)
 		return;
-	body_free(&(*mk)->body);
-	facts_end(&(*mk)->facts, NULL);
-	free(*mk);
-	*mk = NULL;
+	facts_next((*mk)->facts, NULL);
+	end(mk);
 }
 
 void message_free(struct message **m)

@@ -20,6 +20,7 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <pthread.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
@@ -27,17 +28,36 @@
 
 /* A piece of at least FILE_DIRECT bytes is written as it is. */
 enum { FIRST_CAP = 4096, FILE_BLOCK = 64 * 1024, FILE_DIRECT = FILE_BLOCK / 2 };
+/* What large ones may have of a spool's memory, those that are kept with it. */
+enum { LARGE_PART = 4 };
+/*
+ * Blocks of this size are the system's, which clears each page of one when it is first
+ * touched: that takes longer than all that is done to the text. So some are kept.
+ */
+enum { BLOCK_LEAST = 128 * 1024, BLOCKS_KEPT = 16 };
+
+struct block {
+	char *p;
+	size_t cap;
+};
 
 struct spool {
 	int dirfd;
 	size_t memory; /* the bound */
 	atomic_size_t used;
+	atomic_size_t large; /* of that, in bodies over SPOOL_SMALL */
+	_Atomic(struct message_maker *) spare;
+
+	pthread_mutex_t lock;
+	struct block kept[BLOCKS_KEPT];
+	size_t n_kept, kept_bytes;
 };
 
 struct body {
 	struct spool *sp;
 	char *p;
 	size_t fill, cap; /* cap is what sp->used counts */
+	size_t expect;
 	uint64_t filed;
 	int fd; /* -1: all in memory */
 	struct veil *veil;
@@ -45,19 +65,28 @@ struct body {
 
 void spool_open(struct spool **out, int dirfd, size_t memory)
 {
-	struct spool *sp = xmalloc(sizeof(*sp));
+	struct spool *sp = xcalloc(1, sizeof(*sp));
 
+	pthread_mutex_init(&sp->lock, NULL);
 	sp->dirfd = dirfd;
 	sp->memory = memory;
 	atomic_init(&sp->used, 0);
+	atomic_init(&sp->large, 0);
+	atomic_init(&sp->spare, NULL);
 	*out = sp;
 }
 
 void spool_close(struct spool **sp)
 {
+	size_t i;
+
 	if (!*sp)
 		return;
 	assert(spool_memory(*sp) == 0);
+	maker_free(spool_swap(*sp, NULL));
+	for (i = 0; i < (*sp)->n_kept; i++)
+		free((*sp)->kept[i].p);
+	pthread_mutex_destroy(&(*sp)->lock);
 	free(*sp);
 	*sp = NULL;
 }
@@ -67,18 +96,106 @@ size_t spool_memory(const struct spool *sp)
 	return atomic_load(&sp->used);
 }
 
-static bool reserve(struct spool *sp, size_t n)
+struct message_maker *spool_swap(struct spool *sp, struct message_maker *mk)
 {
-	size_t used = atomic_load(&sp->used);
+	return atomic_exchange(&sp->spare, mk);
+}
+
+static bool add_within(atomic_size_t *sum, size_t n, size_t most)
+{
+	size_t was = atomic_load(sum);
 
 	do {
-		if (n > sp->memory || used > sp->memory - n)
+		if (n > most || was > most - n)
 			return false;
-	} while (!atomic_compare_exchange_weak(&sp->used, &used, used + n));
+	} while (!atomic_compare_exchange_weak(sum, &was, was + n));
 	return true;
 }
 
-/* Room for `need` bytes in all; doubles while the bound allows it. */
+/* What a body with so much memory counts among the large ones. */
+static size_t as_large(size_t cap)
+{
+	return cap > SPOOL_SMALL ? cap : 0;
+}
+
+/* From b->cap to cap. */
+static bool reserve(struct body *b, size_t cap)
+{
+	struct spool *sp = b->sp;
+	size_t large = as_large(cap) - as_large(b->cap);
+
+	if (large && !add_within(&sp->large, large, sp->memory / LARGE_PART))
+		return false;
+	if (add_within(&sp->used, cap - b->cap, sp->memory))
+		return true;
+	atomic_fetch_sub(&sp->large, large);
+	return false;
+}
+
+/* ---- blocks that are kept ---- */
+
+static void keep(struct spool *sp, struct block b)
+{
+	bool room;
+
+	pthread_mutex_lock(&sp->lock);
+	room = sp->n_kept < BLOCKS_KEPT &&
+		sp->kept_bytes + b.cap + atomic_load(&sp->large) <=
+			sp->memory / LARGE_PART;
+	if (room) {
+		sp->kept[sp->n_kept++] = b;
+		sp->kept_bytes += b.cap;
+	}
+	pthread_mutex_unlock(&sp->lock);
+	if (!room)
+		free(b.p);
+}
+
+/* The smallest that has so much, or the largest; p is NULL when there is none. */
+static struct block unkeep(struct spool *sp, size_t cap)
+{
+	struct block best = { NULL, 0 };
+	size_t i, at = 0;
+
+	pthread_mutex_lock(&sp->lock);
+	for (i = 0; i < sp->n_kept; i++) {
+		const struct block *k = &sp->kept[i];
+
+		if (best.cap < cap ? k->cap > best.cap
+				   : k->cap >= cap && k->cap < best.cap) {
+			best = *k;
+			at = i;
+		}
+	}
+	if (best.p) {
+		sp->kept[at] = sp->kept[--sp->n_kept];
+		sp->kept_bytes -= best.cap;
+	}
+	pthread_mutex_unlock(&sp->lock);
+	return best;
+}
+
+/* A new body's memory, from those that are kept. */
+static bool reuse(struct body *b, size_t cap)
+{
+	struct block k = { NULL, 0 };
+
+	if (!b->p && cap >= BLOCK_LEAST)
+		k = unkeep(b->sp, cap);
+	if (!k.p)
+		return false;
+	if (k.cap / 2 > cap || !reserve(b, k.cap > cap ? k.cap : cap)) {
+		keep(b->sp, k);
+		return false;
+	}
+	b->p = k.cap < cap ? xrealloc(k.p, cap) : k.p;
+	b->cap = k.cap < cap ? cap : k.cap;
+	return true;
+}
+
+/* ---- bodies ---- */
+
+/* Room for `need` bytes in all; what is expected, or doubling, while bounds allow it. */
 static bool grow(struct body *b, size_t need)
 {
 	size_t cap = b->cap ? b->cap : FIRST_CAP;
@@ -87,11 +204,15 @@ static bool grow(struct body *b, size_t need)
 		return true;
 	while (cap < need)
 		cap *= 2;
-	if (cap > SPOOL_SMALL)
+	if (cap > SPOOL_SMALL && need <= SPOOL_SMALL)
 		cap = SPOOL_SMALL;
-	if (!reserve(b->sp, cap - b->cap)) {
+	if (b->expect >= need)
+		cap = b->expect;
+	if (reuse(b, cap))
+		return true;
+	if (!reserve(b, cap)) {
 		cap = need;
-		if (!reserve(b->sp, cap - b->cap))
+		if (!reserve(b, cap))
 			return false;
 	}
 	b->p = xrealloc(b->p, cap);
@@ -103,13 +224,17 @@ static void shrink(struct body *b, size_t cap)
 {
 	if (cap >= b->cap)
 		return;
+	atomic_fetch_sub(&b->sp->used, b->cap - cap);
+	atomic_fetch_sub(&b->sp->large, as_large(b->cap) - as_large(cap));
 	if (cap) {
 		b->p = xrealloc(b->p, cap);
 	} else {
-		free(b->p);
+		if (b->cap >= BLOCK_LEAST)
+			keep(b->sp, (struct block){ b->p, b->cap });
+		else
+			free(b->p);
 		b->p = NULL;
 	}
-	atomic_fetch_sub(&b->sp->used, b->cap - cap);
 	b->cap = cap;
 }
 
@@ -120,6 +245,11 @@ void body_open(struct body **out, struct spool *sp)
 	b->sp = sp;
 	b->fd = -1;
 	*out = b;
+}
+
+void body_expect(struct body *b, uint64_t size)
+{
+	b->expect = size <= b->sp->memory / LARGE_PART ? (size_t)size : 0;
 }
 
 uint64_t body_size(const struct body *b)
@@ -184,7 +314,7 @@ enum status body_write(struct body *b, const char *p, size_t n, struct err *err)
 
 	if (n == 0)
 		return ST_OK;
-	if (b->fd < 0 && n <= SPOOL_SMALL - b->fill && grow(b, b->fill + n)) {
+	if (b->fd < 0 && grow(b, b->fill + n)) {
 		memcpy(b->p + b->fill, p, n);
 		b->fill += n;
 		return ST_OK;
@@ -215,7 +345,9 @@ enum status body_seal(struct body *b, struct err *err)
 	enum status rc;
 
 	if (b->fd < 0) {
-		shrink(b, b->fill);
+		/* What is left of a block was not touched, or is kept with it. */
+		if (b->cap < BLOCK_LEAST || b->fill < b->cap / 2)
+			shrink(b, b->fill);
 		return ST_OK;
 	}
 	rc = flush(b, err);

@@ -19,9 +19,10 @@
 enum {
 	IN_SIZE = 128 * 1024,     /* receive buffer */
 	IN_CEILING = 1024 * 1024, /* the same while we wait to send */
+	WIRE_SIZE = 128 * 1024,   /* received, and not yet asked for by TLS */
 	OUT_SIZE = 64 * 1024,     /* gathered and not yet sent */
 	LARGE_PIECE = 16 * 1024,  /* sent without copying; also one TLS record */
-	LOW_WATER = 32 * 1024,    /* worth waking up for, when more is expected */
+	LOW_WATER = 64 * 1024,    /* worth waking up for, when more is expected */
 	LULL_MS = 3,              /* so long is waited for that much */
 	TRACE_LINE = 480,
 	FIRST_WORDS = 96, /* of what a peer said instead of TLS */
@@ -81,6 +82,8 @@ struct conn {
 	bool secret, quiet;
 	struct trace_line sent, got;
 
+	char *wire; /* of TLS: wire_n bytes from wire_off */
+	size_t wire_off, wire_n;
 	char first[FIRST_WORDS]; /* received during the TLS handshake */
 	size_t first_n;
 	bool wire_eof;

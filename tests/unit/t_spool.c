@@ -122,7 +122,7 @@ static void test_sizes(void **state)
 	}
 }
 
-/* Small ones stay in memory while there is some, large ones never do. */
+/* Small ones stay in memory while there is some, large ones have a part of it. */
 static void test_where(void **state)
 {
 	struct err err = ERR_INIT;
@@ -145,7 +145,7 @@ static void test_where(void **state)
 		body_free(&small[i]);
 	spool_close(&sp);
 
-	spool_open(&sp, dirfd_, 8 * MIB);
+	spool_open(&sp, dirfd_, 4 * SPOOL_SMALL);
 	body_open(&large, sp);
 	write_all(large, SPOOL_SMALL + 1, 10000, SPOOL_SMALL, sp);
 	body_read(large, 0, scratch, sizeof(scratch), &p, &n, &err);
@@ -153,6 +153,77 @@ static void test_where(void **state)
 	assert_true(spool_memory(sp) <= 64 * 1024);
 	body_free(&large);
 	spool_close(&sp);
+}
+
+/*
+ * However they come and go, known before or not: those in memory, and what is kept of it,
+ * are within the bound, all bytes are there, and a block is used again.
+ */
+static void test_large(void **state)
+{
+	enum { BODIES = 7, ROUNDS = 400, PART = 2 * MIB };
+	struct err err = ERR_INIT;
+	struct body *b[BODIES] = { NULL };
+	size_t sizes[BODIES] = { 0 };
+	struct spool *sp;
+	unsigned seed = 7;
+	char scratch[16];
+	size_t n, in_files = 0, in_memory = 0;
+
+	(void)state;
+	spool_open(&sp, dirfd_, 4 * PART);
+	for (size_t i = 0; i < ROUNDS; i++) {
+		size_t k = (size_t)rand_r(&seed) % BODIES, large = 0;
+		const char *p;
+
+		if (b[k])
+			check_all(b[k], sizes[k], 65536);
+		body_free(&b[k]);
+		sizes[k] = (size_t)rand_r(&seed) % (3 * PART / 2);
+		body_open(&b[k], sp);
+		if (rand_r(&seed) % 4)
+			body_expect(
+				b[k], sizes[k] + (size_t)(rand_r(&seed) % 3) * 50000);
+		write_all(b[k], sizes[k], 1 + (size_t)rand_r(&seed) % 90000, 4 * PART,
+			sp);
+		for (size_t j = 0; j < BODIES; j++) {
+			if (!b[j] || sizes[j] <= SPOOL_SMALL)
+				continue;
+			body_read(b[j], 0, scratch, sizeof(scratch), &p, &n, &err);
+			large += p != scratch ? sizes[j] : 0;
+			in_memory += p != scratch;
+			in_files += p == scratch;
+		}
+		assert_true(large <= PART);
+	}
+	assert_true(in_memory > ROUNDS / 4 && in_files > ROUNDS / 4);
+	for (size_t k = 0; k < BODIES; k++)
+		body_free(&b[k]);
+	assert_int_equal(spool_memory(sp), 0);
+	spool_close(&sp);
+}
+
+/* Who lies about a size gets no more for it, and loses nothing. */
+static void test_expected(void **state)
+{
+	static const uint64_t said[] = { 0, 1, 5000, SPOOL_SMALL + 1, 2 * MIB,
+		2 * MIB + 1, UINT64_MAX - 1, UINT64_MAX };
+	struct spool *sp;
+	struct body *b;
+
+	(void)state;
+	for (size_t i = 0; i < N_ELEMENTS(said); i++) {
+		for (size_t n = 0; n < 700000; n += 69999) {
+			spool_open(&sp, dirfd_, 8 * MIB);
+			body_open(&b, sp);
+			body_expect(b, said[i]);
+			write_all(b, n, 30000, 8 * MIB, sp);
+			check_all(b, n, 4096);
+			body_free(&b);
+			assert_int_equal(spool_memory(sp), 0);
+			spool_close(&sp);
+		}
+	}
 }
 
 /* A finished large message holds no memory. */
@@ -167,7 +238,7 @@ static void test_message_sealed(void **state)
 	(void)state;
 	memset(line, 'x', sizeof(line));
 	memcpy(line + 98, "\r\n", 2);
-	spool_open(&sp, dirfd_, 8 * MIB);
+	spool_open(&sp, dirfd_, 4 * SPOOL_SMALL);
 	message_begin(&mk, sp);
 	for (int i = 0; i < 3000; i++)
 		message_put(mk, line, sizeof(line));
@@ -188,8 +259,12 @@ static void *one_thread(void *arg)
 		struct body *b;
 
 		body_open(&b, sp);
-		write_all(b, i * 97, 500, 40000, sp);
+		write_all(b, i * 97, 500, 4 * MIB, sp);
 		check_all(b, i * 97, 4096);
+		body_free(&b);
+		body_open(&b, sp);
+		write_all(b, i * 4001, 30000, 4 * MIB, sp);
+		check_all(b, i * 4001, 4096);
 		body_free(&b);
 	}
 	return NULL;
@@ -201,7 +276,7 @@ static void test_threads(void **state)
 	struct spool *sp;
 
 	(void)state;
-	spool_open(&sp, dirfd_, 40000);
+	spool_open(&sp, dirfd_, 4 * MIB);
 	for (size_t i = 0; i < N_ELEMENTS(t); i++)
 		assert_int_equal(pthread_create(&t[i], NULL, one_thread, sp), 0);
 	for (size_t i = 0; i < N_ELEMENTS(t); i++)
@@ -250,7 +325,7 @@ static void test_no_directory(void **state)
 	char *piece = xcalloc(1, SPOOL_SMALL);
 
 	(void)state;
-	spool_open(&sp, -1, 8 * MIB);
+	spool_open(&sp, -1, 4 * SPOOL_SMALL);
 	body_open(&b, sp);
 	assert_int_equal(body_write(b, piece, SPOOL_SMALL, &err), ST_OK);
 	assert_int_equal(body_write(b, piece, 1, &err), ST_FATAL);
@@ -301,7 +376,7 @@ static void test_not_in_clear(void **state)
 	int fd;
 
 	(void)state;
-	spool_open(&sp, dirfd_, 8 * MIB);
+	spool_open(&sp, dirfd_, 4 * SPOOL_SMALL);
 	/* The next descriptor is the file's. */
 	fd = dup(0);
 	assert_true(fd >= 0);
@@ -322,6 +397,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_sizes),
 		cmocka_unit_test(test_where),
+		cmocka_unit_test(test_large),
+		cmocka_unit_test(test_expected),
 		cmocka_unit_test(test_message_sealed),
 		cmocka_unit_test(test_threads),
 		cmocka_unit_test(test_full_disk),
