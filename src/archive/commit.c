@@ -6,10 +6,10 @@
 #include <popferry/text.h>
 
 #include <inttypes.h>
+#include <libdeflate.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <zlib.h>
 
 enum {
 	RECORD_MAX = CSV_ROW_MAX + 256,
@@ -20,9 +20,7 @@ enum {
 
 static uint32_t crc_of(char kind, const char *p, size_t n)
 {
-	uLong c = crc32(0, (const unsigned char *)&kind, 1);
-
-	return (uint32_t)crc32(c, (const unsigned char *)p, (uInt)n);
+	return libdeflate_crc32(libdeflate_crc32(0, &kind, 1), p, n);
 }
 
 /* ---- writing ---- */
@@ -31,8 +29,7 @@ static uint32_t crc_of(char kind, const char *p, size_t n)
 static void add_record_of(struct buf *out, char kind, const char *a, size_t a_n,
 	const char *b, size_t b_n)
 {
-	uint32_t crc = (uint32_t)crc32(
-		crc_of(kind, a, a_n), (const unsigned char *)b, (uInt)b_n);
+	uint32_t crc = libdeflate_crc32(crc_of(kind, a, a_n), b, b_n);
 
 	buf_addf(out, "%c %zu %08" PRIx32 "\n", kind, a_n + b_n, crc);
 	buf_add(out, a, a_n);

@@ -10,10 +10,10 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <libdeflate.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
-#include <zlib.h>
 
 static enum status drop(int dir, const char *name, struct err *err)
 {
@@ -99,8 +99,7 @@ static enum status load_rest(struct open_segment *g, const struct open_state *o,
 
 	if (rc != ST_OK)
 		err_note(err, "open/%s", name);
-	else if (n != o->rest_len ||
-		crc32(0, (const unsigned char *)p, (uInt)n) != o->rest_crc ||
+	else if (n != o->rest_len || libdeflate_crc32(0, p, n) != o->rest_crc ||
 		!buf_add(&g->raw, p, n))
 		rc = short_file(name, err);
 	g->rest_len = g->raw.n;

@@ -11,12 +11,12 @@
 
 #include <fcntl.h>
 #include <inttypes.h>
+#include <libdeflate.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
 #include <sys/stat.h>
 #include <unistd.h>
-#include <zlib.h>
 
 enum {
 	/* Tar headers past the end of a full member, and what a compressor adds. */
@@ -413,7 +413,7 @@ enum status segment_commit(struct archive_writer *w, uint64_t seq, struct err *e
 	if (rc < 0)
 		return rc;
 	last = rest ? g->next - 1 : g->in_part;
-	crc = (uint32_t)crc32(0, (const unsigned char *)buf_str(&g->raw), (uInt)rest);
+	crc = libdeflate_crc32(0, buf_str(&g->raw), rest);
 	commit_done(&g->log_new, g->part_len, g->members, rest, crc, last + 1);
 	rc = write_log(g, err);
 	fault_step("archive-log");
