@@ -34,6 +34,13 @@ void message_put(void *maker, const char *p, size_t n)
 	facts_put(mk->facts, p, n);
 }
 
+bool message_sha256(const struct message_maker *mk, unsigned char out[DIGEST])
+{
+	if (mk->rc == ST_OK)
+		facts_sha256(mk->facts, out);
+	return mk->rc == ST_OK;
+}
+
 enum status message_end(
 	struct message_maker **mk, struct message **out, struct err *err)
 {
