@@ -50,7 +50,7 @@ size_t dot_feed(struct dot *d, const char *in, size_t n, bool *done, mail_take *
  * by `memory` bytes; a message larger than SPOOL_SMALL, or one that would
  * pass the bound, lives in an unnamed temporary file in dirfd.
  */
-enum { SPOOL_SMALL = 1024 * 1024 };
+enum { SPOOL_SMALL = 256 * 1024 };
 struct spool;
 struct body;
 

@@ -407,8 +407,7 @@ static bool is_enough(const struct engine *e)
 		bytes += e->live[i]->message->facts.size;
 	/* While one is recorded the destination has another to work on. */
 	return e->n_batches == BATCHES_MAX ||
-		(!e->pace.batch_count && e->n_batches > 1 &&
-			bytes >= flight_bytes(e));
+		(!e->pace.batch_count && e->n_batches > 1 && bytes >= flight_bytes(e));
 }
 
 /* Takes v over. *any: something of it is under way now. */

@@ -201,7 +201,7 @@ struct imap {
 	char *greeting;
 	bool preauth, authenticated;
 	bool dovecot; /* by ID, after the login: what answers is not something before it */
-	bool told; /* its capabilities, unasked, since the last change of state */
+	bool told;    /* its capabilities, unasked, since the last change of state */
 	struct imap_server server;
 	char **words; /* of CAPABILITY */
 	char *prefix;
