@@ -34,13 +34,6 @@ void message_put(void *maker, const char *p, size_t n)
 	facts_put(mk->facts, p, n);
 }
 
-bool message_sha256(const struct message_maker *mk, unsigned char out[DIGEST])
-{
-	if (mk->rc == ST_OK)
-		facts_sha256(mk->facts, out);
-	return mk->rc == ST_OK;
-}
-
 enum status message_end(
 	struct message_maker **mk, struct message **out, struct err *err)
 {
@@ -80,6 +73,13 @@ void message_free(struct message **m)
 	facts_release(&(*m)->facts);
 	free(*m);
 	*m = NULL;
+}
+
+bool message_sha256(const struct message_maker *mk, unsigned char out[DIGEST])
+{
+	if (mk->rc == ST_OK)
+		facts_sha256(mk->facts, out);
+	return mk->rc == ST_OK;
 }
 
 /* The header block; *copy is to be freed. False when it cannot be read. */
