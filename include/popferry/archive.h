@@ -247,7 +247,8 @@ enum status archive_stream_list(struct archive_stream *s,
 	void (*each)(void *ctx, const struct archive_listed *m), void *ctx,
 	struct err *err);
 
-/* As archive_get(). After ST_DENIED, EX_DATAERR others may be had. */
+/* As archive_get(). After ST_DENIED, EX_DATAERR others may be had. A message_maker must be
+ * new: its digest is compared. */
 enum status archive_stream_get(struct archive_stream *s, uint64_t seq, mail_take *take,
 	void *ctx, struct archive_filed *out, struct err *err);
 

@@ -5,8 +5,10 @@
  * APPEND to a mailbox in a session, and the first with a new set of flags, is
  * sent with a synchronising literal; only when that form was accepted do later
  * ones go ahead of their replies (LITERAL+, MULTIAPPEND; LITERAL- up to 4096 bytes);
- * flags and dates come from one formatter each; and a refused
- * non-synchronising APPEND closes the connection at once.
+ * flags and dates come from one formatter each; mail whose text holds commands always
+ * waits; and a refused non-synchronising APPEND closes the connection at once. Dovecot,
+ * where its greeting and its ID after the login say so, is known to take what we send,
+ * and a literal that it refuses it reads to its end: there the first goes ahead, too.
  *
  * What such a refusal leaves pending is for the caller to look up and to put
  * again in a session with `cautious` (see imap_refused()): there every APPEND
@@ -58,7 +60,7 @@ struct imap_config {
 	bool multiappend;      /* false: never, even when offered */
 	unsigned batch_count;  /* messages in one MULTIAPPEND; 0: 200 */
 	uint64_t batch_bytes;  /* 0: 4 MiB */
-	uint64_t window_bytes; /* unanswered bytes; 0: 16 MiB */
+	uint64_t window_bytes; /* unanswered bytes; 0: 24 MiB */
 	uint64_t append_max; /* larger messages are refused; 0: what APPENDLIMIT says */
 	enum imap_compress compress;
 	bool cautious; /* every APPEND synchronous and single, each reply awaited */

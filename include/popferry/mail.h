@@ -177,6 +177,8 @@ struct facts {
 struct facts_maker;
 void facts_begin(struct facts_maker **out);
 void facts_put(struct facts_maker *fm, const char *p, size_t n);
+/* SHA-256 of what came so far. */
+void facts_sha256(const struct facts_maker *fm, unsigned char out[DIGEST]);
 /* Fills *f (facts_release() it) and frees *fm. f may be NULL: given up. */
 void facts_end(struct facts_maker **fm, struct facts *f);
 void facts_release(struct facts *f);
@@ -207,6 +209,8 @@ struct message_maker;
 void message_begin(struct message_maker **out, struct spool *sp);
 void message_expect(struct message_maker *mk, uint64_t size); /* as body_expect() */
 void message_put(void *maker, const char *p, size_t n);
+/* SHA-256 of what came so far. False when the store failed, and it is not known. */
+bool message_sha256(const struct message_maker *mk, unsigned char out[DIGEST]);
 /* Frees *mk. *out is yours on ST_OK; ST_FATAL when the store failed. */
 enum status message_end(
 	struct message_maker **mk, struct message **out, struct err *err);

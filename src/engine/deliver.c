@@ -405,8 +405,9 @@ static bool is_enough(const struct engine *e)
 			return true;
 	for (i = 0; i < e->n_live; i++)
 		bytes += e->live[i]->message->facts.size;
+	/* While one is recorded the destination has another to work on. */
 	return e->n_batches == BATCHES_MAX ||
-		(!e->pace.batch_count && bytes >= flight_bytes(e));
+		(!e->pace.batch_count && e->n_batches > 1 && bytes >= flight_bytes(e));
 }
 
 /* Takes v over. *any: something of it is under way now. */

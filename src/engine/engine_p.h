@@ -48,12 +48,12 @@ enum {
 #define BATCH_BYTES (2ULL * 1024 * 1024)
 #define BATCH_LEAST (256ULL * 1024)
 /* Under way: for a destination at hand, and more for one far away: what a line of a
- * gigabit holds. */
+ * gigabit holds, and what is stored before its answer comes. */
 #define FLIGHT_NEAR (2ULL * 1024 * 1024)
-#define FLIGHT_FAR (14ULL * 1024 * 1024)
-#define FLIGHT_MS (128ULL * 1024)
+#define FLIGHT_FAR (20ULL * 1024 * 1024)
+#define FLIGHT_MS (192ULL * 1024)
 #define QUEUE_BYTES (2ULL * 1024 * 1024)
-#define SPOOL_BYTES (16UL * 1024 * 1024)
+#define SPOOL_BYTES (24UL * 1024 * 1024)
 
 /* ---- tasks: the run's account of every listed message (tasks.c) ---- */
 

@@ -25,7 +25,8 @@
 enum {
 	LITERAL_MINUS_MAX = 4096, /* RFC 7888 */
 	/* Few servers take less than that, and a round trip for each that is larger than all
-	 * before adds up; beyond it, no more than what was stored before. */
+	 * before adds up; beyond it, no more than what was stored before. But Dovecot says
+	 * "+" to any size (quirk Q75b), and takes a literal to its end before it refuses. */
 	LITERAL_PLUS_MAX = 1024 * 1024,
 	OFFERS = 3,     /* messages of a session offered again with less arguments */
 	DATELESS = 2,   /* taken so in a row: from then on none has a date */
@@ -301,10 +302,17 @@ static bool is_strict(const struct imap *i)
 	return strstr(i->greeting, "Dovecot") != NULL;
 }
 
+/* Dovecot is known to take all that can be in them. */
+static bool is_proven(const struct imap *i, unsigned form)
+{
+	return i->selected->proven & 1u << form ||
+		(i->dovecot && is_strict(i) && !i->cfg.cautious);
+}
+
 static enum status send_alone(struct imap *i, struct imap_append *a, struct err *err)
 {
 	unsigned wanted = form_of(i, a), form = wanted;
-	bool proven = i->selected->proven & 1u << form;
+	bool proven = is_proven(i, form);
 	bool slow = i->cfg.cautious || i->slow || i->cfg.literal == IMAP_LITERAL_SYNC;
 	bool canary = !proven && !slow && i->server.literal_plus && is_strict(i);
 	char reply[ERR_REPLY];
@@ -357,10 +365,10 @@ static bool may_go_ahead(struct imap *i, const struct imap_append *a)
 
 	if (i->cfg.cautious || i->slow || i->cfg.literal == IMAP_LITERAL_SYNC)
 		return false;
-	if (!(i->selected->proven & 1u << form_of(i, a)))
+	if (!is_proven(i, form_of(i, a)))
 		return false;
 	if (i->server.literal_plus) {
-		if (size > LITERAL_PLUS_MAX && size > i->largest)
+		if (size > LITERAL_PLUS_MAX && size > i->largest && !i->dovecot)
 			return false;
 	} else if (!i->server.literal_minus || size > LITERAL_MINUS_MAX) {
 		return false;

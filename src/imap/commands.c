@@ -26,25 +26,28 @@ enum operands {
 	OP_ANY = 16, /* plus how many there are */
 };
 
+#define VERB(s) s, sizeof(s) - 1
+
 /* Not SUBSCRIBE and UNSUBSCRIBE: "please unsubscribe me" is in many a mail, and at worst
  * a folder is not shown any more. */
 static const struct {
 	const char *verb;
+	size_t n;
 	unsigned operands;
 } verbs[] = {
-	{ "APPEND", OP_LITERAL },
-	{ "CLOSE", OP_NONE },
-	{ "COPY", OP_SET },
-	{ "CREATE", OP_ANY + 1 },
-	{ "DELETE", OP_ANY + 1 },
-	{ "DELETEACL", OP_ANY + 2 },
-	{ "EXPUNGE", OP_NONE },
-	{ "MOVE", OP_SET },
-	{ "RENAME", OP_ANY + 2 },
-	{ "REPLACE", OP_LITERAL },
-	{ "SETACL", OP_ANY + 3 },
-	{ "STORE", OP_SET },
-	{ "UID", OP_UID },
+	{ VERB("APPEND"), OP_LITERAL },
+	{ VERB("CLOSE"), OP_NONE },
+	{ VERB("COPY"), OP_SET },
+	{ VERB("CREATE"), OP_ANY + 1 },
+	{ VERB("DELETE"), OP_ANY + 1 },
+	{ VERB("DELETEACL"), OP_ANY + 2 },
+	{ VERB("EXPUNGE"), OP_NONE },
+	{ VERB("MOVE"), OP_SET },
+	{ VERB("RENAME"), OP_ANY + 2 },
+	{ VERB("REPLACE"), OP_LITERAL },
+	{ VERB("SETACL"), OP_ANY + 3 },
+	{ VERB("STORE"), OP_SET },
+	{ VERB("UID"), OP_UID },
 };
 
 /* The next word of a line, a quoted string being one; false: there is none. */
@@ -89,52 +92,87 @@ static bool is_command(const char *p, const char *end)
 	const char *word;
 	size_t n, k;
 
-	/* Most lines of an attachment end here. */
-	if (!memchr(p, ' ', (size_t)(end - p)) && !memchr(p, '\t', (size_t)(end - p)))
-		return false;
 	while (end > p && (end[-1] == '\r' || end[-1] == ' ' || end[-1] == '\t'))
 		end--;
 	/* A tag, which may be anything, and a verb. */
 	if (!take_word(&p, end, &word, &n) || !take_word(&p, end, &word, &n))
 		return false;
 	for (k = 0; k < N_ELEMENTS(verbs); k++)
-		if (strlen(verbs[k].verb) == n && text_same_n(word, verbs[k].verb, n))
+		if (verbs[k].n == n && text_same_n(word, verbs[k].verb, n))
 			return follows(verbs[k].operands, p, end);
+	return false;
+}
+
+/* A line that does not end in its piece, as far as it counts. */
+struct head {
+	size_t n;
+	char p[LINE_HEAD];
+};
+
+static void keep(struct head *h, const char *p, const char *end)
+{
+	size_t n = (size_t)(end - p), room = LINE_HEAD - h->n;
+
+	memcpy(h->p + h->n, p, n < room ? n : room);
+	h->n += n < room ? n : room;
+}
+
+static const char *find_blank(const char *p, const char *end)
+{
+	const char *space = memchr(p, ' ', (size_t)(end - p));
+	const char *tab = memchr(p, '\t', (size_t)((space ? space : end) - p));
+
+	return tab ? tab : space;
+}
+
+/* In lines from p on; what is left of the last one is kept. */
+static bool command_in(struct head *h, const char *p, const char *end)
+{
+	const char *blank, *line, *lf;
+
+	while (p < end) {
+		/* A command has a blank; lines of an attachment have none. */
+		blank = find_blank(p, end);
+		lf = memrchr(p, '\n', (size_t)((blank ? blank : end) - p));
+		line = lf ? lf + 1 : p;
+		lf = blank ? memchr(blank, '\n', (size_t)(end - blank)) : NULL;
+		if (!lf) {
+			keep(h, line, end);
+			return false;
+		}
+		if (is_command(line, lf))
+			return true;
+		p = lf + 1;
+	}
 	return false;
 }
 
 /* The lines of the message, as they go out. */
 bool imap_commands_in(struct imap *i, const struct message *m)
 {
-	char head[LINE_HEAD];
-	size_t kept = 0, n, line;
-	const char *p, *lf;
+	struct head head = { .n = 0 };
+	const char *p, *end, *lf;
 	struct wire w;
+	size_t n;
 
 	wire_begin(&w, m);
 	for (;;) {
 		if (wire_next(&w, i->piece, PIECE, &p, &n, NULL) != ST_OK)
 			return true; /* whoever sends it will say why */
 		if (!n)
-			return kept && is_command(head, head + kept);
-		while (n) {
+			return head.n && is_command(head.p, head.p + head.n);
+		end = p + n;
+		if (head.n) {
 			lf = memchr(p, '\n', n);
-			line = lf ? (size_t)(lf - p) : n;
-			if (lf && !kept && is_command(p, lf))
+			keep(&head, p, lf ? lf : end);
+			if (!lf)
+				continue;
+			if (is_command(head.p, head.p + head.n))
 				return true;
-			if (!lf || kept) {
-				size_t room = LINE_HEAD - kept;
-
-				memcpy(head + kept, p, line < room ? line : room);
-				kept += line < room ? line : room;
-			}
-			if (lf && kept) {
-				if (is_command(head, head + kept))
-					return true;
-				kept = 0;
-			}
-			p += lf ? line + 1 : n;
-			n -= lf ? line + 1 : n;
+			head.n = 0;
+			p = lf + 1;
 		}
+		if (command_in(&head, p, end))
+			return true;
 	}
 }

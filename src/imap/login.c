@@ -207,11 +207,18 @@ static enum status say_id(struct imap *i, int *tag, struct err *err)
 		"%d ID (\"name\" \"popferry\" \"version\" \"%s\")\r\n", *tag, VERSION);
 }
 
+static void id_line(void *imap, const char *line, size_t n)
+{
+	struct imap *i = imap;
+
+	i->dovecot |= text_glob("* ID (*\"name\" \"Dovecot\"*", line, n);
+}
+
 static enum status hear_id(struct imap *i, int tag, struct err *err)
 {
 	struct reply r;
 
-	return tag ? reply_wait(i, tag, &r, NULL, NULL, err) : ST_OK;
+	return tag ? reply_wait(i, tag, &r, id_line, i, err) : ST_OK;
 }
 
 static void keep_prefix(struct imap *i, const char *prefix, char delimiter)

@@ -200,7 +200,8 @@ struct imap {
 
 	char *greeting;
 	bool preauth, authenticated;
-	bool told; /* its capabilities, unasked, since the last change of state */
+	bool dovecot; /* by ID, after the login: what answers is not something before it */
+	bool told;    /* its capabilities, unasked, since the last change of state */
 	struct imap_server server;
 	char **words; /* of CAPABILITY */
 	char *prefix;

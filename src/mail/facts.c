@@ -317,6 +317,13 @@ void facts_put(struct facts_maker *fm, const char *p, size_t n)
 	}
 }
 
+void facts_sha256(const struct facts_maker *fm, unsigned char out[DIGEST])
+{
+	struct sha so_far = fm->raw;
+
+	sha_end(&so_far, out);
+}
+
 static void finish(struct facts_maker *fm, struct facts *f)
 {
 	size_t end;

@@ -104,6 +104,13 @@ void message_free(struct message **m)
 	*m = NULL;
 }
 
+bool message_sha256(const struct message_maker *mk, unsigned char out[DIGEST])
+{
+	if (mk->rc == ST_OK)
+		facts_sha256(mk->facts, out);
+	return mk->rc == ST_OK;
+}
+
 /* The header block; *copy is to be freed. False when it cannot be read. */
 static bool read_header(const struct message *m, const char **p, char **copy)
 {

@@ -32,7 +32,8 @@ SYNCS = ("fsync", "fdatasync", "sync_file_range", "syncfs", "msync")
 RECEIVES = ("recvfrom", "recvmsg", "poll", "ppoll", "epoll_wait")
 LUCK = RECEIVES + ("futex", "mmap", "munmap", "mprotect", "madvise", "brk", "clock_nanosleep", "sched_yield",
                    "restart_syscall")
-JOBS = {"download": "pf-null", "archive-zst": "pf-zst", "pop3-to-imap": "pf-imap", "again": "pf-again"}
+JOBS = {"download": "pf-null", "archive-zst": "pf-zst", "pop3-to-imap": "pf-imap", "upload": "pf-up",
+        "upload-append": "pf-up-append", "again": "pf-again"}
 
 
 class Counter:

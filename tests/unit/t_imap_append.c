@@ -466,6 +466,141 @@ static void test_commands(void **state)
 	}
 }
 
+/* The same wherever it stands in mail that is looked through in pieces. */
+static void test_commands_in_pieces(void **state)
+{
+	enum { PIECES = 32 * 1024, LEN = 3 * PIECES };
+	static const char harmless[] = "\nwhat is not a command\n",
+			  bad[] = "\nx EXPUNGE\n";
+	struct imap_config cfg = rig_config();
+	const struct imap_mailbox *mb;
+	char *text = xmalloc(LEN);
+	size_t off, k;
+
+	(void)state;
+	for (off = 0; off < sizeof(bad); off++) {
+		struct imap_append a[2] = { 0 };
+		char script[2048];
+		struct mails ms;
+		struct rig rig;
+
+		/* With bare LFs, so that it is converted on its way. */
+		memset(text, 'x', LEN);
+		memcpy(text, "S: 1\n\n", 6);
+		for (k = 70; k < LEN; k += 70)
+			text[k] = '\n';
+		memcpy(text + PIECES - off, harmless, sizeof(harmless) - 1);
+		memcpy(text + 2 * PIECES - off, bad, sizeof(bad) - 1);
+		add_bodies(&ms);
+		mails_add(&ms, text, LEN);
+		snprintf(script, sizeof(script),
+			START("LITERAL+") CANARY
+			"C: 7 APPEND \"INBOX\" () {%d}\nSYNC\nS: 7 NO no\n"
+			"C: 8 NOOP\nS: 8 OK\n" LOGOUT("9"),
+			(int)ms.m[NMAX]->facts.wire);
+		open_inbox(&rig, script, 0, &cfg, &mb);
+		a[0].message = ms.m[0];
+		a[1].message = ms.m[NMAX];
+		a[0].mailbox = a[1].mailbox = mb;
+		put_all(&rig, a, 2);
+		if (a[1].outcome != IMAP_REFUSED)
+			fail_msg("cut %zu bytes into it", off);
+		spent(a, N_ELEMENTS(a));
+		rig_close(&rig);
+		mails_close(&ms);
+	}
+	free(text);
+}
+
+/* In by a login with all behind it, at something that calls itself Dovecot or not. */
+#define IN_ALL(ready, id) \
+	"S: * OK [CAPABILITY IMAP4rev1 SASL-IR ID LITERAL+ AUTH=PLAIN] " ready "\n" \
+	"C: 1 AUTHENTICATE PLAIN AGFubgBwdw==\n" \
+	"C: 2 ID (\"name\" \"popferry\" \"version\" \"" VERSION "\")\n" \
+	"C: 3 NAMESPACE\n" \
+	"S: 1 OK [CAPABILITY IMAP4rev1 LITERAL+ NAMESPACE] in\n" id "S: 2 OK done\n" \
+	"S: * NAMESPACE ((\"\" \".\")) NIL NIL\nS: 3 OK done\n" SELECT( \
+		"4", "INBOX", "0", "12")
+
+#define BY_ID "S: * ID (\"name\" \"Dovecot\")\n"
+
+/* Of Dovecot it is known that no date, no flag and no size of ours is refused before the
+ * text: where what answers after the login is it, too, nothing waits for "+". */
+static void test_dovecot(void **state)
+{
+	enum { LARGE = 2 * 1024 * 1024 };
+	static const struct {
+		const char *name, *script;
+		bool large;
+		const char *expect;
+	} cases[] = {
+		{ "by greeting and ID",
+			IN_ALL("Dovecot ready.", BY_ID) AHEAD("5", "0") AHEAD("6",
+				"1") "S: 5 OK [APPENDUID 77 12] done\nS: 6 OK done\n" LOGOUT("7"),
+			false, "SS" },
+		{ "and what it takes ahead may be large",
+			IN_ALL("Dovecot ready.", BY_ID) AHEAD("5",
+				"0") "C~ 6 APPEND \"INBOX\" () {2097152+}\nS: 6 BAD no\nEOF\n",
+			true, "PP" },
+		{ "by the greeting alone",
+			IN_ALL("Dovecot ready.", "S: * ID NIL\n")
+				SYNCED("5") "S: +\n" BODY("0") AHEAD("6",
+					"1") "S: 5 OK done\nS: 6 OK done\n" LOGOUT("7"),
+			false, "SS" },
+		{ "something else behind it",
+			IN_ALL("Dovecot ready.", "S: * ID (\"name\" \"Xy\")\n")
+				SYNCED("5") "S: +\n" BODY("0") AHEAD("6",
+					"1") "S: 5 OK done\nS: 6 OK done\n" LOGOUT("7"),
+			false, "SS" },
+		{ "refused all the same",
+			IN_ALL("Dovecot ready.", BY_ID) AHEAD("5", "0")
+				AHEAD("6", "1") "S: 5 BAD Invalid arguments\n",
+			false, "PP" },
+	};
+	struct imap_config cfg = rig_config();
+	const struct imap_mailbox *mb;
+	char *text = xmalloc(LARGE);
+	struct mails ms;
+	struct rig rig;
+	size_t c, k;
+
+	(void)state;
+	memset(text, 'x', LARGE);
+	memcpy(text, "S: 9\r\n\r\n", 8);
+	memcpy(text + LARGE - 2, "\r\n", 2);
+	for (k = 100; k + 100 < LARGE; k += 100)
+		memcpy(text + k, "\r\n", 2);
+	add_bodies(&ms);
+	mails_add(&ms, text, LARGE);
+	for (c = 0; c < N_ELEMENTS(cases); c++) {
+		struct imap_append a[2] = { 0 };
+
+		open_inbox(&rig, cases[c].script, cases[c].large ? 4096 : 0, &cfg, &mb);
+		a[0].message = ms.m[0];
+		a[1].message = ms.m[cases[c].large ? NMAX : 1];
+		a[0].mailbox = a[1].mailbox = mb;
+		put_all(&rig, a, 2);
+		for (k = 0; k < 2; k++)
+			if (a[k].outcome !=
+				(cases[c].expect[k] == 'S' ? IMAP_STORED
+							   : IMAP_PENDING))
+				fail_msg("%s: message %zu", cases[c].name, k);
+		/* What was sent ahead of its reply. */
+		assert_int_equal(imap_refused(rig.imap), !strchr(cases[c].expect, 'S'));
+		if (strchr(cases[c].expect, 'S'))
+			rig_want(&rig, cases[c].name, 0, ST_OK, ST_OK, 0, NULL);
+		spent(a, N_ELEMENTS(a));
+		if (cases[c].large) {
+			imap_close(&rig.imap);
+			script_close(&rig.script);
+		} else {
+			rig_close(&rig);
+		}
+	}
+	mails_close(&ms);
+	free(text);
+}
+
 /* Mail is not in the trace; commands and replies are. */
 static void test_trace(void **state)
 {
@@ -515,6 +650,8 @@ int main(void)
 		cmocka_unit_test(test_cut_short),
 		cmocka_unit_test(test_short_body),
 		cmocka_unit_test(test_commands),
+		cmocka_unit_test(test_commands_in_pieces),
+		cmocka_unit_test(test_dovecot),
 		cmocka_unit_test(test_trace),
 	};
 
