@@ -73,12 +73,20 @@ enum status search_count(
 /* ---- finding ---- */
 
 enum search_order { SEARCH_SEQ, SEARCH_DATE, SEARCH_RELEVANCE };
+struct search_hits {
+	uint32_t *seqs; /* the numbers of all that was found, ascending */
+	size_t n;
+	uint32_t *first; /* and of those that come first in the order asked for */
+	size_t n_first;
+};
 /*
- * The numbers of what was found, *seqs being the caller's: ascending, or the newest
- * first, or the best first. A query without words has no best: then as by date.
+ * The order: by number, the newest first, or the best first. A query without words has no
+ * best: then as by date. Only `limit` are put in order.
  */
 enum status search_find(struct search *s, const struct query *q,
-	enum search_order order, uint32_t **seqs, size_t *n, struct err *err);
+	enum search_order order, uint64_t limit, struct search_hits *out,
+	struct err *err);
+void search_hits_free(struct search_hits *h);
 
 /* A message as the index has it. Header texts are decoded, and not clean. */
 struct search_found {
@@ -91,6 +99,12 @@ struct search_found {
 /* The texts live until the next call. ST_END: it is not in the index. */
 enum status search_get(
 	struct search *s, uint64_t seq, struct search_found *out, struct err *err);
+/*
+ * Between these the index stays as it is, and many calls of search_get() cost much less.
+ * Not for long: who brings it up to date waits.
+ */
+enum status search_hold(struct search *s, struct err *err);
+void search_let_go(struct search *s);
 
 /* ---- what of a message can be found ---- */
 

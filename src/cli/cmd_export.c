@@ -258,17 +258,16 @@ static enum status found_by(
 	const struct search_how how = { .say = say, .ctx = c };
 	struct search *s = NULL;
 	struct query *q = NULL;
-	uint32_t *seqs = NULL;
-	size_t n = 0;
+	struct search_hits hits = { 0 };
 	enum status rc = query_parse(&q, query, err);
 
 	if (rc == ST_OK)
 		rc = search_open(&s, cli_archive_path(c->args[0]), &how, err);
 	if (rc == ST_OK)
-		rc = search_find(s, q, SEARCH_SEQ, &seqs, &n, err);
+		rc = search_find(s, q, SEARCH_SEQ, 0, &hits, err);
 	if (rc == ST_OK)
-		choice_among(choice, seqs, n);
-	free(seqs);
+		choice_among(choice, hits.seqs, hits.n);
+	search_hits_free(&hits);
 	query_free(&q);
 	search_close(&s);
 	return rc;

@@ -16,7 +16,16 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { COLUMN = 256, ROW_MAX = 1024 * 1024, DRAW_MS = 200, DETAIL_MAX = 32 * 1024 };
+enum {
+	COLUMN = 256,
+	ROW_MAX = 1024 * 1024,
+	DRAW_MS = 200,
+	DETAIL_MAX = 32 * 1024,
+	NUMBER = 11, /* digits of a number, and a LF */
+	DATE_ROOM = 80,
+	TOGETHER = 64,            /* rows are read in one view of the index, */
+	OUTPUT_ROOM = 256 * 1024, /* and fit here, nearly always */
+};
 
 const struct option search_options[] = {
 	{ "format", "NAME", "table (default), jsonl, csv, or seq: numbers alone" },
@@ -44,6 +53,7 @@ struct quest {
 
 struct format {
 	const char *name;
+	bool bare; /* the number is all it has of a message */
 	void (*head)(void);
 	void (*row)(const struct quest *f, const struct search_found *m);
 };
@@ -107,21 +117,19 @@ static void say(void *ctx, const char *what)
 
 /* ---- what was found ---- */
 
-/* With the sender's zone. */
-static const char *date_text(char out[40], const struct when *w)
+/* With the sender's zone. strftime() would look for the time zone of this machine each time. */
+static const char *date_text(char out[DATE_ROOM], const struct when *w)
 {
 	time_t local = (time_t)(w->utc + 60 * (int64_t)w->zone);
 	unsigned zone = (unsigned)(w->zone < 0 ? -w->zone : w->zone) % 6000;
 	struct tm tm;
-	size_t n;
 
 	out[0] = '\0';
-	if (!gmtime_r(&local, &tm))
-		return out;
-	n = strftime(out, 32, "%Y-%m-%dT%H:%M:%S", &tm);
-	if (n)
-		snprintf(out + n, 40 - n, "%c%02u:%02u", w->zone < 0 ? '-' : '+',
-			zone / 60, zone % 60);
+	if (gmtime_r(&local, &tm))
+		snprintf(out, DATE_ROOM, "%04d-%02d-%02dT%02d:%02d:%02d%c%02u:%02u",
+			tm.tm_year + 1900, tm.tm_mon + 1, tm.tm_mday, tm.tm_hour,
+			tm.tm_min, tm.tm_sec, w->zone < 0 ? '-' : '+', zone / 60,
+			zone % 60);
 	return out;
 }
 
@@ -134,7 +142,7 @@ static void print_column(const char *s, int columns)
 
 static void table_row(const struct quest *f, const struct search_found *m)
 {
-	char subject[COLUMN], date[40];
+	char subject[COLUMN], date[DATE_ROOM];
 
 	(void)f;
 	date_text(date, &m->date);
@@ -177,7 +185,7 @@ static const char *text_of(const struct search_found *m, size_t i)
 static void jsonl_row(const struct quest *f, const struct search_found *m)
 {
 	struct buf b = BUF_INIT(ROW_MAX), clean = BUF_INIT(ROW_MAX);
-	char date[40];
+	char date[DATE_ROOM];
 	size_t i;
 
 	(void)f;
@@ -211,7 +219,7 @@ static void csv_head(void)
 static void csv_row(const struct quest *f, const struct search_found *m)
 {
 	struct buf clean = BUF_INIT(ROW_MAX);
-	char date[40];
+	char date[DATE_ROOM];
 	const char *p;
 	size_t i;
 
@@ -232,49 +240,45 @@ static void csv_row(const struct quest *f, const struct search_found *m)
 	buf_free(&clean);
 }
 
-static const struct format formats[] = { { "table", NULL, table_row },
-	{ "jsonl", NULL, jsonl_row }, { "csv", csv_head, csv_row },
-	{ "seq", NULL, seq_row } };
+static const struct format formats[] = { { "table", false, NULL, table_row },
+	{ "jsonl", false, NULL, jsonl_row }, { "csv", false, csv_head, csv_row },
+	{ "seq", true, NULL, seq_row } };
 
 /* ---- its place in the archive's history ---- */
 
-static int ascending(const void *a, const void *b)
+/* Digits and LF, from the end of what is given. */
+static char *number_before(char *end, uint32_t n)
 {
-	const uint32_t *x = a, *y = b;
-
-	return (*x > *y) - (*x < *y);
+	*--end = '\n';
+	do {
+		*--end = (char)('0' + n % 10);
+		n /= 10;
+	} while (n);
+	return end;
 }
 
 /* SHA-256 of the numbers, ascending, one a line: as of --sort seq --format seq. */
-static void result_hash(char hex[2 * DIGEST + 1], const uint32_t *seqs, size_t n)
+static void result_hash(char hex[2 * DIGEST + 1], const struct search_hits *hits)
 {
-	uint32_t *sorted = xmalloc((n + 1) * sizeof(*sorted));
-	struct facts facts = { 0 };
-	struct facts_maker *fm;
-	char line[16];
-	size_t i;
+	size_t room = hits->n * NUMBER, i;
+	char *text = xmalloc(room + 1), *p = text + room;
+	unsigned char sum[DIGEST];
 
-	memcpy(sorted, seqs, n * sizeof(*sorted));
-	qsort(sorted, n, sizeof(*sorted), ascending);
-	facts_begin(&fm);
-	for (i = 0; i < n; i++)
-		facts_put(fm, line,
-			(size_t)snprintf(
-				line, sizeof(line), "%" PRIu32 "\n", sorted[i]));
-	facts_end(&fm, &facts);
-	text_hex(hex, facts.sha256, DIGEST);
-	facts_release(&facts);
-	free(sorted);
+	for (i = hits->n; i > 0; i--)
+		p = number_before(p, hits->seqs[i - 1]);
+	digest_of(p, (size_t)(text + room - p), sum);
+	text_hex(hex, sum, DIGEST);
+	free(text);
 }
 
-static void note_searched(const struct quest *f, const uint32_t *seqs, size_t n)
+static void note_searched(const struct quest *f, const struct search_hits *hits)
 {
 	struct buf b = BUF_INIT(DETAIL_MAX);
 	struct err err = ERR_INIT;
 	char hex[2 * DIGEST + 1];
 
-	result_hash(hex, seqs, n);
-	buf_addf(&b, "{\"count\":%zu,\"query\":", n);
+	result_hash(hex, hits);
+	buf_addf(&b, "{\"count\":%zu,\"query\":", hits->n);
 	text_json(&b, f->text, strlen(f->text));
 	buf_addf(&b, ",\"sha256\":\"%s\"}", hex);
 	if (archive_note(f->path, "search", "archive", buf_str(&b), &err) < 0) {
@@ -286,40 +290,67 @@ static void note_searched(const struct quest *f, const uint32_t *seqs, size_t n)
 
 /* ---- the command ---- */
 
-static enum status show(
-	struct quest *f, const uint32_t *seqs, size_t n, struct err *err)
+static enum status show_one(struct quest *f, uint32_t seq, struct err *err)
 {
-	size_t shown = f->limit < n ? (size_t)f->limit : n, i;
-	struct search_found m;
+	struct search_found m = { .seq = seq };
+	enum status rc = f->format->bare ? ST_OK : search_get(f->s, seq, &m, err);
+
+	if (rc == ST_END)
+		rc = err_set(err, ST_DENIED, EX_DATAERR,
+			"message %" PRIu32
+			" is not in the index any more: search again, or make it anew with --rebuild",
+			seq);
+	if (rc == ST_OK)
+		f->format->row(f, &m);
+	return rc;
+}
+
+/* Whoever reads what is printed may take long for it: the index is free meanwhile. */
+static enum status show_some(
+	struct quest *f, const struct search_hits *hits, size_t i, struct err *err)
+{
+	size_t end = hits->n_first - i < TOGETHER ? hits->n_first : i + TOGETHER;
+	enum status rc = f->format->bare ? ST_OK : search_hold(f->s, err);
+
+	for (; rc == ST_OK && i < end; i++)
+		rc = show_one(f, hits->first[i], err);
+	search_let_go(f->s);
+	if (!f->format->bare)
+		fflush(stdout);
+	return rc;
+}
+
+static enum status show(
+	struct quest *f, const struct search_hits *hits, struct err *err)
+{
 	enum status rc = ST_OK;
+	size_t i;
 
 	if (f->format->head)
 		f->format->head();
-	for (i = 0; rc == ST_OK && i < shown; i++) {
-		rc = search_get(f->s, seqs[i], &m, err);
-		if (rc == ST_OK)
-			f->format->row(f, &m);
-	}
+	for (i = 0; rc == ST_OK && i < hits->n_first; i += TOGETHER)
+		rc = show_some(f, hits, i, err);
 	if (rc == ST_OK && f->format->row == table_row && f->c->verbosity >= 0) {
-		if (shown < n)
-			printf("%zu of %zu messages\n", shown, n);
+		if (hits->n_first < hits->n)
+			printf("%zu of %zu messages\n", hits->n_first, hits->n);
 		else
-			printf("%zu message%s\n", n, n == 1 ? "" : "s");
+			printf("%zu message%s\n", hits->n, hits->n == 1 ? "" : "s");
 	}
-	return rc < 0 ? rc : ST_OK;
+	return rc;
 }
 
 static enum status search(
 	struct quest *f, const struct query *q, size_t *n, struct err *err)
 {
-	uint32_t *seqs = NULL;
-	enum status rc = search_find(f->s, q, f->order, &seqs, n, err);
+	struct search_hits hits;
+	enum status rc = search_find(f->s, q, f->order, f->limit, &hits, err);
 
+	*n = hits.n;
 	if (rc == ST_OK)
-		rc = show(f, seqs, *n, err);
+		rc = show(f, &hits, err);
 	if (rc == ST_OK)
-		note_searched(f, seqs, *n);
-	free(seqs);
+		note_searched(f, &hits);
+	search_hits_free(&hits);
 	return rc;
 }
 
@@ -433,6 +464,7 @@ int cmd_search(struct cli *c, struct err *err)
 				: "search needs an ARCHIVE and a QUERY",
 			err);
 	catch_signals();
+	setvbuf(stdout, NULL, _IOFBF, OUTPUT_ROOM);
 	f.path = cli_archive_path(c->args[0]);
 	f.terminal = c->verbosity >= 0 && c->format == LOG_TEXT &&
 		(c->progress == PROGRESS_ALWAYS ||

@@ -64,3 +64,12 @@ void sha_add_two(struct sha *a, const void *ap, size_t an, struct sha *b,
 	sha_add(a, x, an);
 	sha_add(b, y, bn);
 }
+
+void digest_of(const void *p, size_t n, unsigned char out[DIGEST])
+{
+	struct sha s;
+
+	sha_init(&s);
+	sha_add(&s, p, n);
+	sha_end(&s, out);
+}

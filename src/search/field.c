@@ -183,6 +183,7 @@ static bool read_sha(struct node *n, const char *s)
 }
 
 #define DATE "a date as 2024-01-31, 2024-01 or 2024"
+#define SIZE "a size as 1000, 10k or 5M"
 
 static const struct field fields[] = {
 	{ "from", "sender", NULL, NULL, NULL },
@@ -191,24 +192,28 @@ static const struct field fields[] = {
 	{ "bcc", "bcc", NULL, NULL, NULL },
 	{ "subject", "subject", NULL, NULL, NULL },
 	{ "body", "body", NULL, NULL, NULL },
-	{ "after", NULL, "m.date >= ?", DATE, read_from_date },
-	{ "since", NULL, "m.date >= ?", DATE, read_from_date },
-	{ "before", NULL, "m.date < ?", DATE, read_from_date },
-	{ "on", NULL, "m.date >= ? AND m.date < ?", DATE, read_on_date },
-	{ "has", NULL, "m.files > 0", "has:attachment", read_has },
-	{ "filename", NULL,
-		"m.seq IN (SELECT f.seq FROM file f WHERE like_glob(?, f.name))",
+	{ "after", NULL, "message m WHERE m.date >= ?", DATE, read_from_date },
+	{ "since", NULL, "message m WHERE m.date >= ?", DATE, read_from_date },
+	{ "before", NULL, "message m WHERE m.date < ?", DATE, read_from_date },
+	{ "on", NULL, "message m WHERE m.date >= ? AND m.date < ?", DATE,
+		read_on_date },
+	{ "has", NULL, "message m WHERE m.files > 0", "has:attachment", read_has },
+	{ "filename", NULL, "file m WHERE like_glob(?, m.name)",
 		"a file name; * and ? stand for others", read_exact },
-	{ "larger", NULL, "m.size > ?", "a size as 1000, 10k or 5M", read_size },
-	{ "smaller", NULL, "m.size < ?", "a size as 1000, 10k or 5M", read_size },
-	{ "uidl", NULL, "m.uidl = ?", "a UIDL", read_exact },
-	{ "sha256", NULL, "m.sha256 BETWEEN ? AND ?", "8 to 64 hex digits", read_sha },
-	{ "message-id", NULL, "m.msgid = ?", "a Message-ID", read_id },
-	{ "id", NULL, "m.msgid = ?", "a Message-ID", read_id },
-	{ "folder", NULL, "(like_glob(?, m.folder) OR like_glob(?, m.folder))",
+	{ "larger", NULL, "message m WHERE m.size > ?", SIZE, read_size },
+	{ "smaller", NULL, "message m WHERE m.size < ?", SIZE, read_size },
+	{ "uidl", NULL, "message m WHERE m.uidl = ?", "a UIDL", read_exact },
+	{ "sha256", NULL, "message m WHERE m.sha256 BETWEEN ? AND ?",
+		"8 to 64 hex digits", read_sha },
+	{ "message-id", NULL, "message m WHERE m.msgid = ?", "a Message-ID", read_id },
+	{ "id", NULL, "message m WHERE m.msgid = ?", "a Message-ID", read_id },
+	{ "folder", NULL,
+		"message m WHERE m.folder IN (SELECT id FROM folder"
+		" WHERE like_glob(?, name) OR like_glob(?, name))",
 		"a folder", read_folder },
-	{ "seq", NULL, "m.seq BETWEEN ? AND ?", "a number or range as 10-20",
-		read_seqs },
+	/* The + keeps it to an index, of which a page has more messages. */
+	{ "seq", NULL, "message m WHERE +m.seq BETWEEN ? AND ?",
+		"a number or range as 10-20", read_seqs },
 };
 
 const struct field *field_find(const char *name, size_t n)

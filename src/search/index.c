@@ -12,18 +12,23 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { APPLICATION = 0x70664958, VERSION_NOW = 1, BUSY_MS = 20000 };
+enum { APPLICATION = 0x70664958, VERSION_NOW = 2, BUSY_MS = 20000 };
 
 /* Two may make it at the same time. */
 static const char schema[] =
 	"PRAGMA application_id = 1885751640;"
-	"PRAGMA user_version = 1;"
+	"PRAGMA user_version = 2;"
 	"CREATE TABLE IF NOT EXISTS meta(key TEXT PRIMARY KEY, value TEXT) WITHOUT ROWID;"
 	"CREATE TABLE IF NOT EXISTS shard(no INTEGER PRIMARY KEY);"
 	"CREATE TABLE IF NOT EXISTS message(seq INTEGER PRIMARY KEY, size INT, date INT, zone INT,"
-	" sha256 BLOB, msgid TEXT, folder TEXT, uidl TEXT, sender TEXT, rcpt TEXT, cc TEXT,"
+	" sha256 BLOB, msgid TEXT, folder INT, uidl TEXT, sender TEXT, rcpt TEXT, cc TEXT,"
 	" subject TEXT, files INT);"
+	"CREATE TABLE IF NOT EXISTS folder(id INTEGER PRIMARY KEY, name TEXT UNIQUE);"
+	/* A condition that many messages meet must not read their rows: one index each. */
 	"CREATE INDEX IF NOT EXISTS message_date ON message(date);"
+	"CREATE INDEX IF NOT EXISTS message_size ON message(size);"
+	"CREATE INDEX IF NOT EXISTS message_folder ON message(folder);"
+	"CREATE INDEX IF NOT EXISTS message_files ON message(files) WHERE files > 0;"
 	"CREATE INDEX IF NOT EXISTS message_sha256 ON message(sha256);"
 	"CREATE INDEX IF NOT EXISTS message_msgid ON message(msgid);"
 	"CREATE INDEX IF NOT EXISTS message_uidl ON message(uidl);"
@@ -39,13 +44,20 @@ static const struct {
 	[SQL_COUNT] = { "SELECT count(*) FROM message", "read" },
 	[SQL_DAMAGED_COUNT] = { "SELECT count(*) FROM damaged", "read" },
 	[SQL_DAMAGED] = { "REPLACE INTO damaged VALUES(?)", "write" },
-	[SQL_MESSAGE] = { "INSERT INTO message VALUES(?,?,?,?,?,?,?,?,?,?,?,?,?)",
+	[SQL_FOLDER] = { "INSERT OR IGNORE INTO folder(name) VALUES(?)", "write" },
+	[SQL_MESSAGE] = { "INSERT INTO message VALUES(?,?,?,?,?,?,"
+			  "(SELECT id FROM folder WHERE name = ?),?,?,?,?,?,?)",
 		"write" },
 	[SQL_FILE] = { "INSERT INTO file VALUES(?, ?, ?)", "write" },
 	[SQL_SHARDS] = { "SELECT no FROM shard ORDER BY no", "read" },
 	[SQL_SHARD_MAKE] = { "INSERT OR IGNORE INTO shard VALUES(?)", "write" },
-	[SQL_GET] = { "SELECT size, date, zone, sha256, folder, uidl, sender, rcpt, cc,"
-		      " subject, msgid, files FROM message WHERE seq = ?",
+	[SQL_GET] = { "SELECT size, date, zone, sha256,"
+		      " (SELECT name FROM folder WHERE id = message.folder), uidl, sender,"
+		      " rcpt, cc, subject, msgid, files FROM message WHERE seq = ?",
+		"read" },
+	[SQL_TOP] = { "SELECT max(seq) FROM message", "read" },
+	[SQL_DATE] = { "SELECT date FROM message WHERE seq = ?", "read" },
+	[SQL_BY_DATE] = { "SELECT seq FROM message ORDER BY date DESC, seq DESC",
 		"read" },
 };
 
@@ -142,6 +154,21 @@ static void like_glob(sqlite3_context *c, int n, sqlite3_value **v)
 			text_glob(pattern, text, (size_t)sqlite3_value_bytes(v[1])));
 }
 
+/* Its argument goes to s->into; what is over the highest number there is cannot be. */
+static void collect_one(sqlite3_context *c, int n, sqlite3_value **v)
+{
+	struct search *s = sqlite3_user_data(c);
+
+	(void)n;
+	if (!set_add(s->into, sqlite3_value_int64(v[0])))
+		s->bad = true;
+}
+
+static void collect_end(sqlite3_context *c)
+{
+	sqlite3_result_null(c);
+}
+
 static enum status connect_to(
 	struct search *s, const char *path, int flags, struct err *err)
 {
@@ -160,6 +187,10 @@ static enum status connect_to(
 		rc = sqlite3_create_function(s->db, "like_glob", 2,
 			SQLITE_UTF8 | SQLITE_DETERMINISTIC | SQLITE_INNOCUOUS, NULL,
 			like_glob, NULL, NULL);
+	if (rc == SQLITE_OK)
+		rc = sqlite3_create_function(s->db, "collect", 1,
+			SQLITE_UTF8 | SQLITE_DIRECTONLY, s, NULL, collect_one,
+			collect_end);
 	if (rc == SQLITE_OK)
 		rc = sqlite3_exec(s->db,
 			s->how.in_memory

@@ -26,7 +26,7 @@ struct node {
 	struct node **of; /* AND, OR, NOT */
 	size_t n;
 	char *match;     /* TEXT: an expression of FTS5 */
-	const char *sql; /* FACT: a condition on message m */
+	const char *sql; /* FACT: tables and condition; m has the numbers */
 	struct bound bound[2];
 	size_t n_bound;
 };
@@ -54,6 +54,24 @@ const struct field *field_find(const char *name, size_t n);
  */
 void words_add(struct buf *out, const char *s, size_t n);
 
+/* ---- sets of numbers ---- */
+
+/* Those that one works on are all made for the same highest number. */
+struct set {
+	uint32_t top;
+	uint64_t *bits;
+};
+void set_init(struct set *t, uint32_t top); /* empty */
+void set_release(struct set *t);
+bool set_add(struct set *t, int64_t seq); /* false: over the highest */
+bool set_has(const struct set *t, uint32_t seq);
+void set_join(struct set *t, const struct set *other);
+void set_keep(struct set *t, const struct set *other);
+void set_drop(struct set *t, const struct set *other);
+size_t set_count(const struct set *t);
+/* Ascending; the caller's. */
+uint32_t *set_list(const struct set *t, size_t *n);
+
 /* ---- the database ---- */
 
 #define CATALOG "catalog.sqlite"
@@ -73,6 +91,10 @@ enum sql {
 	SQL_SHARDS,
 	SQL_SHARD_MAKE,
 	SQL_GET,
+	SQL_FOLDER,
+	SQL_TOP,
+	SQL_DATE,
+	SQL_BY_DATE,
 	SQLS
 };
 
@@ -85,7 +107,8 @@ struct search {
 	sqlite3_stmt *stmt[SQLS];
 	sqlite3_stmt *put; /* into the table of a shard: */
 	unsigned put_shard;
-	int lock; /* -1: none */
+	struct set *into; /* where the SQL function collect() puts numbers */
+	int lock;         /* -1: none */
 	bool temporary, read_only;
 	bool bad; /* the database makes no sense: it is to be made anew */
 	bool remade;
@@ -133,6 +156,18 @@ struct compared {
 };
 enum status compare(struct compared *c, struct archive_stream *a, struct err *err);
 void compared_clear(struct compared *c);
+
+/* ---- finding ---- */
+
+/* The words that all must have, as an expression of FTS5; NULL: there are none. */
+char *match_of(const struct node *n);
+/* out: empty, for the highest number there is. */
+enum status query_eval(struct search *s, const struct query *q, const unsigned *shards,
+	size_t n_shards, struct set *out, struct err *err);
+/* Fills hits->first; all else is there. */
+enum status hits_order(struct search *s, const struct query *q, const unsigned *shards,
+	size_t n_shards, const struct set *all, enum search_order order,
+	struct search_hits *hits, struct err *err);
 
 /* Until all that can be read of the archive is in the index. */
 enum status update(struct search *s, struct err *err);

@@ -52,12 +52,17 @@ static enum status put_row(struct search *s, const struct wanted *w,
 	const struct archive_filed *filed, const struct search_text *t, struct err *err)
 {
 	const struct archive_entry *e = &filed->entry;
-	sqlite3_stmt *st = sql_get(s, SQL_MESSAGE, err);
+	sqlite3_stmt *st = sql_get(s, SQL_MESSAGE, err),
+		     *folder = sql_get(s, SQL_FOLDER, err);
 	struct buf id = BUF_INIT(SEARCH_FIELD_MAX);
 	enum status rc;
 
-	if (!st)
+	if (!st || !folder)
 		return err->status;
+	sqlite3_bind_text(folder, 1, e->folder, -1, SQLITE_STATIC);
+	rc = sql_step(s, folder, err);
+	if (rc < 0)
+		return rc;
 	msgid_normal(buf_str(&t->message_id), t->message_id.n, &id);
 	sqlite3_bind_int64(st, 1, w->seq);
 	sqlite3_bind_int64(st, 2, (int64_t)w->size);
@@ -237,6 +242,10 @@ static enum status drop_gone(struct compared *c, struct err *err)
 			rc = index_drop(c->s, shard, err);
 			n++;
 		}
+	if (rc == ST_OK)
+		rc = sql_run(c->s,
+			"DELETE FROM folder WHERE id NOT IN (SELECT folder FROM message)",
+			err);
 	if (rc == ST_OK)
 		rc = commit(c->s, err);
 	if (rc == ST_OK)

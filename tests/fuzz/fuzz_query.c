@@ -79,16 +79,17 @@ static void ask(const char *text)
 		return;
 	}
 	for (order = SEARCH_SEQ; order <= SEARCH_RELEVANCE; order++) {
-		uint32_t *seqs = NULL;
-		size_t n = 0, i;
+		struct search_hits h;
+		size_t i;
 
-		must_tell(search_find(
-				  shared, q, (enum search_order)order, &seqs, &n, &err),
+		must_tell(search_find(shared, q, (enum search_order)order, UINT64_MAX,
+				  &h, &err),
 			&err);
-		must(err.status == ST_OK && n <= N_ELEMENTS(mails));
-		for (i = 0; i < n; i++)
-			must(seqs[i] >= 1 && seqs[i] <= N_ELEMENTS(mails));
-		free(seqs);
+		must(err.status == ST_OK && h.n <= N_ELEMENTS(mails) &&
+			h.n_first == h.n);
+		for (i = 0; i < h.n; i++)
+			must(h.first[i] >= 1 && h.first[i] <= N_ELEMENTS(mails));
+		search_hits_free(&h);
 	}
 	query_free(&q);
 }

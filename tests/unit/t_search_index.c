@@ -113,25 +113,36 @@ static struct search *open_search(const char *path, struct asked *a)
 	return s;
 }
 
-static char *ask(struct search *s, const char *query, enum search_order order)
+static char *ask_some(struct search *s, const char *query, enum search_order order,
+	uint64_t limit, size_t *all)
 {
 	struct buf b = BUF_INIT(64 * 1024);
 	struct err err = ERR_INIT;
 	struct query *q = NULL;
-	uint32_t *seqs;
-	size_t n, i;
+	struct search_hits h;
+	size_t i;
 	char *got;
 
 	if (query_parse(&q, query, &err) != ST_OK ||
-		search_find(s, q, order, &seqs, &n, &err) != ST_OK)
+		search_find(s, q, order, limit, &h, &err) != ST_OK)
 		fail_msg("%s: %s", query, err.text);
-	for (i = 0; i < n; i++)
-		buf_addf(&b, "%s%" PRIu32, i ? " " : "", seqs[i]);
-	free(seqs);
+	for (i = 0; i < h.n_first; i++)
+		buf_addf(&b, "%s%" PRIu32, i ? " " : "", h.first[i]);
+	*all = h.n;
+	for (i = 1; i < h.n; i++)
+		assert_true(h.seqs[i - 1] < h.seqs[i]);
+	search_hits_free(&h);
 	query_free(&q);
 	got = xstrdup(buf_str(&b));
 	buf_free(&b);
 	return got;
+}
+
+static char *ask(struct search *s, const char *query, enum search_order order)
+{
+	size_t all;
+
+	return ask_some(s, query, order, UINT64_MAX, &all);
 }
 
 static void expect(struct search *s, const char *query, const char *want)
@@ -294,6 +305,68 @@ static void test_orders(void **state)
 	free(dir);
 }
 
+/* What is shown is the beginning of what there is, in every order. */
+static void test_limits(void **state)
+{
+	static const char *const queries[] = { "seq:1-5", "year OR write", "lamp*",
+		"has:attachment", "-lamp", "nowhere" };
+	char *dir = scratch(), *path = make(dir, ARCHIVE_NONE);
+	struct asked a;
+	struct search *s = open_search(path, &a);
+	size_t i, k, n, all;
+	unsigned order;
+
+	(void)state;
+	for (i = 0; i < N_ELEMENTS(queries); i++)
+		for (order = SEARCH_SEQ; order <= SEARCH_RELEVANCE; order++) {
+			char *whole = ask_some(s, queries[i], (enum search_order)order,
+				UINT64_MAX, &n);
+
+			for (k = 0; k <= n; k++) {
+				char *some = ask_some(s, queries[i],
+					(enum search_order)order, k, &all);
+
+				assert_int_equal(all, n);
+				assert_int_equal(strlen(some), k ? 2 * k - 1 : 0);
+				assert_memory_equal(some, whole, strlen(some));
+				free(some);
+			}
+			free(whole);
+		}
+	search_close(&s);
+	remove_all(dir);
+	free(path);
+	free(dir);
+}
+
+/* While a view is held nobody writes; then it is free, though a row was read. */
+static void test_hold(void **state)
+{
+	char *dir = scratch(), *path = make(dir, ARCHIVE_NONE);
+	char *file = xasprintf("%s/index/catalog.sqlite", path);
+	struct asked a;
+	struct search *s = open_search(path, &a);
+	struct search_found m;
+	struct err err = ERR_INIT;
+	sqlite3 *db = NULL;
+
+	(void)state;
+	assert_int_equal(sqlite3_open(file, &db), SQLITE_OK);
+	ok(search_hold(s, &err), &err);
+	ok(search_get(s, 2, &m, &err), &err);
+	assert_int_equal(
+		sqlite3_exec(db, "BEGIN EXCLUSIVE", NULL, NULL, NULL), SQLITE_BUSY);
+	search_let_go(s);
+	assert_int_equal(sqlite3_exec(db, "BEGIN EXCLUSIVE; COMMIT", NULL, NULL, NULL),
+		SQLITE_OK);
+	sqlite3_close(db);
+	search_close(&s);
+	remove_all(dir);
+	free(file);
+	free(path);
+	free(dir);
+}
+
 /* ---- what is new ---- */
 
 static void test_up_to_date(void **state)
@@ -328,11 +401,13 @@ static void run_sql(const char *path, const char *sql)
 /* A file that is no good index is thrown away, and that is said once. */
 static void test_thrown_away(void **state)
 {
-	static const char *const sqls[] = { "PRAGMA user_version = 2",
+	static const char *const sqls[] = { "PRAGMA user_version = 1",
 		"PRAGMA application_id = 7",
 		"UPDATE meta SET value = 'urn:uuid:1' WHERE key = 'archive'",
 		"DELETE FROM meta", "DROP TABLE fts_0", "DROP TABLE message",
-		"DROP TABLE shard", "DROP TABLE meta" };
+		"DROP TABLE shard", "DROP TABLE meta", "DROP TABLE folder",
+		"INSERT INTO fts_0(rowid, body) VALUES(99, 'lamp')",
+		"UPDATE message SET seq = 1000000000000 WHERE seq = 5" };
 	char *dir = scratch(), *path = make(dir, ARCHIVE_GZ);
 	char *file = xasprintf("%s/index/catalog.sqlite", path), *bytes;
 	size_t i, n;
@@ -607,6 +682,34 @@ static bool dies(const char *path, unsigned at)
 	return WIFSIGNALED(st);
 }
 
+/* Not in the order of the numbers. */
+static int64_t date_of(unsigned seq)
+{
+	return 1700000000 + seq * 7919 % MANY;
+}
+
+/* Few or many: the newest are first, and relevance, which is the same for all, changes
+ * nothing. */
+static void check_order(struct search *s, const char *text)
+{
+	struct err err = ERR_INIT;
+	struct query *q = NULL;
+	struct search_hits h, best;
+	size_t i;
+
+	ok(query_parse(&q, text, &err), &err);
+	ok(search_find(s, q, SEARCH_DATE, UINT64_MAX, &h, &err), &err);
+	assert_true(h.n > 0 && h.n_first == h.n);
+	for (i = 1; i < h.n; i++)
+		assert_true(date_of(h.first[i - 1]) > date_of(h.first[i]));
+	ok(search_find(s, q, SEARCH_RELEVANCE, 100, &best, &err), &err);
+	assert_int_equal(best.n, h.n);
+	assert_memory_equal(best.first, h.first, best.n_first * sizeof(*best.first));
+	search_hits_free(&best);
+	search_hits_free(&h);
+	query_free(&q);
+}
+
 /* Killed after each step: what was done stays done, and all is found once. */
 static void test_killed(void **state)
 {
@@ -623,7 +726,7 @@ static void test_killed(void **state)
 	w = open_archive(path, ARCHIVE_NONE, 0);
 	for (i = 1; i <= MANY; i++) {
 		snprintf(mail, sizeof(mail), "Subject: mail number%u\r\n\r\n", i);
-		put_mail(w, mail, "", NULL, 1700000000 + i);
+		put_mail(w, mail, "", NULL, date_of(i));
 	}
 	ok(archive_seal(w, &err), &err);
 	archive_close(&w);
@@ -634,6 +737,11 @@ static void test_killed(void **state)
 	assert_int_equal(a.all, 0);
 	expect(s, "number1", "1");
 	expect(s, "number2000 OR number2001 OR number4100", "2000 2001 4100");
+	check_order(s, "mail");
+	check_order(s, "number1*");
+	check_order(s, "number33*");
+	check_order(s, "seq:100-3000 -number1*");
+	check_order(s, "seq:4000- OR number7");
 	ok(search_count(s, &last, &(uint64_t){ 0 }, &err), &err);
 	assert_int_equal(last, MANY);
 	search_close(&s);
@@ -647,6 +755,8 @@ int main(int argc, char **argv)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_finds),
 		cmocka_unit_test(test_orders),
+		cmocka_unit_test(test_limits),
+		cmocka_unit_test(test_hold),
 		cmocka_unit_test(test_up_to_date),
 		cmocka_unit_test(test_thrown_away),
 		cmocka_unit_test(test_changed),
