@@ -32,7 +32,8 @@ struct way {
 	const char *name;
 	const char *say; /* to the IMAP server */
 	int settle_ms;
-	int batch; /* messages in one; 0: all */
+	int batch;  /* messages in one; 0: all */
+	bool turns; /* FIN and RST by turns, not both at each byte */
 };
 
 struct line {
@@ -44,15 +45,16 @@ struct line {
 };
 
 static const struct way ways[] = {
-	{ "commit=yes", NULL, 1, 0 },
+	{ "commit=yes", NULL, 1, 0, false },
 	/* In place of the answer the server dies, too. */
-	{ "commit=no", "append end=lost commit=no times=1", 1, 0 },
+	{ "commit=no", "append end=lost commit=no times=1", 1, 0, false },
 	/* By the last byte of the literal, like Courier. */
-	{ "commit=early", "append commit=early", 1, 0 },
-	{ "commit=late", "append end=lost commit=late:2 times=1", 8, 0 },
-	{ "commit=yes, one by one", NULL, 1, 1 },
-	{ "commit=no, one by one", "append end=lost commit=no times=1", 1, 1 },
-	{ "commit=late, one by one", "append end=lost commit=late:2 times=1", 8, 1 },
+	{ "commit=early", "append commit=early", 1, 0, true },
+	{ "commit=late", "append end=lost commit=late:2 times=1", 8, 0, true },
+	{ "commit=yes, one by one", NULL, 1, 1, true },
+	{ "commit=no, one by one", "append end=lost commit=no times=1", 1, 1, true },
+	{ "commit=late, one by one", "append end=lost commit=late:2 times=1", 8, 1,
+		true },
 };
 
 enum { ONE_BY_ONE = 4 }; /* that of the ways which is the first one by one */
@@ -161,13 +163,18 @@ static void cut_everywhere(const struct line *l, const struct way *w, size_t fir
 	write_short(r);
 	kit_mail(r, mail);
 	cutter_open(&c, l->pop ? fakepop_port(r->pop) : fakeimap_port(r->imap));
-	for (k = 0; k < 4; k++) {
+	for (k = 0; k < (w->turns ? 2 : 4); k++) {
 		cut.side = k & 1 ? CUT_TO_CLIENT : CUT_TO_SERVER;
 		cut.reset = k & 2;
 		/* Another byte in each, so that together they have them all. */
 		first = (first + 7) % stride;
-		for (cut.after = first; cut_at(r, c, l, w, &cut); cut.after += stride)
+		for (cut.after = first;; cut.after += stride) {
+			if (w->turns)
+				cut.reset = (cut.after + (unsigned)k) & 1;
+			if (!cut_at(r, c, l, w, &cut))
+				break;
 			assert_true(cut.after < BYTES_MAX);
+		}
 	}
 	cutter_close(&c);
 	sweep_close(&r);
@@ -178,10 +185,11 @@ static void test_append(void **state)
 	const struct line *l = *state;
 	size_t i;
 
-	alarm(LIMIT_SECONDS);
-	for (i = 0; i < N_ELEMENTS(ways); i++)
+	for (i = 0; i < N_ELEMENTS(ways); i++) {
+		alarm(LIMIT_SECONDS);
 		cut_everywhere(
 			l, &ways[i], (size_t)(l - appends) * N_ELEMENTS(ways) + i);
+	}
 	alarm(0);
 }
 
