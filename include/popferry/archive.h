@@ -449,7 +449,7 @@ struct archive_recovery {
 };
 /*
  * Makes again what can be made from the segments: an index that is lost or damaged, if it
- * comes out as manifest-sha256.txt says; index/ goes. Each message is read, and each run of
+ * comes out as manifest-sha256.txt says (never one that is encrypted); index/ goes. Each message is read, and each run of
  * those that are lost goes to lost(). ST_DENIED, EX_DATAERR: some are.
  */
 enum status archive_recover(const char *path, const struct identities *ids,

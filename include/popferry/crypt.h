@@ -119,6 +119,13 @@ enum status bytes_plain(struct bytes **out, int fd, bool owned, struct err *err)
  */
 enum status bytes_decrypt(struct bytes **out, int fd, bool owned,
 	const struct identities *i, int tmpdir, struct err *err);
+/*
+ * The same after damage: an age file that was cut off, or whose end is damaged, has what is
+ * there of it, and each part that is read was authenticated in its place. That something is
+ * missing at its end the caller must know from elsewhere. Of CMS there is all or nothing.
+ */
+enum status bytes_salvage(struct bytes **out, int fd, bool owned,
+	const struct identities *i, int tmpdir, struct err *err);
 /* Decrypts what can only be read in order (age alone), from the descriptor's position:
  * each piece is good when it is given, but only ST_OK says that it was all. */
 enum status age_stream(int fd, const struct identities *i, crypt_give *give, void *ctx,

@@ -124,7 +124,10 @@ enum status archive_dispose(const char *path, const struct archive_disposal *d,
 		return rc;
 	if (!d->act && d->at)
 		c.now = d->at;
-	rc = look(&c, path, &r, &k, err);
+	if (d->act)
+		rc = keeper_writes(&keeper, path, err);
+	if (rc == ST_OK)
+		rc = look(&c, path, &r, &k, err);
 	if (rc == ST_OK && d->act)
 		rc = act(&keeper, &c, err);
 	else if (rc == ST_OK)

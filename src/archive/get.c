@@ -49,16 +49,18 @@ static bool cursor_fits(const struct get *g)
 static enum status cursor_open(const struct get *g, struct err *err)
 {
 	const struct idx_row *row = g->row;
-	uint64_t off = row->off == REST ? 0 : row->off;
+	uint64_t off = row->off == REST ? 0 : row->off, in = 0;
 	struct cursor *c = g->c;
 	enum status rc;
 
 	c->segment = g->no;
 	c->off = row->off;
-	unpacker_open(&c->u, g->codec, c->b, off, row->len, false);
+	if (g->codec == ARCHIVE_NONE && row->in <= row->len)
+		in = row->in; /* no way leads through what is before it */
+	unpacker_open(&c->u, g->codec, c->b, off + in, row->len - in, false);
 	if (g->codec == ARCHIVE_ZIP)
 		return entries_open_zip(&c->s, c->b, err);
-	rc = unpacker_skip(c->u, row->in, err);
+	rc = unpacker_skip(c->u, row->in - in, err);
 	return rc == ST_OK ? entries_open(&c->s, c->u, err) : rc;
 }
 

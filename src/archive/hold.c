@@ -240,7 +240,8 @@ enum status archive_hold_place(const char *path, const struct archive_holding *h
 	*out = (struct archive_held){ 0 };
 	if (rc < 0)
 		return rc;
-	if (h->words_n)
+	rc = keeper_writes(&k, path, err);
+	if (rc == ST_OK && h->words_n)
 		rc = h->w->make(&p.choice, h->words, h->words_n, err);
 	if (rc == ST_OK)
 		rc = archive_read_as(&r, path, &access, err);
@@ -295,7 +296,9 @@ enum status archive_hold_release(const char *path, unsigned hold, const char *re
 
 	if (rc < 0)
 		return rc;
-	rc = keeping_rules(&rules, k.dir, &k.vault, err);
+	rc = keeper_writes(&k, path, err);
+	if (rc == ST_OK)
+		rc = keeping_rules(&rules, k.dir, &k.vault, err);
 	for (i = 0; rc == ST_OK && i < rules.holds_n && rules.holds[i].no != hold;)
 		i++;
 	if (rc == ST_OK && i == rules.holds_n)

@@ -229,18 +229,19 @@ static enum status step_whole(
 	struct unpacker *u, const char **p, size_t *n, struct err *err)
 {
 	struct whole_gz *g = u->gz;
+	struct err why = ERR_INIT;
 	size_t used = 0;
-	enum status rc;
+	enum status rc = ST_OK;
 
 	if (g->n == 0) {
 		rc = bytes_read(
-			u->b, g->in, (size_t)(u->end - u->at), u->at, &g->n, err);
-		if (rc != ST_OK)
-			return rc;
+			u->b, g->in, (size_t)(u->end - u->at), u->at, &g->n, &why);
+		if (rc == ST_FATAL)
+			return err_set(err, rc, why.exit, "%s", why.text);
 	}
 	*n = 0;
 	*p = g->out;
-	if (g->pos < g->n &&
+	if (rc == ST_OK && g->pos < g->n &&
 		libdeflate_gzip_decompress_ex(g->d, g->in + g->pos, g->n - g->pos,
 			g->out, WHOLE_OUT, &used, n) == LIBDEFLATE_SUCCESS) {
 		g->pos += used;
@@ -296,8 +297,9 @@ static enum status fill(struct unpacker *u, struct err *err)
 	u->in_pos = u->in_n = 0;
 	if (left == 0)
 		return ST_OK;
-	rc = bytes_read(
-		u->b, u->in, left < CHUNK ? (size_t)left : CHUNK, u->at, &n, err);
+	/* What is encrypted is damaged by whole chunks of that size: up to their borders. */
+	n = CHUNK - (size_t)(u->at % CHUNK);
+	rc = bytes_read(u->b, u->in, left < n ? (size_t)left : n, u->at, &n, err);
 	if (rc != ST_OK)
 		return rc;
 	if (n == 0)

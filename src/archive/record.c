@@ -207,22 +207,6 @@ enum status keeper_finish(struct keeper *k, struct err *err)
 	return rc == ST_OK ? finish_kind(k, "retention", err) : rc;
 }
 
-/* Whom records and rewritten segments are encrypted to: those who could read before. */
-static enum status open_recipients(struct keeper *k, const char *path, struct err *err)
-{
-	struct segment_no *list = NULL;
-	size_t n = 0;
-	enum status rc = segments_list(&list, &n, k->segdir, &k->policy, err);
-
-	if (rc == ST_OK)
-		rc = statement_vouches(k->dir, &k->policy, n ? list[n - 1].no : 1, err);
-	free(list);
-	if (rc == ST_OK && k->policy.crypt != CRYPT_NONE)
-		rc = policy_recipients(&k->to, &k->policy, path, true, err);
-	k->vault.to = k->to;
-	return rc;
-}
-
 enum status keeper_open(struct keeper *k, const char *path,
 	const struct identities *ids, struct err *err)
 {
@@ -250,8 +234,6 @@ enum status keeper_open(struct keeper *k, const char *path,
 		.ids = ids && identities_count(ids) ? ids : NULL,
 		.tmpdir = k->opendir };
 	if (rc == ST_OK)
-		rc = open_recipients(k, path, err);
-	if (rc == ST_OK)
 		rc = keeper_finish(k, err);
 	if (rc < 0)
 		err_note(err, "archive %s", path);
@@ -259,6 +241,21 @@ out:
 	if (rc < 0)
 		keeper_close(k);
 	return rc;
+}
+
+enum status keeper_writes(struct keeper *k, const char *path, struct err *err)
+{
+	struct segment_no *list = NULL;
+	size_t n = 0;
+	enum status rc = segments_list(&list, &n, k->segdir, &k->policy, err);
+
+	if (rc == ST_OK)
+		rc = statement_vouches(k->dir, &k->policy, n ? list[n - 1].no : 1, err);
+	free(list);
+	if (rc == ST_OK && k->policy.crypt != CRYPT_NONE)
+		rc = policy_recipients(&k->to, &k->policy, path, true, err);
+	k->vault.to = k->to;
+	return rc == ST_OK ? rc : err_note(err, "archive %s", path);
 }
 
 static void close_one(int *fd)

@@ -19,11 +19,15 @@ struct keeper {
 };
 /*
  * Finishes what an earlier one could not. ids read an encrypted archive, and must outlive it;
- * NULL or none: nobody does. ST_DENIED, EX_TEMPFAIL: somebody has it; EX_DATAERR: whom it is
- * encrypted to was changed.
+ * NULL or none: nobody does. ST_DENIED, EX_TEMPFAIL: somebody has it.
  */
 enum status keeper_open(struct keeper *k, const char *path,
 	const struct identities *ids, struct err *err);
+/*
+ * Before records or segments are written: finds out to whom, which are those who could read
+ * before. ST_DENIED, EX_DATAERR: that was changed.
+ */
+enum status keeper_writes(struct keeper *k, const char *path, struct err *err);
 void keeper_close(struct keeper *k);
 /* The same for who has the lock already: a writer. */
 enum status keeper_finish(struct keeper *k, struct err *err);

@@ -200,7 +200,9 @@ enum status archive_retention_set(const char *path, const struct archive_class *
 		rc = keeper_open(&k, path, ids, err);
 	if (rc < 0)
 		return rc;
-	rc = must_read(&k, err);
+	rc = keeper_writes(&k, path, err);
+	if (rc == ST_OK)
+		rc = must_read(&k, err);
 	if (rc == ST_OK)
 		rc = keeping_rules(&rules, k.dir, &k.vault, err);
 	old = rc == ST_OK ? class_named(&rules, c->name) : NULL;

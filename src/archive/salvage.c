@@ -1,7 +1,7 @@
 /*
  * salvage.c: after damage. Nothing in segments/ is changed but an index that is not the
  * listed one: it is made again from the segment, and only takes the place of the old one
- * if it comes out as it was.
+ * if it comes out as it was. What is encrypted comes out otherwise each time.
  */
 #include "hash.h"
 #include "reader.h"
@@ -104,13 +104,18 @@ static enum status mend_idx(struct keeper *k, const struct archive_reader *r,
 	enum status rc;
 
 	file_name(path, "segments/", s->stem);
-	file_name(name, path, ".idx");
+	file_name(name, path, idx_suffix(&r->policy));
 	rc = manifest_each(k->dir, see, &want, &why);
 	if (rc == ST_FATAL)
 		return err_set(err, rc, why.exit, "%s", why.text);
 	if (hash_file(k->dir, name, sha, NULL, NULL) == ST_OK &&
 		(!want.there || memcmp(sha, want.sha, DIGEST) == 0))
 		return ST_OK;
+	/* Encrypted anew it is another file. */
+	if (r->policy.crypt != CRYPT_NONE) {
+		out->unmade++;
+		return ST_OK;
+	}
 	rc = make_idx(k, r, s, &want, &good, &why);
 	if (rc == ST_FATAL)
 		return err_set(err, rc, why.exit, "%s", why.text);
@@ -228,12 +233,6 @@ enum status archive_recover(const char *path, const struct identities *ids,
 	size_t i;
 
 	memset(out, 0, sizeof(*out));
-	if (rc == ST_OK && k.policy.crypt != CRYPT_NONE) {
-		keeper_close(&k);
-		rc = err_set(err, ST_DENIED, EX_UNAVAILABLE,
-			"archive %s: it is encrypted: recovery is for archives that are not",
-			path);
-	}
 	if (rc < 0)
 		return rc;
 	rc = archive_read_as(&r, path, &access, err);

@@ -337,6 +337,19 @@ static enum status join(struct part *p, struct tally *t, struct err *err)
 			      : err_set(err, p->rc, p->err.exit, "%s", p->err.text);
 }
 
+/* What is encrypted may be unreadable in places: then it has no digest. */
+static enum status digest_had(struct tally *t, const char *file, unsigned char *sha,
+	enum status rc, const struct err *why, struct err *err)
+{
+	if (rc == ST_OK)
+		return rc;
+	if (rc != ST_DENIED)
+		return err_set(err, rc, why->exit, "%s", why->text);
+	tally_bad(t, "%s: %s", file, why->text);
+	memset(sha, 0, DIGEST);
+	return ST_OK;
+}
+
 static enum status check_groups(struct check *ck, struct bytes *b, enum archive_codec c,
 	unsigned char *sha, struct err *err)
 {
@@ -358,8 +371,8 @@ static enum status check_groups(struct check *ck, struct bytes *b, enum archive_
 
 		rc = rc == ST_OK ? one : rc;
 	}
-	if (rc == ST_OK && ps->rc != ST_OK)
-		rc = err_set(err, ps->rc, ps->err.exit, "%s", ps->err.text);
+	if (rc == ST_OK)
+		rc = digest_had(ck->t, ck->file, sha, ps->rc, &ps->err, err);
 	free(ps);
 	return rc;
 }
@@ -383,6 +396,7 @@ enum status segment_check(struct bytes *b, enum archive_codec c, const char *seg
 	struct tally *t, struct err *err)
 {
 	unsigned char *sha = facts ? facts->sha : NULL;
+	struct err why = ERR_INIT;
 	enum status rc;
 	struct check ck;
 
@@ -391,7 +405,8 @@ enum status segment_check(struct bytes *b, enum archive_codec c, const char *seg
 	if (c == ARCHIVE_ZIP) {
 		rc = check_group(&ck, b, c, 0, bytes_size(b), x->n + 1 + TAGS);
 		if (rc == ST_OK && sha)
-			rc = hash_bytes(b, sha, err);
+			rc = digest_had(
+				t, file, sha, hash_bytes(b, sha, &why), &why, err);
 	} else {
 		rc = check_groups(&ck, b, c, sha, err);
 		check_gaps(&ck, bytes_size(b));

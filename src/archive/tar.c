@@ -15,7 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { ZIP_BLOCK = 128 * 1024 };
+enum { ZIP_BLOCK = 64 * 1024 };
 
 uint64_t tar_padded(uint64_t n)
 {
@@ -298,9 +298,10 @@ static la_ssize_t pull(struct archive *a, void *ctx, const void **p)
 static la_ssize_t pull_zip(struct archive *a, void *ctx, const void **p)
 {
 	struct entries *s = ctx;
-	size_t n = 0;
+	size_t n = ZIP_BLOCK - (size_t)(s->at % ZIP_BLOCK);
 
-	s->rc = bytes_read(s->b, s->in, ZIP_BLOCK, (uint64_t)s->at, &n, s->err);
+	/* What is encrypted is damaged by whole chunks: up to their borders. */
+	s->rc = bytes_read(s->b, s->in, n, (uint64_t)s->at, &n, s->err);
 	if (s->rc != ST_OK) {
 		archive_set_error(a, EIO, "reading failed");
 		return -1;

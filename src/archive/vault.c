@@ -41,7 +41,7 @@ static enum status open_bytes(struct bytes **out, const struct vault *v, int fd,
 	if (v->policy->crypt == CRYPT_NONE)
 		rc = bytes_plain(out, fd, true, err);
 	else
-		rc = bytes_decrypt(out, fd, true, v->ids, v->tmpdir, err);
+		rc = bytes_salvage(out, fd, true, v->ids, v->tmpdir, err);
 	return rc == ST_OK ? rc : err_note(err, "segments/%s", file);
 }
 

@@ -20,7 +20,8 @@ const struct option dispose_options[] = {
 struct disposing {
 	const struct cli *c;
 	struct choice *choice;
-	bool act;
+	int64_t newest; /* that the archive tells of */
+	bool act, warned;
 };
 
 static bool chosen(void *ctx, const struct archive_row *row)
@@ -34,10 +35,12 @@ static void tell(
 	void *ctx, const struct archive_row *row, const struct archive_verdict *v)
 {
 	bool goes = v->fate == ARCHIVE_FREE || v->fate == ARCHIVE_DUE;
-	const struct disposing *d = ctx;
+	struct disposing *d = ctx;
 	struct buf b = BUF_INIT(POLICY_JSON_MAX);
 	char why[VERDICT_MAX], subject[128];
 
+	if (!d->warned)
+		d->warned = policy_due_by_clock(d->c, d->newest, v);
 	policy_verdict(why, sizeof(why), v);
 	if (d->c->format == LOG_JSON) {
 		buf_addf(&b, "{\"seq\":%" PRIu64 ",\"goes\":%s,\"why\":", row->seq,
@@ -103,7 +106,7 @@ int cmd_dispose(struct cli *c, struct err *err)
 	path = cli_archive_path(c->args[0]);
 	rc = choice_make(&d.choice, c->args + 1, c->n_args - 1, err);
 	if (rc == ST_OK)
-		rc = policy_clock_of(c, path, err);
+		rc = policy_clock_of(c, path, &d.newest, err);
 	if (rc == ST_OK)
 		rc = archive_dispose(path, &job, &out, err);
 	choice_free(&d.choice);

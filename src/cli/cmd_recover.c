@@ -46,6 +46,11 @@ int cmd_recover(struct cli *c, struct err *err)
 			       " messages are good, %" PRIu64 " are lost; %" PRIu64
 			       " indexes were made again\n",
 				out.segments, out.good, out.lost, out.indexes);
+		if (out.unmade && c->format != LOG_JSON && c->verbosity >= 0)
+			printf("%" PRIu64
+			       " indexes could not be made as they were: put them back from a "
+			       "copy; all can be read without, but slowly\n",
+				out.unmade);
 	}
 	fflush(stdout);
 	return rc == ST_OK ? 0 : cli_archive_failed(c, err);

@@ -151,6 +151,7 @@ static int show(struct cli *c, struct err *err)
 struct due {
 	const struct cli *c;
 	struct choice *choice;
+	int64_t newest; /* that the archive tells of; or there is nothing to warn of */
 	uint64_t n;
 };
 
@@ -171,6 +172,8 @@ static void tell(
 	if (v->fate != ARCHIVE_DUE)
 		return;
 	d->n++;
+	if (policy_due_by_clock(d->c, d->newest, v))
+		d->newest = INT64_MAX;
 	policy_verdict(why, sizeof(why), v);
 	if (d->c->format == LOG_JSON) {
 		buf_addf(&b, "{\"seq\":%" PRIu64 ",\"until\":%" PRId64 ",\"class\":",
@@ -186,7 +189,7 @@ static void tell(
 static int due(struct cli *c, struct err *err)
 {
 	const char *at = cli_option(c, "at");
-	struct due d = { .c = c };
+	struct due d = { .c = c, .newest = INT64_MAX };
 	struct archive_disposal job = { .words = &policy_words,
 		.chosen = chosen,
 		.tell = tell,
@@ -200,7 +203,7 @@ static int due(struct cli *c, struct err *err)
 		return bad(c, "--at takes a date: 2030-12-31", err);
 	rc = choice_make(&d.choice, c->args + 2, c->n_args - 2, err);
 	if (rc == ST_OK && !at)
-		rc = policy_clock_of(c, cli_archive_path(c->args[1]), err);
+		rc = policy_clock_of(c, cli_archive_path(c->args[1]), &d.newest, err);
 	if (rc == ST_OK)
 		rc = archive_dispose(cli_archive_path(c->args[1]), &job, &out, err);
 	choice_free(&d.choice);

@@ -77,7 +77,27 @@ static void warn_clock(const struct cli *c, const struct archive_keeping *k)
 	cli_complain(c, &warn);
 }
 
-enum status policy_clock_of(const struct cli *c, const char *path, struct err *err)
+bool policy_due_by_clock(
+	const struct cli *c, int64_t newest, const struct archive_verdict *v)
+{
+	struct err warn = ERR_INIT;
+	char here[24], there[24], until[24];
+
+	if (v->fate != ARCHIVE_DUE || v->until <= newest)
+		return false;
+	err_set(&warn, ST_SKIP, EX_CONFIG,
+		"a message was kept until %s, and only the clock of this machine, which says "
+		"%s, tells that this is over: the last that the archive knows of is %s, in "
+		"its seals and log/custody.jsonl; look at the clock before you dispose of "
+		"anything",
+		clock_rfc3339(until, v->until), clock_rfc3339(here, clock_utc()),
+		clock_rfc3339(there, newest));
+	cli_complain(c, &warn);
+	return true;
+}
+
+enum status policy_clock_of(
+	const struct cli *c, const char *path, int64_t *newest, struct err *err)
 {
 	struct archive_keeping *k = NULL;
 	struct archive_reader *r = NULL;
@@ -85,8 +105,10 @@ enum status policy_clock_of(const struct cli *c, const char *path, struct err *e
 
 	if (rc == ST_OK)
 		rc = archive_keeping_load(&k, r, &policy_words, err);
-	if (rc == ST_OK)
+	if (rc == ST_OK) {
 		warn_clock(c, k);
+		*newest = archive_newest(k);
+	}
 	archive_keeping_free(&k);
 	archive_done(&r);
 	return rc;

@@ -182,15 +182,23 @@ struct age_bytes {
 	uint64_t chunks;   /* and how many there are */
 	uint64_t file_end; /* of the last */
 	uint64_t have;     /* the one in plain; chunks: none */
+	bool cut;          /* which one was the last is not known */
 	size_t plain_n;
 	unsigned char plain[CHUNK], in[SEALED_CHUNK];
 };
+
+static bool open_sealed(struct age_bytes *a, uint64_t no, bool last, size_t n)
+{
+	unsigned char nonce[NONCE];
+
+	chunk_nonce(nonce, no, last);
+	return aead_unseal(a->c, nonce, NULL, 0, a->in, n - TAG, a->plain);
+}
 
 static enum status load(struct age_bytes *a, uint64_t no, struct err *err)
 {
 	uint64_t at = a->at + no * SEALED_CHUNK, left = a->file_end - at;
 	size_t n = left < SEALED_CHUNK ? (size_t)left : SEALED_CHUNK;
-	unsigned char nonce[NONCE];
 	enum status rc;
 
 	if (a->have == no)
@@ -199,8 +207,8 @@ static enum status load(struct age_bytes *a, uint64_t no, struct err *err)
 	rc = read_at(a->base.fd, a->in, n, at, err);
 	if (rc != ST_OK)
 		return rc;
-	chunk_nonce(nonce, no, no + 1 == a->chunks);
-	if (!aead_unseal(a->c, nonce, NULL, 0, a->in, n - TAG, a->plain))
+	if (!open_sealed(a, no, no + 1 == a->chunks, n) &&
+		!(a->cut && open_sealed(a, no, no + 1 != a->chunks, n)))
 		return err_set(err, ST_DENIED, EX_DATAERR,
 			"bytes %" PRIu64 " to %" PRIu64
 			" are damaged%s: they are not what was encrypted",
@@ -281,37 +289,61 @@ static enum status look_at_head(
 	return rc;
 }
 
-enum status age_bytes(struct bytes **out, int fd, bool owned,
+/* How many chunks there are, and how long the last one is. */
+static enum status look_at_end(struct age_bytes *a, struct err *err)
+{
+	uint64_t payload = a->file_end - a->at, rest = payload % SEALED_CHUNK;
+
+	/* Too little of it to be read. */
+	if (a->cut && payload > SEALED_CHUNK && rest <= TAG) {
+		a->file_end -= rest;
+		rest = 0;
+	}
+	a->chunks = (a->file_end - a->at) / SEALED_CHUNK + (rest != 0);
+	a->have = a->chunks;
+	/* Only an empty file has a chunk without bytes. */
+	if (payload < TAG || (rest && rest < TAG) || (rest == TAG && a->chunks > 1))
+		return damaged(err,
+			"the file is damaged: it was cut off, or something was added at "
+			"its end");
+	return ST_OK;
+}
+
+/* Of a last chunk that cannot be read the size is what it would have. */
+static enum status take_size(struct age_bytes *a, struct err *err)
+{
+	uint64_t at = a->at + (a->chunks - 1) * SEALED_CHUNK;
+	struct err why = ERR_INIT;
+	enum status rc = load(a, a->chunks - 1, &why);
+
+	if (rc == ST_DENIED && a->cut)
+		a->plain_n = (size_t)(a->file_end - at) - TAG;
+	else if (rc != ST_OK)
+		return err_set(err, rc, why.exit, "%s", why.text);
+	a->base.size = (a->chunks - 1) * CHUNK + a->plain_n;
+	return ST_OK;
+}
+
+enum status age_bytes(struct bytes **out, int fd, bool owned, bool cut,
 	const struct identities *i, struct err *err)
 {
 	static const struct bytes_ops ops = { age_read, age_twin, age_bytes_close };
 	struct age_bytes *a = xcalloc(1, sizeof(*a));
-	uint64_t payload, rest;
 	enum status rc;
 
 	a->base = (struct bytes){ &ops, 0, fd, owned };
+	a->cut = cut;
 	rc = file_size(fd, &a->file_end, err);
 	if (rc == ST_OK)
 		rc = look_at_head(a, i, err);
-	if (rc == ST_OK) {
-		payload = a->file_end - a->at;
-		rest = payload % SEALED_CHUNK;
-		a->chunks = payload / SEALED_CHUNK + (rest != 0);
-		a->have = a->chunks;
-		/* Only an empty file has a chunk without bytes. */
-		if (payload < TAG || (rest && rest < TAG) ||
-			(rest == TAG && a->chunks > 1))
-			rc = damaged(err,
-				"the file is damaged: it was cut off, or something was "
-				"added at its end");
-	}
 	if (rc == ST_OK)
-		rc = load(a, a->chunks - 1, err);
+		rc = look_at_end(a, err);
+	if (rc == ST_OK)
+		rc = take_size(a, err);
 	if (rc != ST_OK) {
 		age_bytes_close(&a->base);
 		return rc;
 	}
-	a->base.size = (a->chunks - 1) * CHUNK + a->plain_n;
 	*out = &a->base;
 	return ST_OK;
 }

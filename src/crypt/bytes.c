@@ -219,14 +219,14 @@ static enum crypt_kind kind_of(int fd)
 	return n > 0 && p[0] == der ? CRYPT_CMS : CRYPT_NONE;
 }
 
-enum status bytes_decrypt(struct bytes **out, int fd, bool owned,
+static enum status decrypt(struct bytes **out, int fd, bool owned, bool cut,
 	const struct identities *i, int tmpdir, struct err *err)
 {
 	enum status rc;
 
 	switch (kind_of(fd)) {
 	case CRYPT_AGE:
-		rc = age_bytes(out, fd, owned, i, err);
+		rc = age_bytes(out, fd, owned, cut, i, err);
 		break;
 	case CRYPT_CMS:
 		rc = cms_bytes(out, fd, i, tmpdir, err);
@@ -240,4 +240,16 @@ enum status bytes_decrypt(struct bytes **out, int fd, bool owned,
 	if (rc != ST_OK && owned)
 		close(fd);
 	return rc;
+}
+
+enum status bytes_decrypt(struct bytes **out, int fd, bool owned,
+	const struct identities *i, int tmpdir, struct err *err)
+{
+	return decrypt(out, fd, owned, false, i, tmpdir, err);
+}
+
+enum status bytes_salvage(struct bytes **out, int fd, bool owned,
+	const struct identities *i, int tmpdir, struct err *err)
+{
+	return decrypt(out, fd, owned, true, i, tmpdir, err);
 }

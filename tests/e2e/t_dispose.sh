@@ -1,5 +1,5 @@
 # What must stay in an archive, and what leaves it: all else is as it was, and still signed.
-# shellcheck shell=sh
+# shellcheck shell=sh disable=SC2086
 
 # signed_archive CODEC: $W/arc, signed by k.key; its messages are those of the maildrop.
 signed_archive() {
@@ -124,6 +124,22 @@ test_dispose_holds() {
 	says 'was changed'
 	cp -f away arc/policy/retention-000001.json
 	[ "$(grep -c '"event":"\(hold\|release\|retention\|dispose\)"' arc/log/custody.jsonl)" -eq 5 ]
+}
+
+# A time that is over by this machine's clock alone is told; not one that the archive tells of.
+test_dispose_clock() {
+	signed_archive gz
+	pf 0 retention set arc --class short --until "$(date -u -d '+2 seconds' +%Y-%m-%dT%H:%M:%SZ)"
+	sleep 3
+	for command in 'dispose arc 3' 'retention due arc'; do
+		pf 0 $command
+		check 'it is told once' test "$(grep -c 'only the clock of this machine' err)" = 1
+	done
+	pf 0 verify arc # this is noted
+	for command in 'dispose arc 3' 'retention due arc'; do
+		pf 0 $command
+		check 'nothing is told' test ! -s err
+	done
 }
 
 test_recover() {

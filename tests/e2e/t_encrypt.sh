@@ -131,7 +131,9 @@ disposes_closed() {
 	says '29 messages are encrypted'
 	says 'messages disposed of: 1'
 	nothing_but_the_journal
-	pf 69 recover arc --identity $key
+	pf 77 recover arc
+	pf 0 recover arc --identity $key
+	says '29 messages are good, 0 are lost'
 	rm -rf arc state && mv arc.full arc && mv state.full state
 }
 
@@ -205,6 +207,9 @@ test_encrypt() {
 		printf 'XXXX' | dd of="$segment" bs=1 seek=1400 conv=notrunc 2>/dev/null
 		pf 65 verify arc
 		pf 65 verify arc --identity $key
+		pf 65 recover arc --identity $key
+		says '^lost: messages'
+		pf 65 dispose arc 1 --authority x --yes --identity $key
 	done
 	copy 64 "$(url_pop3s "$src")" archive:alone --encrypt-to "$(cat keys/to1)"
 	says 'single-recipient'

@@ -147,7 +147,7 @@ static void seek_vector(const struct vector *v)
 	struct bytes *b = NULL;
 	struct err err = ERR_INIT;
 	int fd = open_it("vector");
-	enum status rc = age_bytes(&b, fd, false, v->ids, &err);
+	enum status rc = age_bytes(&b, fd, false, false, v->ids, &err);
 	uint64_t at = 0;
 	EVP_MD_CTX *sum = new_sum();
 	size_t got = 1;
@@ -510,6 +510,90 @@ static void test_one_bad(void **state)
 	free(who.path);
 }
 
+/* ---- after damage ---- */
+
+enum { TAIL = 1000, ENCLOSED = 4 }; /* three whole chunks and one of TAIL bytes */
+
+/* Chunk k gives what was put there, or nothing. */
+static bool has_chunk(struct bytes *b, size_t k)
+{
+	unsigned char p[64], want[64];
+	struct err err = ERR_INIT;
+	size_t got;
+	enum status rc = bytes_read(b, p, sizeof(p), k * CHUNK, &got, &err);
+
+	if (rc != ST_OK)
+		assert_int_equal(rc, ST_DENIED);
+	if (rc != ST_OK || got < sizeof(p))
+		return false;
+	plain_text(want, k * CHUNK, sizeof(want));
+	assert_memory_equal(p, want, sizeof(p));
+	return true;
+}
+
+static const struct {
+	const char *name;
+	int drop, flip; /* bytes at its end; the chunk with a wrong byte, -1: none */
+	bool has[ENCLOSED];
+} salvages[] = {
+	{ "nothing", 0, -1, { true, true, true, true } },
+	{ "the first chunk", 0, 0, { false, true, true, true } },
+	{ "one in the middle", 0, 2, { true, true, false, true } },
+	{ "the last chunk", 0, 3, { true, true, true, false } },
+	{ "a byte less", 1, -1, { true, true, true, false } },
+	{ "a tag left of the last", TAIL, -1, { true, true, true, false } },
+	{ "a byte left of the last", TAIL + TAG - 1, -1, { true, true, true, false } },
+	{ "no last one", TAIL + TAG, -1, { true, true, true, false } },
+	{ "not all of the third", TAIL + TAG + 9, -1, { true, true, false, false } },
+	{ "one and nothing", TAIL + TAG + 2 * SEALED_CHUNK, -1,
+		{ true, false, false, false } },
+	{ "something more", -50, -1, { true, true, true, false } },
+};
+
+static void test_salvage(void **state)
+{
+	struct pair who;
+	struct identities *ids;
+	struct recipients *r;
+	size_t n, head, i, k;
+	unsigned char *p;
+
+	(void)state;
+	make_pair(&who, "a.key");
+	ids = ids_of(&who);
+	r = to_pairs(&who, 1);
+	encrypt_file("f.age", r, 3 * CHUNK + TAIL, TAIL, NULL);
+	n = read_file(&p, "f.age");
+	p = xrealloc(p, n + 50);
+	memset(p + n, 7, 50);
+	head = n - 3 * SEALED_CHUNK - TAIL - TAG;
+	for (i = 0; i < N_ELEMENTS(salvages); i++) {
+		int flip = salvages[i].flip;
+		unsigned char *at = p + head +
+			(size_t)(flip > 0 ? flip : 0) * SEALED_CHUNK;
+		struct bytes *b = NULL;
+		struct err err = ERR_INIT;
+
+		*at ^= flip >= 0;
+		put("f.age", p, n - (size_t)salvages[i].drop);
+		*at ^= flip >= 0;
+		good(bytes_salvage(&b, open_it("f.age"), true, ids, -1, &err), &err);
+		for (k = 0; k < ENCLOSED; k++)
+			if (has_chunk(b, k) != salvages[i].has[k])
+				fail_msg("%s: chunk %zu", salvages[i].name, k);
+		bytes_close(&b);
+		/* Who asks for all of it is told. */
+		if (i > 0)
+			assert_false(whole(ids, 3 * CHUNK + TAIL));
+	}
+	put("f.age", p, head + TAG - 1);
+	assert_false(whole(ids, 0));
+	free(p);
+	recipients_close(&r);
+	identities_close(&ids);
+	free(who.path);
+}
+
 /* ---- keys and who may not be named ---- */
 
 static enum status ask_word(void *ctx, char **out, struct err *err)
@@ -774,6 +858,7 @@ int main(void)
 		cmocka_unit_test(test_each_byte),
 		cmocka_unit_test(test_chunks),
 		cmocka_unit_test(test_one_bad),
+		cmocka_unit_test(test_salvage),
 		cmocka_unit_test(test_passphrase),
 		cmocka_unit_test(test_identity_files),
 		cmocka_unit_test(test_identity_mode),
