@@ -273,7 +273,9 @@ struct next {
 	bool begun, running;
 	pthread_cond_t told; /* with the engine's lock */
 	enum next_order order;
-	bool entered; /* it is logged in, or that failed */
+	bool entered;       /* it is logged in, or that failed */
+	int64_t ordered_ms; /* when it was told to */
+	bool stale;         /* that was too long before all was fetched */
 	struct source_setup setup;
 	enum status rc;
 	struct err err;
@@ -392,6 +394,8 @@ bool next_welcome(const struct engine *e);
 void next_meet(struct engine *e);
 /* It shall log in, too. Does not wait. */
 void next_enter(struct engine *e);
+/* All is fetched: if it logged in long before, another one has to look. */
+void next_due(struct engine *e);
 /* From another thread: whatever it waits for fails. */
 void next_cancel(struct engine *e);
 /* As source_ops.open() ended, or ends now. False: none was begun. */

@@ -4,14 +4,18 @@
  * A session that brings news is followed by another one, to see what came meanwhile. What
  * needs no login of that, the connection and TLS, is done in a thread while the last
  * messages come in; and where the one before may be left before all is stored, the
- * login too, while that is done and the destinations are at work. That it could not be begun costs
- * nothing: it is opened when it is needed.
+ * login too, just before all is there. That it could not be begun costs nothing: it is
+ * opened when it is needed.
  */
+#include <popferry/clock.h>
 #include <popferry/mem.h>
 
 #include "engine_p.h"
 
 #include <string.h>
+
+/* What it saw so long before the end is no look at what came meanwhile. */
+enum { STALE_MS = 2000 };
 
 void session_setup(const struct engine *e, struct source_setup *out)
 {
@@ -90,6 +94,7 @@ static void order(struct engine *e, enum next_order what)
 	pthread_mutex_lock(&e->lock);
 	if (e->next.running && e->next.order == NEXT_WAIT) {
 		e->next.order = what;
+		e->next.ordered_ms = clock_ms();
 		pthread_cond_signal(&e->next.told);
 	}
 	pthread_mutex_unlock(&e->lock);
@@ -113,6 +118,15 @@ void next_enter(struct engine *e)
 	order(e, NEXT_ENTER);
 }
 
+void next_due(struct engine *e)
+{
+	struct next *x = &e->next;
+
+	pthread_mutex_lock(&e->lock);
+	x->stale = x->order == NEXT_ENTER && clock_ms() - x->ordered_ms > STALE_MS;
+	pthread_mutex_unlock(&e->lock);
+}
+
 void next_cancel(struct engine *e)
 {
 	pthread_mutex_lock(&e->lock);
@@ -129,8 +143,8 @@ bool next_take(struct engine *e, struct source **src, enum status *rc, struct er
 	met(e);
 	session_setup(e, &now);
 	/* What was learnt since may forbid it. */
-	if (x->setup.cautious != now.cautious || x->setup.any_size != now.any_size ||
-		x->setup.no_capa != now.no_capa)
+	if (x->stale || x->setup.cautious != now.cautious ||
+		x->setup.any_size != now.any_size || x->setup.no_capa != now.no_capa)
 		next_drop(e);
 	if (!x->begun)
 		return false;

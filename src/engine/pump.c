@@ -19,6 +19,7 @@
 enum {
 	NEAR_MS =
 		1500, /* so long before the end, as things go, the next session is begun */
+	ENTER_MS = 300,                 /* and so long before, it logs in */
 	NEAR_TOOK_MS = 100,             /* how they go is known after so long */
 	NEAR_BYTES = 2048 * 1024,       /* that is near in any case */
 	GUESS_SIZE = 64 * 1024,         /* of a message whose size is not known, */
@@ -32,7 +33,7 @@ struct pump {
 	size_t n, wanted, served;
 	uint64_t came, left; /* bytes, as listed */
 	int64_t began_ms;
-	bool follow;
+	bool follow, enter;
 	struct parting *parting; /* or NULL */
 	uint32_t *by_number;     /* task index + 1 by message number */
 	size_t numbers;
@@ -179,18 +180,28 @@ static uint64_t listed_size(const struct pump *p, size_t i)
 	return size < GUESS_MAX ? size : GUESS_SIZE;
 }
 
+/* As things go, it takes no more than so many milliseconds until all is there. */
+static bool is_near(const struct pump *p, int64_t took, uint64_t ms)
+{
+	return took >= NEAR_TOOK_MS && p->left / ms <= p->came / (uint64_t)took;
+}
+
 /* The end is so near that it is time for what comes after. */
 static void look_ahead(struct pump *p)
 {
-	int64_t took = clock_ms() - p->began_ms;
+	int64_t took;
 
-	if (!p->follow)
+	if (!p->follow && !p->enter)
 		return;
-	if (p->left > NEAR_BYTES &&
-		(took < NEAR_TOOK_MS || p->left / NEAR_MS > p->came / (uint64_t)took))
-		return;
-	p->follow = false;
-	next_meet(p->e);
+	took = clock_ms() - p->began_ms;
+	if (p->follow && (p->left <= NEAR_BYTES || is_near(p, took, NEAR_MS))) {
+		p->follow = false;
+		next_meet(p->e);
+	}
+	if (p->enter && is_near(p, took, ENTER_MS)) {
+		p->enter = false;
+		next_enter(p->e);
+	}
 }
 
 /* All is fetched: nothing more is needed of this session. */
@@ -200,8 +211,8 @@ static void part(struct pump *p)
 
 	if (!how || p->served < p->n || p->rc != ST_END)
 		return;
-	/* Nothing that is fetched changes what the next session sees. */
 	next_enter(p->e);
+	next_due(p->e);
 	how->rc = p->src->ops->finish(p->src, &how->err);
 	how->done = true;
 }
@@ -291,6 +302,8 @@ enum status pump_start(struct pump **out, struct engine *e, struct source *src,
 	p->n = n;
 	p->follow = follow;
 	p->parting = parting;
+	/* Nothing that is fetched changes what the next session sees. */
+	p->enter = parting != NULL;
 	p->began_ms = clock_ms();
 	p->tail = &p->head;
 	p->enough = e->batch_bytes;
