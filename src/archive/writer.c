@@ -65,16 +65,20 @@ void segment_new(struct archive_writer *w, unsigned no, uint64_t first)
 void segment_free(struct archive_writer *w)
 {
 	struct open_segment *g = w->seg;
+	struct segment_seen seen;
 
 	if (!g)
 		return;
 	pool_close(&w->pool); /* nothing of it may come to another segment */
+	readback_end(&g->back, &seen);
+	segment_seen_free(&seen);
 	tarw_close(&g->tar);
 	while (g->wholes) {
 		struct whole *m = g->wholes;
 
 		g->wholes = m->next;
 		buf_free(&m->log);
+		idx_free(&m->rows);
 		free(m);
 	}
 	open_file_close(&g->log);
@@ -82,6 +86,7 @@ void segment_free(struct archive_writer *w)
 	open_file_close(&g->rest);
 	buf_free(&g->raw);
 	buf_free(&g->log_now);
+	idx_free(&g->now);
 	buf_free(&g->log_new);
 	explicit_bzero(g->key, sizeof(g->key));
 	free(g);
@@ -206,10 +211,12 @@ static void put_row(struct archive_writer *w, const struct message *m,
 	const struct archive_entry *e, const char *path, uint64_t at)
 {
 	struct open_segment *g = w->seg;
-	struct idx_row *r = idx_add(&w->fresh);
+	struct idx_row *r = idx_add(&w->fresh), *now = idx_add(&g->now);
 
-	r->seq = (uint32_t)g->next;
+	r->seq = now->seq = (uint32_t)g->next;
+	now->size = m->facts.size;
 	memcpy(r->sha, m->facts.sha256, DIGEST);
+	memcpy(now->sha, m->facts.sha256, DIGEST);
 	idx_key(r->key, e->uidl, e->uidl_n, e->occurrence, r->sha);
 	buf_clear(&w->row);
 	csv_row(&w->row, g->next, path, m, e);
