@@ -401,6 +401,7 @@ static void found_from_now(struct archive_writer *w)
 enum status segment_commit(struct archive_writer *w, uint64_t seq, struct err *err)
 {
 	struct open_segment *g = w->seg;
+	int64_t began;
 	uint32_t crc;
 	uint64_t last;
 	enum status rc;
@@ -409,6 +410,7 @@ enum status segment_commit(struct archive_writer *w, uint64_t seq, struct err *e
 	if (!g || (seq ? seq : g->next - 1) <= g->durable)
 		return ST_OK;
 	rc = gather(w, seq, &rest, err);
+	began = clock_ms();
 	if (rc == ST_OK && g->part_new)
 		rc = writer_sync_file(&g->part, ".part", err);
 	fault_step("archive-members");
@@ -429,6 +431,8 @@ enum status segment_commit(struct archive_writer *w, uint64_t seq, struct err *e
 	if (rc < 0)
 		return rc;
 	fault_step("archive-commit");
+	w->sync_ms += clock_ms() - began;
+	w->syncs++;
 	g->part_new = g->names_new = false;
 	g->durable = last;
 	drop_rest(w);
@@ -445,6 +449,11 @@ enum status archive_commit(struct archive_writer *w, uint64_t seq, struct err *e
 	rc = segment_commit(w, seq, err);
 	w->broken = rc < 0;
 	return rc;
+}
+
+int archive_commit_ms(const struct archive_writer *w)
+{
+	return w->syncs ? (int)(w->sync_ms / w->syncs) : 0;
 }
 
 uint64_t archive_durable(const struct archive_writer *w)

@@ -85,6 +85,8 @@ struct archive_writer {
 	struct buf row;   /* for one line of messages.csv */
 	char *scratch;    /* for a body that is in a file */
 	struct idx fresh; /* put and not durable; for find */
+	int64_t sync_ms; /* that the syncs of commits have taken, and how many there were */
+	int64_t syncs;
 };
 
 /* writer.c */
