@@ -100,6 +100,8 @@ enum status archive_commit(struct archive_writer *w, uint64_t seq, struct err *e
 
 /* The last message that is durable, as are all before it. 0: none is. */
 uint64_t archive_durable(const struct archive_writer *w);
+/* How many milliseconds the disk has taken to make a commit durable, on average. */
+int archive_commit_ms(const struct archive_writer *w);
 
 /* How often messages were disposed of. */
 unsigned archive_disposals(const struct archive_writer *w);

@@ -17,6 +17,8 @@ struct check {
 	struct tally *t;
 	struct segment_facts *facts;
 	struct err *err;
+	struct unpacker *u; /* of a group of this codec, for the next one; NULL */
+	enum archive_codec codec;
 	size_t pos;
 	uint64_t from, to; /* bytes of the file that are looked at */
 	uint64_t *paths;   /* short hash of each message's path; 0: not seen */

@@ -175,6 +175,21 @@ void csv_row(struct buf *b, uint64_t seq, const char *path, const struct message
 
 /* ---- taking apart ---- */
 
+void csv_parts(struct csv_part *out, size_t count, const char *line, size_t n)
+{
+	const char *p = line, *end = line + n, *quote;
+
+	for (; count; count--, out++) {
+		*out = (struct csv_part){ p < end ? ++p : end, 0 };
+		while ((quote = memchr(p, '"', (size_t)(end - p))) != NULL &&
+			quote + 1 < end && quote[1] == '"')
+			p = quote + 2;
+		p = quote ? quote : end;
+		out->n = (size_t)(p - out->p);
+		p = end - p > 2 ? p + 2 : end; /* behind the comma */
+	}
+}
+
 void csv_init(struct csv *c)
 {
 	memset(c, 0, sizeof(*c));

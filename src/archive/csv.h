@@ -50,6 +50,14 @@ void csv_row(struct buf *b, uint64_t seq, const char *path, const struct message
 
 /* ---- reading ---- */
 
+/* A field of a line that is known to be good, as it stands there, within its quotes. */
+struct csv_part {
+	const char *p;
+	size_t n;
+};
+/* The first so many. */
+void csv_parts(struct csv_part *out, size_t count, const char *line, size_t n);
+
 typedef enum status csv_take(void *ctx, char *const f[CSV_COLUMNS], struct err *err);
 
 /* A push parser, any cutting. Each row goes to take(), the header line not. */

@@ -83,21 +83,31 @@ enum status hash_fd(int fd, const char *name, unsigned char out[DIGEST], uint64_
 	return rc;
 }
 
+enum status hash_range(
+	struct hash *h, struct bytes *b, uint64_t from, uint64_t to, struct err *err)
+{
+	char *p = xmalloc(CHUNK);
+	enum status rc = ST_OK;
+	size_t n = 1;
+
+	for (; rc == ST_OK && n && from < to; from += n) {
+		rc = bytes_read(b, p, to - from < CHUNK ? (size_t)(to - from) : CHUNK,
+			from, &n, err);
+		if (rc == ST_OK)
+			hash_put(h, p, n);
+	}
+	free(p);
+	return rc;
+}
+
 enum status hash_bytes(struct bytes *b, unsigned char out[DIGEST], struct err *err)
 {
 	struct hash *h = NULL;
-	char *p = xmalloc(CHUNK);
 	enum status rc;
-	uint64_t at = 0;
-	size_t n;
 
 	hash_begin(&h);
-	while ((rc = bytes_read(b, p, CHUNK, at, &n, err)) == ST_OK && n) {
-		hash_put(h, p, n);
-		at += n;
-	}
+	rc = hash_range(h, b, 0, bytes_size(b), err);
 	hash_end(&h, out);
-	free(p);
 	return rc;
 }
 

@@ -24,7 +24,10 @@ void hash_of(const void *p, size_t n, unsigned char out[DIGEST]);
 /* Of a whole file. name is for texts. */
 enum status hash_fd(int fd, const char *name, unsigned char out[DIGEST], uint64_t *size,
 	struct err *err);
-/* Of what is in it. */
+/* Of what is in [from, to) of it. */
+enum status hash_range(
+	struct hash *h, struct bytes *b, uint64_t from, uint64_t to, struct err *err);
+/* Of all that is in it. */
 enum status hash_bytes(struct bytes *b, unsigned char out[DIGEST], struct err *err);
 enum status hash_file(int dirfd, const char *name, unsigned char out[DIGEST],
 	uint64_t *size, struct err *err);

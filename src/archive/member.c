@@ -28,9 +28,9 @@ enum {
 	ZST_LEVEL = 3,
 	ZST_WINDOW = 22,   /* written: no less than a member of most archives */
 	ZST_READ_MAX = 27, /* read, and written at most: what plain tools accept */
-	/* Members that are unpacked at once: in the file, and unpacked. */
-	WHOLE_IN = 2 * 1024 * 1024,
-	WHOLE_OUT = 2 * 1024 * 1024,
+	/* Members that are unpacked at once: in the file, and unpacked. Those of the usual
+	 * size are, but for what holds a large message. */
+	WHOLE_MAX = 2 * 1024 * 1024,
 	MARKS_MAX = 1 << 20, /* more members than a segment can have */
 };
 
@@ -171,10 +171,10 @@ void packer_close(struct packer **pp)
 
 /* ---- unpacking ---- */
 
-/* Members small enough to be unpacked at once, which is several times as fast. */
-struct whole_gz {
+/* Gzip members small enough to be unpacked at once, which is several times as fast. */
+struct whole {
 	struct libdeflate_decompressor *d;
-	size_t pos, n;
+	size_t pos, n, cap;
 	char *in, out[];
 };
 
@@ -188,7 +188,8 @@ struct unpacker {
 	bool want_marks;
 	struct mark *marks;
 	size_t marks_n;
-	struct whole_gz *gz; /* while members are unpacked at once */
+	struct whole *whole; /* NULL: members are not unpacked at once */
+	bool at_once;        /* and until now it went well */
 	z_stream z;
 	ZSTD_DCtx *zst;
 	size_t in_pos, in_n;
@@ -199,26 +200,35 @@ struct unpacker {
 
 static void open_whole(struct unpacker *u, size_t len)
 {
-	struct whole_gz *g = xmalloc(sizeof(*g) + WHOLE_OUT);
+	struct whole *g = u->whole;
 
-	g->d = libdeflate_alloc_decompressor();
-	if (!g->d)
-		xmemory_gone();
-	g->in = xmalloc(len + 1);
+	if (!g) {
+		g = u->whole = xmalloc(sizeof(*g) + WHOLE_MAX);
+		g->in = NULL;
+		g->cap = 0;
+		g->d = libdeflate_alloc_decompressor();
+		if (!g->d)
+			xmemory_gone();
+	}
+	if (len >= g->cap) {
+		free(g->in);
+		g->cap = len + 1;
+		g->in = xmalloc(g->cap);
+	}
 	g->pos = g->n = 0;
-	u->gz = g;
+	u->at_once = true;
 }
 
 static void close_whole(struct unpacker *u)
 {
-	struct whole_gz *g = u->gz;
+	struct whole *g = u->whole;
 
 	if (!g)
 		return;
 	libdeflate_free_decompressor(g->d);
 	free(g->in);
 	free(g);
-	u->gz = NULL;
+	u->whole = NULL;
 }
 
 /*
@@ -228,7 +238,7 @@ static void close_whole(struct unpacker *u)
 static enum status step_whole(
 	struct unpacker *u, const char **p, size_t *n, struct err *err)
 {
-	struct whole_gz *g = u->gz;
+	struct whole *g = u->whole;
 	struct err why = ERR_INIT;
 	size_t used = 0;
 	enum status rc = ST_OK;
@@ -239,18 +249,22 @@ static enum status step_whole(
 		if (rc == ST_FATAL)
 			return err_set(err, rc, why.exit, "%s", why.text);
 	}
-	*n = 0;
 	*p = g->out;
 	if (rc == ST_OK && g->pos < g->n &&
 		libdeflate_gzip_decompress_ex(g->d, g->in + g->pos, g->n - g->pos,
-			g->out, WHOLE_OUT, &used, n) == LIBDEFLATE_SUCCESS) {
+			g->out, WHOLE_MAX, &used, n) == LIBDEFLATE_SUCCESS) {
 		g->pos += used;
 		u->at += used;
 	} else {
 		*n = 0;
-		close_whole(u);
+		u->at_once = false;
 	}
 	return ST_OK;
+}
+
+static bool can_whole(const struct unpacker *u, uint64_t len)
+{
+	return u->codec == ARCHIVE_GZ && !u->want_marks && len <= WHOLE_MAX;
 }
 
 void unpacker_open(struct unpacker **out, enum archive_codec c, struct bytes *b,
@@ -259,13 +273,7 @@ void unpacker_open(struct unpacker **out, enum archive_codec c, struct bytes *b,
 	struct unpacker *u = xcalloc(1, sizeof(*u));
 
 	u->codec = c;
-	u->b = b;
-	u->at = off;
-	u->end = off + len;
-	u->fresh = true;
 	u->want_marks = marks;
-	if (c == ARCHIVE_GZ && !marks && len <= WHOLE_IN)
-		open_whole(u, (size_t)len);
 	if (c == ARCHIVE_GZ && inflateInit2(&u->z, GZ_WRAP) != Z_OK)
 		xmemory_gone();
 	if (c == ARCHIVE_ZST) {
@@ -275,7 +283,25 @@ void unpacker_open(struct unpacker **out, enum archive_codec c, struct bytes *b,
 				u->zst, ZSTD_d_windowLogMax, ZST_READ_MAX)))
 			xmemory_gone();
 	}
+	unpacker_again(u, b, off, len);
 	*out = u;
+}
+
+void unpacker_again(struct unpacker *u, struct bytes *b, uint64_t off, uint64_t len)
+{
+	u->b = b;
+	u->at = off;
+	u->end = off + len;
+	u->raw = 0;
+	u->fresh = true;
+	u->full = u->at_once = false;
+	u->in_pos = u->in_n = u->rest_n = u->marks_n = 0;
+	if (u->codec == ARCHIVE_GZ)
+		inflateReset(&u->z);
+	if (u->zst)
+		ZSTD_DCtx_reset(u->zst, ZSTD_reset_session_only);
+	if (can_whole(u, len))
+		open_whole(u, (size_t)len);
 }
 
 static enum status damaged(const struct unpacker *u, const char *what, struct err *err)
@@ -387,7 +413,7 @@ enum status unpacker_next(
 		u->rest_n = 0;
 		return ST_OK;
 	}
-	while (*n == 0 && u->gz && u->at < u->end)
+	while (*n == 0 && u->at_once && u->at < u->end)
 		if ((rc = step_whole(u, p, n, err)) < 0)
 			return rc;
 	while (*n == 0) {

@@ -22,8 +22,29 @@ uint64_t member_most(const struct policy *p)
 
 /* ---- what comes to .part ---- */
 
-static enum status member_written(struct open_segment *g, struct err *err)
+/* The first one of them begins it. What another run has left there, and what only its key
+ * can read, is read when the segment is sealed. */
+static void read_back(struct archive_writer *w, struct whole *m)
 {
+	struct open_segment *g = w->seg;
+	enum archive_codec c = w->policy.codec;
+	char name[FILE_NAME_MAX];
+	struct open_file f;
+
+	if (g->members == 0 && !g->restored && w->policy.crypt == CRYPT_NONE) {
+		file_name(name, g->name, codec_open_suffix(c));
+		if (writer_open_file(w, &f, name, O_RDONLY, NULL) == ST_OK)
+			g->back = readback_begin(
+				&f, codec_packs(c) ? c : ARCHIVE_NONE, g->name);
+	}
+	if (g->back)
+		readback_give(g->back, &m->rows, g->part_len, g->piece_len);
+	idx_free(&m->rows);
+}
+
+static enum status member_written(struct archive_writer *w, struct err *err)
+{
+	struct open_segment *g = w->seg;
 	struct whole *m = g->wholes;
 	enum status rc = ST_OK;
 
@@ -33,6 +54,7 @@ static enum status member_written(struct open_segment *g, struct err *err)
 		buf_add(&g->log_new, m->log.p, m->log.n);
 		commit_member(
 			&g->log_new, g->part_len, g->piece_len, m->raw_at, m->raw_len);
+		read_back(w, m);
 		g->in_part = m->last;
 		if (g->told < m->last)
 			g->told = m->last;
@@ -49,13 +71,14 @@ static enum status member_written(struct open_segment *g, struct err *err)
 }
 
 static enum status append(
-	struct open_segment *g, const struct buf *b, bool last, struct err *err)
+	struct archive_writer *w, const struct buf *b, bool last, struct err *err)
 {
+	struct open_segment *g = w->seg;
 	enum status rc = open_file_add(&g->part, b->p, b->n, err);
 
 	g->part_new = true;
 	g->piece_len += b->n;
-	return rc == ST_OK && last ? member_written(g, err) : rc;
+	return rc == ST_OK && last ? member_written(w, err) : rc;
 }
 
 /* One piece that is compressed; ST_END: there is none. */
@@ -65,7 +88,7 @@ static enum status collect(struct archive_writer *w, bool wait, struct err *err)
 	bool last;
 	enum status rc = pool_take(w->pool, wait, &b, &last, err);
 
-	return rc == ST_OK ? append(w->seg, b, last, err) : rc;
+	return rc == ST_OK ? append(w, b, last, err) : rc;
 }
 
 enum status part_settle(struct archive_writer *w, uint64_t seq, struct err *err)
@@ -86,7 +109,7 @@ static enum status give_piece(struct archive_writer *w, bool last, struct err *e
 	enum status rc = ST_OK;
 
 	if (!codec_packs(w->policy.codec)) {
-		rc = append(g, &g->raw, last, err);
+		rc = append(w, &g->raw, last, err);
 		buf_clear(&g->raw);
 		return rc;
 	}
@@ -154,6 +177,8 @@ enum status part_member(
 	m->raw_at = g->raw_at;
 	m->raw_len = raw_len;
 	m->log = g->log_now;
+	m->rows = g->now;
+	g->now = (struct idx){ 0 };
 	buf_init(&g->log_now, m->log.max);
 	*g->wholes_tail = m;
 	g->wholes_tail = &m->next;

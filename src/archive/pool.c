@@ -1,4 +1,4 @@
-/* pool.c: the only file of the archive that knows threads. */
+/* pool.c: with readback.c the only one of the archive that knows threads. */
 #include "pool.h"
 
 #include <popferry/mem.h>

@@ -138,6 +138,7 @@ static enum status restore(
 	g->members = o->members;
 	g->raw_at = o->rest_at;
 	g->sealing = o->sealing;
+	g->restored = true;
 	file_name(log, g->name, ".log");
 	rc = cut(w, &g->log, log, o->log_len, err);
 	fault_step("archive-recover-log");

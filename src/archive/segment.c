@@ -148,14 +148,19 @@ static enum status run_group(struct check *ck, struct bytes *b, enum archive_cod
 	uint64_t off, uint64_t len, size_t end)
 {
 	size_t skip = c == ARCHIVE_ZIP ? ck->pos : 0;
-	struct unpacker *u = NULL;
 	struct entries *s = NULL;
 	struct entry e;
 	enum status rc;
 
-	unpacker_open(&u, c, b, off, len, false);
+	if (ck->codec != c)
+		unpacker_close(&ck->u);
+	ck->codec = c;
+	if (ck->u)
+		unpacker_again(ck->u, b, off, len);
+	else
+		unpacker_open(&ck->u, c, b, off, len, false);
 	rc = c == ARCHIVE_ZIP ? entries_open_zip(&s, b, ck->err)
-			      : entries_open(&s, u, ck->err);
+			      : entries_open(&s, ck->u, ck->err);
 	while (rc == ST_OK && (rc = entries_next(s, &e, ck->err)) == ST_OK) {
 		if (skip)
 			skip--;
@@ -167,9 +172,8 @@ static enum status run_group(struct check *ck, struct bytes *b, enum archive_cod
 	if (rc == ST_END && ck->pos < end)
 		rc = check_wrong(ck, "it ends too early");
 	if (rc == ST_END)
-		rc = c == ARCHIVE_ZIP ? ST_OK : drain(ck, u);
+		rc = c == ARCHIVE_ZIP ? ST_OK : drain(ck, ck->u);
 	entries_close(&s);
-	unpacker_close(&u);
 	return rc;
 }
 
@@ -235,8 +239,36 @@ static void check_begin(struct check *ck, const char *segment, const char *file,
 
 static void check_end(struct check *ck)
 {
+	unpacker_close(&ck->u);
 	free(ck->paths);
 	buf_free(&ck->line);
+}
+
+void segment_seen_free(struct segment_seen *s)
+{
+	free(s->paths);
+	hash_end(&s->sha, NULL);
+	*s = (struct segment_seen){ 0 };
+}
+
+bool segment_group(struct unpacker **u, struct bytes *b, enum archive_codec c,
+	const char *segment, const struct idx *rows, bool first, uint64_t *paths,
+	struct err *err)
+{
+	struct tally t = { 0 };
+	struct check ck;
+	enum status rc;
+
+	check_begin(&ck, segment, segment, rows, &t, err);
+	ck.u = *u;
+	ck.codec = c;
+	ck.pos = first ? 0 : 1;
+	rc = check_group(&ck, b, c, rows->rows[0].off, rows->rows[0].len, rows->n + 1);
+	memcpy(paths, ck.paths, rows->n * sizeof(*paths));
+	*u = ck.u;
+	ck.u = NULL;
+	check_end(&ck);
+	return rc == ST_OK && t.damaged == 0;
 }
 
 /* ---- the groups, several at a time ---- */
@@ -259,7 +291,8 @@ struct parts {
 	enum archive_codec codec;
 	const char *file;
 	unsigned char *sha; /* not NULL: the file's digest is wanted */
-	struct err err;     /* of that */
+	struct segment_seen *seen;
+	struct err err; /* of that */
 	enum status rc;
 };
 
@@ -280,6 +313,19 @@ static void check_part(struct parts *ps, struct part *p)
 		k = group_end(x, i);
 		p->rc = check_group(&p->ck, p->b, ps->codec, r->off, r->len, k + 1);
 	}
+	unpacker_close(&p->ck.u);
+}
+
+static enum status hash_file_of(struct parts *ps)
+{
+	struct segment_seen *s = ps->seen;
+	enum status rc;
+
+	if (!s)
+		return hash_bytes(ps->b, ps->sha, &ps->err);
+	rc = hash_range(s->sha, ps->b, s->bytes, bytes_size(ps->b), &ps->err);
+	hash_end(&s->sha, ps->sha);
+	return rc;
 }
 
 static void check_nth(void *ctx, size_t i)
@@ -289,7 +335,7 @@ static void check_nth(void *ctx, size_t i)
 	if (i > 0)
 		check_part(ps, &ps->part[i - 1]);
 	else if (ps->sha)
-		ps->rc = hash_bytes(ps->b, ps->sha, &ps->err);
+		ps->rc = hash_file_of(ps);
 }
 
 /* Ranges of about as many bytes each; all share the paths, each row its own. */
@@ -298,7 +344,7 @@ static void divide(struct parts *ps, const struct check *ck)
 	const struct idx *x = ck->x;
 	size_t i, k;
 
-	for (i = 0; i < x->n; i = k) {
+	for (i = ps->seen ? ps->seen->n : 0; i < x->n; i = k) {
 		struct part *p = &ps->part[ps->n];
 		uint64_t first = x->rows[i].off;
 
@@ -350,6 +396,28 @@ static enum status digest_had(struct tally *t, const char *file, unsigned char *
 	return ST_OK;
 }
 
+/* Is it of these rows? */
+static struct segment_seen *seen_of(const struct check *ck, const struct idx *x)
+{
+	struct segment_seen *s = ck->facts ? ck->facts->seen : NULL;
+
+	if (!s || s->n == 0 || s->n > x->n ||
+		s->bytes != (s->n < x->n ? x->rows[s->n].off : x->tags_off))
+		return NULL;
+	memcpy(ck->paths, s->paths, s->n * sizeof(*s->paths));
+	return s;
+}
+
+static void count_seen(
+	const struct segment_seen *s, const struct idx *x, struct tally *t)
+{
+	size_t i;
+
+	for (i = 0; i < s->n; i++)
+		t->bytes += x->rows[i].size;
+	t->messages += s->n;
+}
+
 static enum status check_groups(struct check *ck, struct bytes *b, enum archive_codec c,
 	unsigned char *sha, struct err *err)
 {
@@ -361,6 +429,9 @@ static enum status check_groups(struct check *ck, struct bytes *b, enum archive_
 	ps->codec = c;
 	ps->file = ck->file;
 	ps->sha = sha;
+	ps->seen = seen_of(ck, ck->x);
+	if (ps->seen)
+		count_seen(ps->seen, ck->x, ck->t);
 	divide(ps, ck);
 	for (i = 0; rc == ST_OK && i < ps->n; i++)
 		rc = bytes_twin(&ps->part[i].b, b, err);

@@ -32,11 +32,21 @@ struct tag_sums {
 	bool has[TAGS]; /* counts where it may be lacking */
 };
 
+/* What was compared while the segment grew: its first members. */
+struct segment_seen {
+	size_t n;         /* messages in them */
+	uint64_t bytes;   /* of the file */
+	uint64_t *paths;  /* short hash of each path */
+	struct hash *sha; /* of these bytes */
+};
+void segment_seen_free(struct segment_seen *s);
+
 /* What a seal says of a segment. */
 struct segment_facts {
-	unsigned char *sha; /* gets the digest of b; NULL: it is not wanted */
-	struct tree tree;   /* before it, and then with it */
-	bool has_tree;      /* it was read, and is right */
+	struct segment_seen *seen; /* need not be looked at again; NULL: nothing was */
+	unsigned char *sha;        /* gets the digest of b; NULL: it is not wanted */
+	struct tree tree;          /* before it, and then with it */
+	bool has_tree;             /* it was read, and is right */
 	unsigned char tags_sha[DIGEST];
 	bool has_tags;
 	struct listing_sums listing; /* of TAG_LISTING, where it has one */
@@ -62,6 +72,14 @@ void tally_bad(struct tally *t, const char *fmt, ...)
 enum status segment_check(struct bytes *b, enum archive_codec c, const char *segment,
 	const char *file, const struct idx *x, struct segment_facts *facts,
 	struct tally *t, struct err *err);
+
+/*
+ * The same for one member, whose rows these are. *u is kept for the next one; paths gets the
+ * hash of each path. False: there is something bad in it, or it cannot be read.
+ */
+bool segment_group(struct unpacker **u, struct bytes *b, enum archive_codec c,
+	const char *segment, const struct idx *rows, bool first, uint64_t *paths,
+	struct err *err);
 
 /* The same for the open segment; part or rest may be NULL. */
 enum status open_check(struct bytes *part, struct bytes *rest, enum archive_codec c,

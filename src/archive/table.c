@@ -155,14 +155,17 @@ static enum status by_line(struct check *ck, const char *p, size_t n, const char
 	enum status (*take)(struct check *ck, char *line, size_t n))
 {
 	enum status rc = ST_OK;
-	size_t i;
+	size_t i, k;
 
-	for (i = 0; rc == ST_OK && i < n; i++) {
-		if (!buf_addc(&ck->line, p[i]))
+	for (i = 0; rc == ST_OK && i < n; i += k) {
+		const char *lf = memchr(p + i, '\n', n - i);
+
+		k = lf ? (size_t)(lf - (p + i)) + 1 : n - i;
+		if (!buf_add(&ck->line, p + i, k))
 			return err_set(ck->err, ST_DENIED, EX_DATAERR,
 				"%s has an endless line", table);
-		if (p[i] != '\n')
-			continue;
+		if (!lf)
+			break;
 		if (ck->row > ck->x->n)
 			return err_set(ck->err, ST_DENIED, EX_DATAERR,
 				"%s does not end", table);

@@ -26,7 +26,6 @@ enum {
 struct tags {
 	struct archive_writer *w;
 	const struct open_state *o;
-	struct csv csv;
 	struct buf line; /* of the manifest */
 	struct buf head; /* of messages.csv */
 	struct buf info, tagmanifest;
@@ -63,56 +62,46 @@ static enum status write_piece(void *ctx, const void *p, size_t n, struct err *e
 	return tarw_data(ctx, p, n, err);
 }
 
-static void manifest_line(struct buf *b, char *const f[CSV_COLUMNS])
+/* None of these fields needs an escape. */
+static void manifest_line(struct buf *b, const struct csv_part *f)
 {
 	buf_clear(b);
-	buf_addf(b, "%s  %s\n", f[CSV_SHA256], f[CSV_PATH]);
-}
-
-static enum status measure_fields(
-	void *ctx, char *const f[CSV_COLUMNS], struct err *err)
-{
-	struct tags *t = ctx;
-
-	(void)err;
-	manifest_line(&t->line, f);
-	hash_put(t->manifest_hash, t->line.p, t->line.n);
-	t->manifest_n += t->line.n;
-	t->bytes += strtoull(f[CSV_SIZE], NULL, 10);
-	/* RFC 3339 in UTC sorts as text. */
-	if (strlen(f[CSV_RETRIEVED]) < sizeof(t->newest) &&
-		strcmp(f[CSV_RETRIEVED], t->newest) > 0)
-		snprintf(t->newest, sizeof(t->newest), "%s", f[CSV_RETRIEVED]);
-	return ST_OK;
+	buf_add(b, f[CSV_SHA256].p, f[CSV_SHA256].n);
+	buf_adds(b, "  ");
+	buf_add(b, f[CSV_PATH].p, f[CSV_PATH].n);
+	buf_addc(b, '\n');
 }
 
 static enum status measure_row(
 	void *ctx, size_t row, const char *line, size_t n, struct err *err)
 {
+	struct csv_part f[CSV_RETRIEVED + 1], *when = &f[CSV_RETRIEVED];
 	struct tags *t = ctx;
 
-	(void)row;
+	(void)err;
 	hash_put(t->csv_hash, line, n);
 	t->csv_n += n;
-	return csv_feed(&t->csv, line, n, measure_fields, t, err);
-}
-
-static enum status write_manifest_line(
-	void *ctx, char *const f[CSV_COLUMNS], struct err *err)
-{
-	struct tags *t = ctx;
-
+	csv_parts(f, CSV_RETRIEVED + 1, line, n);
 	manifest_line(&t->line, f);
-	return tarw_data(t->w->seg->tar, t->line.p, t->line.n, err);
+	hash_put(t->manifest_hash, t->line.p, t->line.n);
+	t->manifest_n += t->line.n;
+	t->bytes += t->o->idx.rows[row].size;
+	/* RFC 3339 in UTC sorts as text. */
+	if (when->n < sizeof(t->newest) && strncmp(when->p, t->newest, when->n) > 0)
+		snprintf(t->newest, sizeof(t->newest), "%.*s", (int)when->n, when->p);
+	return ST_OK;
 }
 
 static enum status write_manifest_row(
 	void *ctx, size_t row, const char *line, size_t n, struct err *err)
 {
+	struct csv_part f[CSV_SHA256 + 1];
 	struct tags *t = ctx;
 
 	(void)row;
-	return csv_feed(&t->csv, line, n, write_manifest_line, t, err);
+	csv_parts(f, CSV_SHA256 + 1, line, n);
+	manifest_line(&t->line, f);
+	return tarw_data(t->w->seg->tar, t->line.p, t->line.n, err);
 }
 
 static enum status write_csv_row(
@@ -306,8 +295,6 @@ enum status tags_add(struct archive_writer *w, struct open_state *o, struct err 
 	struct tags t = { .w = w, .o = o };
 	enum status rc;
 
-	csv_init(&t.csv);
-	t.csv.body = true; /* the log has no header line */
 	buf_init(&t.line, LINE_MAX_BYTES);
 	buf_init(&t.head, CSV_ROW_MAX);
 	buf_init(&t.info, INFO_MAX);
@@ -318,7 +305,6 @@ enum status tags_add(struct archive_writer *w, struct open_state *o, struct err 
 	if (rc == ST_OK)
 		rc = tags_write(&t, err);
 	o->idx.tags_len = w->seg->part_len - o->idx.tags_off;
-	csv_release(&t.csv);
 	buf_free(&t.line);
 	buf_free(&t.head);
 	buf_free(&t.info);

@@ -65,16 +65,20 @@ void segment_new(struct archive_writer *w, unsigned no, uint64_t first)
 void segment_free(struct archive_writer *w)
 {
 	struct open_segment *g = w->seg;
+	struct segment_seen seen;
 
 	if (!g)
 		return;
 	pool_close(&w->pool); /* nothing of it may come to another segment */
+	readback_end(&g->back, &seen);
+	segment_seen_free(&seen);
 	tarw_close(&g->tar);
 	while (g->wholes) {
 		struct whole *m = g->wholes;
 
 		g->wholes = m->next;
 		buf_free(&m->log);
+		idx_free(&m->rows);
 		free(m);
 	}
 	open_file_close(&g->log);
@@ -82,6 +86,7 @@ void segment_free(struct archive_writer *w)
 	open_file_close(&g->rest);
 	buf_free(&g->raw);
 	buf_free(&g->log_now);
+	idx_free(&g->now);
 	buf_free(&g->log_new);
 	explicit_bzero(g->key, sizeof(g->key));
 	free(g);
@@ -206,10 +211,12 @@ static void put_row(struct archive_writer *w, const struct message *m,
 	const struct archive_entry *e, const char *path, uint64_t at)
 {
 	struct open_segment *g = w->seg;
-	struct idx_row *r = idx_add(&w->fresh);
+	struct idx_row *r = idx_add(&w->fresh), *now = idx_add(&g->now);
 
-	r->seq = (uint32_t)g->next;
+	r->seq = now->seq = (uint32_t)g->next;
+	now->size = m->facts.size;
 	memcpy(r->sha, m->facts.sha256, DIGEST);
+	memcpy(now->sha, m->facts.sha256, DIGEST);
 	idx_key(r->key, e->uidl, e->uidl_n, e->occurrence, r->sha);
 	buf_clear(&w->row);
 	csv_row(&w->row, g->next, path, m, e);
@@ -394,6 +401,7 @@ static void found_from_now(struct archive_writer *w)
 enum status segment_commit(struct archive_writer *w, uint64_t seq, struct err *err)
 {
 	struct open_segment *g = w->seg;
+	int64_t began;
 	uint32_t crc;
 	uint64_t last;
 	enum status rc;
@@ -402,6 +410,7 @@ enum status segment_commit(struct archive_writer *w, uint64_t seq, struct err *e
 	if (!g || (seq ? seq : g->next - 1) <= g->durable)
 		return ST_OK;
 	rc = gather(w, seq, &rest, err);
+	began = clock_ms();
 	if (rc == ST_OK && g->part_new)
 		rc = writer_sync_file(&g->part, ".part", err);
 	fault_step("archive-members");
@@ -422,6 +431,8 @@ enum status segment_commit(struct archive_writer *w, uint64_t seq, struct err *e
 	if (rc < 0)
 		return rc;
 	fault_step("archive-commit");
+	w->sync_ms += clock_ms() - began;
+	w->syncs++;
 	g->part_new = g->names_new = false;
 	g->durable = last;
 	drop_rest(w);
@@ -438,6 +449,11 @@ enum status archive_commit(struct archive_writer *w, uint64_t seq, struct err *e
 	rc = segment_commit(w, seq, err);
 	w->broken = rc < 0;
 	return rc;
+}
+
+int archive_commit_ms(const struct archive_writer *w)
+{
+	return w->syncs ? (int)(w->sync_ms / w->syncs) : 0;
 }
 
 uint64_t archive_durable(const struct archive_writer *w)

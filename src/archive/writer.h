@@ -8,6 +8,7 @@
 #include "commit.h"
 #include "csv.h"
 #include "find.h"
+#include "readback.h"
 #include "tar.h"
 
 enum {
@@ -18,8 +19,9 @@ enum {
 /* A member that is whole, on its way to .part. */
 struct whole {
 	struct whole *next;
-	struct buf log; /* the records of its messages */
-	uint64_t last;  /* seq of its last message */
+	struct buf log;  /* the records of its messages */
+	struct idx rows; /* and for reading it back */
+	uint64_t last;   /* seq of its last message */
 	uint64_t raw_at, raw_len;
 };
 
@@ -47,9 +49,12 @@ struct open_segment {
 	size_t rest_len;          /* how much of raw is in .rest */
 	unsigned rest_no;         /* the member .rest is of */
 	struct buf log_now;       /* the records of its messages */
+	struct idx now;           /* and for reading it back */
 	struct buf log_new;       /* records that go with the next write */
 	bool part_new, names_new; /* something to sync */
 	bool sealing;             /* the log says so */
+	bool restored;            /* it has messages of an earlier run */
+	struct readback *back;    /* NULL: nothing is read back before it is sealed */
 	unsigned char seed[SEED]; /* of its salts */
 };
 
@@ -80,6 +85,8 @@ struct archive_writer {
 	struct buf row;   /* for one line of messages.csv */
 	char *scratch;    /* for a body that is in a file */
 	struct idx fresh; /* put and not durable; for find */
+	int64_t sync_ms; /* that the syncs of commits have taken, and how many there were */
+	int64_t syncs;
 };
 
 /* writer.c */

@@ -10,6 +10,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+enum { RTT_TIMES = 8, RTT_MAX = 32 };
+
 struct archive_sink {
 	struct sink base;
 	struct archive_writer *w; /* NULL: only for reading back */
@@ -368,6 +370,18 @@ static int archive_sink_wait(const struct sink *base)
 	return 0;
 }
 
+/*
+ * On a disk, as if an answer took longer than it does: with more under way a commit mostly
+ * finds members whole, and takes several batches. Else it has to write, and to sync, what is
+ * no member yet. In memory that costs nothing, and what is under way takes memory.
+ */
+static int archive_sink_rtt(const struct sink *base)
+{
+	int ms = archive_commit_ms(self(base)->w);
+
+	return ms < RTT_MAX / RTT_TIMES ? ms * RTT_TIMES : RTT_MAX;
+}
+
 /* An archive without a log, of 0.1.0, gets it with its next segment. */
 static enum status archive_sink_removed(const struct endpoint *end, const char *account,
 	const struct story_item *v, size_t n, struct err *err)
@@ -403,6 +417,7 @@ const struct sink_ops archive_sink = {
 	.removed = archive_sink_removed,
 	.overreached = archive_sink_overreached,
 	.wait_ms = archive_sink_wait,
+	.rtt_ms = archive_sink_rtt,
 	.cancel = archive_sink_cancel,
 	.close = archive_sink_close,
 };
