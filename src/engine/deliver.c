@@ -377,22 +377,26 @@ static void launch(struct engine *e, size_t from)
 	fault_step("put");
 }
 
-/* How much may be under way, so that no destination is idle. */
-static uint64_t flight_bytes(const struct engine *e)
+int deliver_rtt_ms(const struct engine *e)
 {
-	uint64_t most = FLIGHT_NEAR, want;
+	int most = 0, ms;
 	size_t k;
 
 	for (k = 0; k < e->n_slots; k++) {
 		const struct slot *s = &e->slots[k];
 
-		if (!s->sink || !s->ops->rtt_ms)
-			continue;
-		want = FLIGHT_NEAR + FLIGHT_MS * (uint64_t)s->ops->rtt_ms(s->sink);
-		if (want > most)
-			most = want < FLIGHT_FAR ? want : FLIGHT_FAR;
+		ms = s->sink && s->ops->rtt_ms ? s->ops->rtt_ms(s->sink) : 0;
+		most = ms > most ? ms : most;
 	}
 	return most;
+}
+
+/* How much may be under way, so that no destination is idle. */
+static uint64_t flight_bytes(const struct engine *e)
+{
+	uint64_t want = FLIGHT_NEAR + FLIGHT_MS * (uint64_t)deliver_rtt_ms(e);
+
+	return want < FLIGHT_FAR ? want : FLIGHT_FAR;
 }
 
 static bool is_enough(const struct engine *e)

@@ -35,7 +35,7 @@ enum {
 	BATCHES_MAX = 16,     /* under way at a time */
 	LATER_MAX = 500,      /* that wait for a twin; then all is settled first */
 	LINGER_MS = 200,      /* a batch waits so long for company */
-	GLANCE_MS = 20,       /* the same while others are under way */
+	GLANCE_MS = 20,       /* the same while others are under way, and a round trip */
 	AHEAD = 20000,        /* messages announced to the source */
 	QUEUE_COUNT = 2000,   /* fetched, and in no batch yet */
 	BATCH_SLOW_MS = 4000, /* a batch that took so long was too large */
@@ -50,10 +50,10 @@ enum {
 /* Under way: for a destination at hand, and more for one far away: what a line of a
  * gigabit holds, and what is stored before its answer comes. */
 #define FLIGHT_NEAR (2ULL * 1024 * 1024)
-#define FLIGHT_FAR (20ULL * 1024 * 1024)
+#define FLIGHT_FAR (16ULL * 1024 * 1024)
 #define FLIGHT_MS (192ULL * 1024)
 #define QUEUE_BYTES (2ULL * 1024 * 1024)
-#define SPOOL_BYTES (24UL * 1024 * 1024)
+#define SPOOL_BYTES (20UL * 1024 * 1024)
 
 /* ---- tasks: the run's account of every listed message (tasks.c) ---- */
 
@@ -486,6 +486,8 @@ enum status recall_free(struct engine *e, const struct parcel *p,
  */
 enum status deliver_batch(
 	struct engine *e, struct parcel **batch, size_t n, struct err *err);
+/* What an answer of the farthest open destination takes at least, in milliseconds. */
+int deliver_rtt_ms(const struct engine *e);
 /* Waits for the oldest of those under way, if any are, and for all. */
 enum status deliver_oldest(struct engine *e, struct err *err);
 enum status deliver_rest(struct engine *e, struct err *err);
