@@ -408,7 +408,7 @@ static bool is_enough(const struct engine *e)
 		if (e->slots[k].put != ST_OK || e->slots[k].shaken)
 			return true;
 	for (i = 0; i < e->n_live; i++)
-		bytes += e->live[i]->message->facts.size;
+		bytes += PARCEL_BYTES + e->live[i]->message->facts.size;
 	/* While one is recorded the destination has another to work on. */
 	return e->n_batches == BATCHES_MAX ||
 		(!e->pace.batch_count && e->n_batches > 1 && bytes >= flight_bytes(e));

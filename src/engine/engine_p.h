@@ -29,15 +29,16 @@ enum {
 	LOGIN_WAIT_MAX_S = 900, /* within a run, while there is something to fetch */
 	EMPTY_RUNS = 3,         /* that found nothing where there was mail: believed */
 	SETTLE_RUNS = 3, /* that saw all, until nothing older can be at a destination */
-	RESET_KNOWN = 20,     /* so many known before, and hardly one of them is back */
-	BATCH_COUNT = 1000,   /* messages in one journal transaction */
-	BATCH_SCANNED = 32,   /* the same where each takes its time */
-	BATCHES_MAX = 16,     /* under way at a time */
-	LATER_MAX = 500,      /* that wait for a twin; then all is settled first */
-	LINGER_MS = 200,      /* a batch waits so long for company */
-	GLANCE_MS = 20,       /* the same while others are under way, and a round trip */
-	AHEAD = 20000,        /* messages announced to the source */
-	QUEUE_COUNT = 2000,   /* fetched, and in no batch yet */
+	RESET_KNOWN = 20,    /* so many known before, and hardly one of them is back */
+	BATCH_COUNT = 1000,  /* messages in one journal transaction */
+	BATCH_SCANNED = 32,  /* the same where each takes its time */
+	BATCHES_MAX = 16,    /* under way at a time */
+	LATER_MAX = 500,     /* that wait for a twin; then all is settled first */
+	LINGER_MS = 200,     /* a batch waits so long for company */
+	GLANCE_MS = 20,      /* the same while others are under way, and a round trip */
+	AHEAD = 20000,       /* messages announced to the source */
+	QUEUE_COUNT = 2000,  /* fetched, and in no batch yet */
+	PARCEL_BYTES = 1024, /* of memory, that one takes besides its text */
 	BATCH_SLOW_MS = 4000, /* a batch that took so long was too large */
 	BATCH_FAST_MS = 1000,
 	/* Of struct pace. */
