@@ -60,7 +60,7 @@ struct imap_config {
 	bool multiappend;      /* false: never, even when offered */
 	unsigned batch_count;  /* messages in one MULTIAPPEND; 0: 200 */
 	uint64_t batch_bytes;  /* 0: 4 MiB */
-	uint64_t window_bytes; /* unanswered bytes; 0: 24 MiB */
+	uint64_t window_bytes; /* unanswered bytes; 0: 20 MiB */
 	uint64_t append_max; /* larger messages are refused; 0: what APPENDLIMIT says */
 	enum imap_compress compress;
 	bool cautious; /* every APPEND synchronous and single, each reply awaited */

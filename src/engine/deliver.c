@@ -377,22 +377,26 @@ static void launch(struct engine *e, size_t from)
 	fault_step("put");
 }
 
-/* How much may be under way, so that no destination is idle. */
-static uint64_t flight_bytes(const struct engine *e)
+int deliver_rtt_ms(const struct engine *e)
 {
-	uint64_t most = FLIGHT_NEAR, want;
+	int most = 0, ms;
 	size_t k;
 
 	for (k = 0; k < e->n_slots; k++) {
 		const struct slot *s = &e->slots[k];
 
-		if (!s->sink || !s->ops->rtt_ms)
-			continue;
-		want = FLIGHT_NEAR + FLIGHT_MS * (uint64_t)s->ops->rtt_ms(s->sink);
-		if (want > most)
-			most = want < FLIGHT_FAR ? want : FLIGHT_FAR;
+		ms = s->sink && s->ops->rtt_ms ? s->ops->rtt_ms(s->sink) : 0;
+		most = ms > most ? ms : most;
 	}
 	return most;
+}
+
+/* How much may be under way, so that no destination is idle. */
+static uint64_t flight_bytes(const struct engine *e)
+{
+	uint64_t want = FLIGHT_NEAR + FLIGHT_MS * (uint64_t)deliver_rtt_ms(e);
+
+	return want < FLIGHT_FAR ? want : FLIGHT_FAR;
 }
 
 static bool is_enough(const struct engine *e)
@@ -404,7 +408,7 @@ static bool is_enough(const struct engine *e)
 		if (e->slots[k].put != ST_OK || e->slots[k].shaken)
 			return true;
 	for (i = 0; i < e->n_live; i++)
-		bytes += e->live[i]->message->facts.size;
+		bytes += PARCEL_BYTES + e->live[i]->message->facts.size;
 	/* While one is recorded the destination has another to work on. */
 	return e->n_batches == BATCHES_MAX ||
 		(!e->pace.batch_count && e->n_batches > 1 && bytes >= flight_bytes(e));

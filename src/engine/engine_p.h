@@ -29,15 +29,16 @@ enum {
 	LOGIN_WAIT_MAX_S = 900, /* within a run, while there is something to fetch */
 	EMPTY_RUNS = 3,         /* that found nothing where there was mail: believed */
 	SETTLE_RUNS = 3, /* that saw all, until nothing older can be at a destination */
-	RESET_KNOWN = 20,     /* so many known before, and hardly one of them is back */
-	BATCH_COUNT = 1000,   /* messages in one journal transaction */
-	BATCH_SCANNED = 32,   /* the same where each takes its time */
-	BATCHES_MAX = 16,     /* under way at a time */
-	LATER_MAX = 500,      /* that wait for a twin; then all is settled first */
-	LINGER_MS = 200,      /* a batch waits so long for company */
-	GLANCE_MS = 20,       /* the same while others are under way */
-	AHEAD = 20000,        /* messages announced to the source */
-	QUEUE_COUNT = 2000,   /* fetched, and in no batch yet */
+	RESET_KNOWN = 20,    /* so many known before, and hardly one of them is back */
+	BATCH_COUNT = 1000,  /* messages in one journal transaction */
+	BATCH_SCANNED = 32,  /* the same where each takes its time */
+	BATCHES_MAX = 16,    /* under way at a time */
+	LATER_MAX = 500,     /* that wait for a twin; then all is settled first */
+	LINGER_MS = 200,     /* a batch waits so long for company */
+	GLANCE_MS = 20,      /* the same while others are under way, and a round trip */
+	AHEAD = 20000,       /* messages announced to the source */
+	QUEUE_COUNT = 2000,  /* fetched, and in no batch yet */
+	PARCEL_BYTES = 1024, /* of memory, that one takes besides its text */
 	BATCH_SLOW_MS = 4000, /* a batch that took so long was too large */
 	BATCH_FAST_MS = 1000,
 	/* Of struct pace. */
@@ -50,10 +51,10 @@ enum {
 /* Under way: for a destination at hand, and more for one far away: what a line of a
  * gigabit holds, and what is stored before its answer comes. */
 #define FLIGHT_NEAR (2ULL * 1024 * 1024)
-#define FLIGHT_FAR (20ULL * 1024 * 1024)
+#define FLIGHT_FAR (16ULL * 1024 * 1024)
 #define FLIGHT_MS (192ULL * 1024)
 #define QUEUE_BYTES (2ULL * 1024 * 1024)
-#define SPOOL_BYTES (24UL * 1024 * 1024)
+#define SPOOL_BYTES (20UL * 1024 * 1024)
 
 /* ---- tasks: the run's account of every listed message (tasks.c) ---- */
 
@@ -490,6 +491,8 @@ enum status recall_free(struct engine *e, const struct parcel *p,
  */
 enum status deliver_batch(
 	struct engine *e, struct parcel **batch, size_t n, struct err *err);
+/* What an answer of the farthest open destination takes at least, in milliseconds. */
+int deliver_rtt_ms(const struct engine *e);
 /* Waits for the oldest of those under way, if any are, and for all. */
 enum status deliver_oldest(struct engine *e, struct err *err);
 enum status deliver_rest(struct engine *e, struct err *err);

@@ -70,7 +70,7 @@ void parcel_free(struct parcel *p)
 
 static uint64_t weight(const struct parcel *p)
 {
-	return p->message ? p->message->facts.size : 0;
+	return PARCEL_BYTES + (p->message ? p->message->facts.size : 0);
 }
 
 static bool is_enough(const struct pump *p)
@@ -114,7 +114,8 @@ static void count_fetched(struct engine *e, const struct parcel *p)
 {
 	pthread_mutex_lock(&e->lock);
 	e->progress.fetched++;
-	e->progress.fetched_bytes += weight(p);
+	if (p->message)
+		e->progress.fetched_bytes += p->message->facts.size;
 	pthread_mutex_unlock(&e->lock);
 }
 

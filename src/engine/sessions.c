@@ -99,8 +99,9 @@ static enum status consume(
 
 	while (rc == ST_OK && !ended) {
 		bool idle = !e->n_live;
-		size_t n = pump_take(
-			pump, batch, idle ? LINGER_MS : GLANCE_MS, idle, &ended);
+		/* What comes at the pace of the answers must not wait for them. */
+		int most = idle ? LINGER_MS : GLANCE_MS + deliver_rtt_ms(e);
+		size_t n = pump_take(pump, batch, most, idle, &ended);
 
 		/* After a stop too: QUIT may make the server forget what was fetched. */
 		if (n)

@@ -19,7 +19,7 @@ enum {
 };
 
 #define BATCH_BYTES (4 * MIB)
-#define WINDOW_BYTES (24 * MIB)
+#define WINDOW_BYTES (20 * MIB)
 
 /* Below this an APPENDLIMIT is taken for one in KiB and not believed (Q84). */
 #define APPEND_LIMIT_LOW MIB
