@@ -198,7 +198,9 @@ static void audit_text(const struct audit *a)
 	printf("%" PRIu64 " message%s (%s), %" PRIu64 " sealed segment%s%s\n",
 		k->messages, plural(k->messages), text_bytes(bytes, k->bytes),
 		k->segments, plural(k->segments),
-		k->damaged ? " are good" : ": all good");
+		!k->damaged                ? ": all good"
+			: k->segments == 1 ? " is good"
+					   : " are good");
 	if (k->closed)
 		printf("%s: %" PRIu64 " message%s in %" PRIu64
 		       " encrypted segment%s: the files, seals and marks were checked; "
