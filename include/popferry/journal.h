@@ -111,9 +111,10 @@ enum status journal_commit(struct journal *j, struct err *err);
 enum status journal_find(struct journal *j, const char *uidl, size_t n,
 	uint32_t occurrence, struct journal_row *out, struct err *err);
 
-/* The nth (from 0) row without a UIDL whose SHA-256 is this; ST_END when none. */
+/* The first row without a UIDL, behind that of id `after`, whose SHA-256 is this; ST_END
+ * when none. */
 enum status journal_find_content(struct journal *j, const unsigned char sha256[DIGEST],
-	unsigned nth, struct journal_row *out, struct err *err);
+	int64_t after, struct journal_row *out, struct err *err);
 
 enum status journal_get(
 	struct journal *j, int64_t id, struct journal_row *out, struct err *err);
@@ -323,10 +324,21 @@ struct journal_alias {
 	uint32_t occurrence;
 	bool current;
 };
-/* Every name of every message with this exact digest, by root, oldest first. */
+typedef enum status journal_each_alias(
+	void *ctx, const struct journal_alias *a, struct err *err);
+/*
+ * Every name of every message with this exact digest, by rows, the oldest first, from
+ * behind the row `after`, until each() returns other than ST_OK (which is returned;
+ * ST_END is turned into ST_OK). It may read the journal.
+ */
 enum status journal_aliases(struct journal *j, const unsigned char exact[DIGEST],
-	void (*each)(void *ctx, const struct journal_alias *a), void *ctx,
+	int64_t after, journal_each_alias *each, void *ctx, struct err *err);
+/* The same of one message: all names of this root. */
+enum status journal_names(struct journal *j, int64_t root,
+	const unsigned char exact[DIGEST], journal_each_alias *each, void *ctx,
 	struct err *err);
+/* Grows when a message is set aside: then names mean others than before. */
+uint64_t journal_asides(const struct journal *j);
 /* The row id is the message root under another name. */
 enum status journal_reissued(
 	struct journal *j, int64_t id, int64_t root, struct err *err);

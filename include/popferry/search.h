@@ -70,6 +70,9 @@ void search_close(struct search **s);
 enum status search_count(
 	struct search *s, uint64_t *in, uint64_t * not, struct err *err);
 
+/* ST_DENIED, EX_DATAERR: of some messages nobody can even tell how many they are. */
+enum status search_whole(struct search *s, struct err *err);
+
 /* ---- finding ---- */
 
 enum search_order { SEARCH_SEQ, SEARCH_DATE, SEARCH_RELEVANCE };

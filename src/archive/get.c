@@ -190,8 +190,10 @@ static enum status get_sealed(struct archive_reader *r, const struct sealed *s,
 		rc = get_again(g, r, s, &why);
 	if (rc == ST_DENIED && !g->begun)
 		rc = get_searched(g, r, s, &why);
-	if (rc < 0)
-		err_set(err, rc, why.exit, "segments/%s: %s", s->file, why.text);
+	if (rc < 0) {
+		vault_note(&why, s->file);
+		err_set(err, rc, why.exit, "%s", why.text);
+	}
 	return rc;
 }
 
@@ -311,9 +313,10 @@ enum status archive_get(struct archive_reader *r, uint64_t seq, mail_take *take,
 			return rc;
 		if (rc == ST_DENIED && why.exit == EX_PARTIAL)
 			return err_set(err, rc, why.exit, "%s", why.text);
-		if (g.begun || rc == ST_FATAL)
-			return err_set(err, rc, why.exit, "segments/%s: %s",
-				r->sealed[i].file, why.text);
+		if (g.begun || rc == ST_FATAL) {
+			vault_note(&why, r->sealed[i].file);
+			return err_set(err, rc, why.exit, "%s", why.text);
+		}
 	}
 	if (i < r->sealed_n && load_idx(r, i, &why) == ST_OK && has(r, i, seq))
 		return get_sealed(r, &r->sealed[i], &g, seq, err);

@@ -428,10 +428,8 @@ enum status idx_rebuild(struct idx *x, struct bytes *b, enum archive_codec c,
 
 		place(x, m, n, tags_at, size);
 	}
-	if (rc < 0) {
+	if (rc < 0)
 		idx_free(x);
-		err_note(err, "segments/%s%s", segment, codec_suffix(c));
-	}
 	entries_close(&s);
 	unpacker_close(&u);
 	return rc;
@@ -453,6 +451,8 @@ enum status idx_get(
 	rc = vault_open(&b, v, name, err);
 	if (rc == ST_OK)
 		rc = idx_rebuild(x, b, v->policy->codec, segment, err);
+	if (rc < 0)
+		vault_note(err, name);
 	bytes_close(&b);
 	return rc;
 }

@@ -36,7 +36,7 @@ static enum status give_sealed(const struct giving *g, const struct archive_read
 	if (rc == ST_OK)
 		give(g, &l, &x);
 	else
-		err_note(err, "segments/%s", s->file);
+		vault_note(err, s->file);
 	labels_free(&l);
 	idx_free(&x);
 	bytes_close(&b);

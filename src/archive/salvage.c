@@ -74,6 +74,8 @@ static enum status make_idx(struct keeper *k, const struct archive_reader *r,
 	*good = false;
 	if (rc == ST_OK)
 		rc = idx_rebuild(&x, b, r->policy.codec, s->stem, err);
+	if (rc < 0)
+		vault_note(err, s->file);
 	if (rc == ST_OK && r->policy.codec == ARCHIVE_NONE)
 		regroup(&x, r->policy.member_bytes);
 	if (rc == ST_OK)

@@ -3,6 +3,7 @@
 
 #include <popferry/fs.h>
 #include <popferry/mem.h>
+#include <popferry/text.h>
 
 #include <errno.h>
 #include <fcntl.h>
@@ -25,6 +26,13 @@ enum status vault_closed(const struct policy *p, struct err *err)
 	return rc;
 }
 
+enum status vault_note(struct err *err, const char *file)
+{
+	if (err && text_starts(err->text, "segments/"))
+		return err->status;
+	return err_note(err, "segments/%s", file);
+}
+
 static enum status open_fd(
 	int *fd, const struct vault *v, const char *file, struct err *err)
 {
@@ -42,7 +50,7 @@ static enum status open_bytes(struct bytes **out, const struct vault *v, int fd,
 		rc = bytes_plain(out, fd, true, err);
 	else
 		rc = bytes_salvage(out, fd, true, v->ids, v->tmpdir, err);
-	return rc == ST_OK ? rc : err_note(err, "segments/%s", file);
+	return rc == ST_OK ? rc : vault_note(err, file);
 }
 
 enum status vault_open(
@@ -74,7 +82,7 @@ static enum status read_all(char **text, size_t *n, struct bytes *b, size_t max,
 	}
 	free(*text);
 	*text = NULL;
-	return err_note(err, "segments/%s", file);
+	return vault_note(err, file);
 }
 
 enum status vault_read(char **text, size_t *n, const struct vault *v, const char *file,

@@ -30,6 +30,9 @@ enum status vault_read(char **text, size_t *n, const struct vault *v, const char
 enum status vault_replace(const struct vault *v, int dir, const char *file,
 	const void *p, size_t n, struct err *err);
 
+/* Puts the file's name before the text, unless one of segments/ stands there. */
+enum status vault_note(struct err *err, const char *file);
+
 /* ST_DENIED, EX_NOPERM: it is encrypted, to these. */
 enum status vault_closed(const struct policy *p, struct err *err);
 

@@ -167,7 +167,8 @@ static enum status sealed_idx(struct verify *v, const struct sealed *s, struct b
 	}
 	if (!is_listed(v, name, false))
 		tally_bad(&v->t, "%s is missing", name);
-	return idx_rebuild(x, b, v->r->policy.codec, s->stem, err);
+	rc = idx_rebuild(x, b, v->r->policy.codec, s->stem, err);
+	return rc < 0 ? vault_note(err, s->file) : rc;
 }
 
 /* Messages of which only the file is looked at. */
@@ -254,6 +255,7 @@ static enum status check_sealed(struct verify *v, const struct sealed *s,
 	char file[FILE_NAME_MAX];
 	struct idx x = { 0 };
 	struct bytes *b = NULL;
+	bool unread = false;
 	enum status rc;
 
 	if (is_closed(v->r))
@@ -280,13 +282,19 @@ static enum status check_sealed(struct verify *v, const struct sealed *s,
 		else
 			rc = segment_check(b, v->r->policy.codec, s->name, file, &x,
 				&facts, &v->t, &why);
-		if (rc == ST_OK && !v->how.quick && facts.sha &&
+		/* What cannot be decrypted says nothing of the segments behind it. */
+		unread = rc == ST_DENIED;
+		if (unread && v->t.damaged == before)
+			tally_bad(&v->t, "%s: %s", file, why.text);
+		if (unread)
+			rc = ST_OK;
+		if (rc == ST_OK && !unread && !v->how.quick && facts.sha &&
 			memcmp(plain, sealed_plain, DIGEST) != 0)
 			tally_bad(&v->t,
 				"%s: what is in it is not what was sealed: its seal has "
 				"another SHA-256 of it",
 				file);
-		if (rc == ST_OK && seal)
+		if (rc == ST_OK && !unread && seal)
 			evidence_segment(&v->evidence, seal, s, &x,
 				v->how.quick ? NULL : &facts, started);
 	}

@@ -391,6 +391,9 @@ static enum status find(struct quest *f, const struct query *q, struct err *err)
 			"%" PRIu64
 			" message%s damaged or lost and could not be searched: `popferry verify` tells which",
 			damaged, damaged == 1 ? " is" : "s are");
+	rc = search_whole(f->s, err);
+	if (rc != ST_OK)
+		return rc;
 	return q && n == 0 ? ST_END : ST_OK;
 }
 

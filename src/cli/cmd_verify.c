@@ -25,6 +25,8 @@ const struct option verify_options[] = {
 	{ "sample", "N", "the same, and N messages from all over it" },
 	{ "trust", "FILE", "its seals must be signed by these, or their CAs" },
 	{ "tsa-ca", "FILE", "and timestamped by a TSA of these CAs" },
+	{ "against", "SEAL",
+		"a seal that was kept, or its SHA-256, must be one of the ARCHIVE's" },
 	{ "server", NULL, "compare an ARCHIVE with what a POP3-URL lists now" },
 	{ NULL, NULL, NULL },
 };
@@ -285,7 +287,8 @@ int cmd_verify(struct cli *c, struct err *err)
 		return c->n_options > 2
 			? cli_bad_usage(c, "verify",
 				  "--server only compares listings: it goes without "
-				  "--full, --quick, --sample, --trust and --tsa-ca",
+				  "--full, --quick, --sample, --trust, --tsa-ca and "
+				  "--against",
 				  err)
 			: verify_server(c, err);
 	if (has_source(c))
@@ -295,7 +298,8 @@ int cmd_verify(struct cli *c, struct err *err)
 		return verify_archive(c, cli_archive_path(arg), err);
 	if (c->n_options && (has_file(arg, "journal.sqlite") || is_profile(arg)))
 		return cli_bad_usage(c, "verify",
-			"--full, --quick, --sample, --trust and --tsa-ca are for an ARCHIVE",
+			"--full, --quick, --sample, --trust, --tsa-ca and --against are for "
+			"an ARCHIVE",
 			err);
 	if (has_file(arg, "journal.sqlite"))
 		return verify_state(c, arg, err);

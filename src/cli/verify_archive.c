@@ -1,6 +1,8 @@
 /* verify_archive.c: an archive, its seals and who signed them, checked and told. */
 #include <popferry/archive.h>
 #include <popferry/buf.h>
+#include <popferry/fs.h>
+#include <popferry/mail.h>
 #include <popferry/mem.h>
 #include <popferry/sign.h>
 #include <popferry/text.h>
@@ -8,6 +10,9 @@
 #include "marks.h"
 #include "verify.h"
 
+#include <dirent.h>
+#include <fcntl.h>
+#include <fnmatch.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -16,6 +21,7 @@
 
 enum {
 	JSON_MAX = 16 * 1024 * 1024,
+	SEAL_MAX = 1024 * 1024,
 	FINDINGS_MAX = 1000, /* in the report; all are told */
 	PARTIES_MAX = 64,
 	PREFIX = 16, /* of a fingerprint, in names in trust/ */
@@ -198,7 +204,9 @@ static void audit_text(const struct audit *a)
 	printf("%" PRIu64 " message%s (%s), %" PRIu64 " sealed segment%s%s\n",
 		k->messages, plural(k->messages), text_bytes(bytes, k->bytes),
 		k->segments, plural(k->segments),
-		k->damaged ? " are good" : ": all good");
+		!k->damaged                ? ": all good"
+			: k->segments == 1 ? " is good"
+					   : " are good");
 	if (k->closed)
 		printf("%s: %" PRIu64 " message%s in %" PRIu64
 		       " encrypted segment%s: the files, seals and marks were checked; "
@@ -374,14 +382,88 @@ static enum status check_marks(
 	return ST_OK;
 }
 
+/* ---- a seal that was kept elsewhere ---- */
+
+/* kept: a file, or the SHA-256 of one. */
+static enum status kept_digest(
+	const char *kept, unsigned char sha[DIGEST], struct err *err)
+{
+	char *text = NULL;
+	size_t n = 0;
+	enum status rc;
+
+	if (strlen(kept) == 2 * DIGEST && text_unhex(sha, DIGEST, kept))
+		return ST_OK;
+	rc = fs_read(&text, &n, AT_FDCWD, kept, SEAL_MAX, err);
+	if (rc == ST_END)
+		rc = err_set(err, ST_DENIED, EX_CONFIG,
+			"--against: %s there is no such file", kept);
+	if (rc == ST_OK)
+		digest_of(text, n, sha);
+	free(text);
+	return rc;
+}
+
+static bool is_seal(int dir, const char *name, const unsigned char want[DIGEST])
+{
+	unsigned char sha[DIGEST];
+	struct err err = ERR_INIT;
+	char *text = NULL;
+	size_t n = 0;
+	bool same;
+
+	if (fnmatch("*.seal.json", name, FNM_PERIOD) != 0 ||
+		fs_read(&text, &n, dir, name, SEAL_MAX, &err) != ST_OK)
+		return false;
+	digest_of(text, n, sha);
+	same = memcmp(sha, want, DIGEST) == 0;
+	free(text);
+	return same;
+}
+
+/* A whole archive put back from an older copy is good by all that is in it. */
+static enum status check_kept(struct audit *a, struct err *err)
+{
+	const char *kept = cli_option(a->c, "against");
+	unsigned char want[DIGEST];
+	struct dirent *e;
+	bool there = false;
+	enum status rc;
+	char *path;
+	DIR *d;
+
+	if (!kept)
+		return ST_OK;
+	rc = kept_digest(kept, want, err);
+	if (rc != ST_OK)
+		return rc;
+	path = xasprintf("%s/seals", a->path);
+	d = opendir(path);
+	while (d && !there && (e = readdir(d)))
+		there = is_seal(dirfd(d), e->d_name, want);
+	if (d)
+		closedir(d);
+	free(path);
+	if (there)
+		return ST_OK;
+	a->k.damaged++;
+	find_bad(a,
+		"no seal here is the one that was kept: the archive was put back from an "
+		"older copy, seals were taken away, or it is another archive");
+	return err_set(err, ST_DENIED, EX_DATAERR, "%s does not go as far as %s",
+		a->path, kept);
+}
+
+/* ---- all of it ---- */
+
 static enum status check(struct audit *a, struct err *err)
 {
 	const struct archive_access access = { .identities = a->c->identities,
 		.closed = true };
 	struct archive_reader *r = NULL;
-	struct err marks = ERR_INIT;
+	struct err marks = ERR_INIT, kept = ERR_INIT;
 	struct sign_trust *t = NULL;
-	enum status rc, marked = ST_OK;
+	enum status rc, marked = ST_OK, behind = ST_OK;
 
 	rc = sign_trust_open(&t, a->signatures.wanted, a->stamps.wanted, err);
 	if (rc == ST_OK)
@@ -391,11 +473,14 @@ static enum status check(struct audit *a, struct err *err)
 	archive_done(&r);
 	if (rc == ST_OK || a->k.damaged) {
 		marked = check_marks(a, t, &marks);
+		behind = check_kept(a, &kept);
 		note(a);
 	}
 	sign_trust_close(&t);
 	if (rc == ST_OK && marked != ST_OK)
 		rc = err_set(err, marked, marks.exit, "%s: %s", a->path, marks.text);
+	if (rc == ST_OK && behind != ST_OK)
+		rc = err_set(err, behind, kept.exit, "%s", kept.text);
 	return rc;
 }
 

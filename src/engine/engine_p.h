@@ -336,6 +336,7 @@ struct engine {
 	struct next next;
 	struct sound sound;
 	struct had had;
+	struct trails *trails;
 	struct put_off *put_off;
 	size_t n_put_off;
 	bool source_cautious; /* for good */
@@ -478,6 +479,12 @@ enum status holder_ask(struct engine *e, int64_t id, bool *stored, struct err *e
 enum status recall_find(struct engine *e, struct parcel *p, int64_t own,
 	struct journal_row *row, struct err *err);
 /* This row is accounted for in this run; and a new session begins. */
+/* How far rows of a content were looked at: recall.c. */
+enum trail_kind { TRAIL_TAKEN, TRAIL_FREE, TRAIL_CONTENT, TRAIL_KINDS };
+int64_t *trail(struct engine *e, enum trail_kind kind,
+	const unsigned char digest[DIGEST], const char *uidl, size_t n);
+void trails_free(struct engine *e);
+
 void recall_note(struct engine *e, int64_t id);
 void recall_session(struct engine *e);
 /* The first with this content among those of the message's own UIDL, or of none, that no

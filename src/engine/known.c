@@ -26,12 +26,14 @@ static enum status find_free(
 	const struct facts *f = &p->message->facts;
 	struct journal_key key;
 	enum status rc = t->has_uidl ? ST_END : ST_OK;
-	unsigned nth = 0;
+	int64_t *upto = trail(e, TRAIL_CONTENT, f->sha256, NULL, 0);
 
 	while (rc == ST_OK) {
-		rc = journal_find_content(e->journal, f->sha256, nth++, row, err);
+		rc = journal_find_content(e->journal, f->sha256, *upto, row, err);
 		if (rc == ST_OK && !nameless_given(e, row->id))
 			break;
+		if (rc == ST_OK)
+			*upto = row->id;
 	}
 	if (rc != ST_END)
 		return rc;

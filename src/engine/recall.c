@@ -14,39 +14,129 @@
 #include <stdlib.h>
 #include <string.h>
 
-struct search {
-	struct engine *e;
-	int64_t own;   /* this row's name is the message's own */
-	int64_t only;  /* this root, or 0 for any */
-	int64_t root;  /* that is looked at */
-	int64_t found; /* 0: none yet */
-	bool taken;    /* a name of it is in the listing */
-	bool whole;    /* its own row was among the names */
+/* ---- how far was looked already ---- */
+
+/*
+ * Equal messages by the thousand: whoever looks for a free one of them need not see again
+ * what was not free a moment ago, and cannot become free in this session. A trail is of
+ * one content (and UIDL); another one may take its room, and then the look is longer.
+ */
+enum { TRAILS = 256 };
+
+struct trail {
+	unsigned char digest[DIGEST];
+	char *uidl;
+	size_t uidl_n;
+	int64_t upto; /* rows up to this one are of no use */
 };
 
-static void weigh(struct search *s)
+struct trails {
+	struct trail v[TRAIL_KINDS][TRAILS];
+	uint64_t asides;
+};
+
+void trails_free(struct engine *e)
 {
-	if (s->root && s->whole && !s->taken && !s->found &&
-		(!s->only || s->only == s->root))
-		s->found = s->root;
+	struct trails *t = e->trails;
+	size_t i, k;
+
+	for (k = 0; t && k < TRAIL_KINDS; k++)
+		for (i = 0; i < TRAILS; i++)
+			free(t->v[k][i].uidl);
+	free(t);
+	e->trails = NULL;
 }
 
-static void look_at(void *ctx, const struct journal_alias *a)
+int64_t *trail(struct engine *e, enum trail_kind kind,
+	const unsigned char digest[DIGEST], const char *uidl, size_t n)
+{
+	struct trail *t;
+
+	if (e->trails && e->trails->asides != journal_asides(e->journal))
+		trails_free(e);
+	if (!e->trails) {
+		e->trails = xcalloc(1, sizeof(*e->trails));
+		e->trails->asides = journal_asides(e->journal);
+	}
+	t = &e->trails->v[kind][digest[0] % TRAILS];
+	if (memcmp(t->digest, digest, DIGEST) != 0 || !t->uidl != !uidl ||
+		t->uidl_n != n || (n && memcmp(t->uidl, uidl, n) != 0)) {
+		free(t->uidl);
+		memcpy(t->digest, digest, DIGEST);
+		t->uidl = uidl ? xmemdup0(uidl, n) : NULL;
+		t->uidl_n = n;
+		t->upto = 0;
+	}
+	return &t->upto;
+}
+
+/* ---- names ---- */
+
+struct search {
+	struct engine *e;
+	const unsigned char *exact;
+	int64_t own;   /* this row's name is the message's own */
+	int64_t found; /* 0: none yet */
+	int64_t *upto;
+	bool taken; /* a name of the root is in the listing */
+	bool whole; /* its own row was among the names */
+};
+
+static bool in_listing(struct engine *e, const struct journal_alias *a)
+{
+	struct task *t;
+
+	if (!a->uidl)
+		return e->visits.unnamed > 0;
+	if (!a->current)
+		return false;
+	t = tasks_find(&e->tasks, a->uidl, a->uidl_n, a->occurrence);
+	return t && t->number;
+}
+
+static enum status look_at(void *ctx, const struct journal_alias *a, struct err *err)
 {
 	struct search *s = ctx;
-	struct task *t = NULL;
 
-	if (a->root != s->root) {
-		weigh(s);
-		s->root = a->root;
-		s->taken = s->whole = false;
-	}
+	(void)err;
 	s->whole |= a->row == a->root;
-	if (a->row == s->own)
-		return;
-	if (a->uidl && a->current)
-		t = tasks_find(&s->e->tasks, a->uidl, a->uidl_n, a->occurrence);
-	s->taken |= a->uidl ? t && t->number : s->e->visits.unnamed > 0;
+	s->taken |= a->row != s->own && in_listing(s->e, a);
+	return ST_OK;
+}
+
+static enum status try_root(struct search *s, int64_t root, struct err *err)
+{
+	enum status rc;
+
+	s->taken = s->whole = false;
+	rc = journal_names(s->e->journal, root, s->exact, look_at, s, err);
+	if (rc == ST_OK && s->whole && !s->taken)
+		s->found = root;
+	return rc;
+}
+
+static enum status try_alias(void *ctx, const struct journal_alias *a, struct err *err)
+{
+	struct search *s = ctx;
+	enum status rc = ST_OK;
+
+	/* Most are in the listing under their first name. */
+	if (a->row == a->root && !in_listing(s->e, a))
+		rc = try_root(s, a->root, err);
+	if (rc == ST_OK && !s->found)
+		*s->upto = a->row;
+	return rc == ST_OK && s->found ? ST_END : rc;
+}
+
+/* Nothing up to now was of use: what is no name now, can only be one of this listing. */
+static enum status end_trail(struct engine *e, int64_t *upto, struct err *err)
+{
+	uint64_t last = 0;
+	enum status rc = journal_count(e->journal, &last, err);
+
+	if (rc == ST_OK)
+		*upto = (int64_t)last;
+	return rc;
 }
 
 /* ---- rows of this run ---- */
@@ -76,6 +166,7 @@ void recall_session(struct engine *e)
 	if (h->n > h->before)
 		qsort(h->id, h->n, sizeof(*h->id), by_id);
 	h->before = h->n;
+	trails_free(e);
 }
 
 /* In an earlier session of this run, so that it was counted then. */
@@ -106,53 +197,67 @@ struct free_one {
 	const struct engine *e;
 	const struct journal_key *key;
 	int64_t root; /* 0: not reached */
+	int64_t *upto;
 };
 
-static void try_free(void *ctx, const struct journal_alias *a)
+static enum status try_free(void *ctx, const struct journal_alias *a, struct err *err)
 {
 	struct free_one *s = ctx;
 	const struct journal_key *k = s->key;
 
-	if (s->root || !a->uidl != !k->uidl)
-		return;
-	if (k->uidl && (a->uidl_n != k->uidl_n || memcmp(a->uidl, k->uidl, k->uidl_n)))
-		return;
-	if (!nameless_given(s->e, a->root))
+	(void)err;
+	if (!a->uidl == !k->uidl &&
+		(!k->uidl ||
+			(a->uidl_n == k->uidl_n &&
+				memcmp(a->uidl, k->uidl, k->uidl_n) == 0)) &&
+		!nameless_given(s->e, a->root)) {
 		s->root = a->root;
+		return ST_END;
+	}
+	*s->upto = a->row;
+	return ST_OK;
 }
 
 enum status recall_free(struct engine *e, const struct parcel *p,
 	struct journal_row *row, struct err *err)
 {
+	const unsigned char *exact = p->message->facts.exact;
 	struct journal_key key;
-	struct free_one s = { e, &key, 0 };
+	struct free_one s = { e, &key, 0, NULL };
 	enum status rc;
 
 	tasks_key(&e->tasks, &e->tasks.v[p->task], &key);
-	rc = journal_aliases(e->journal, p->message->facts.exact, try_free, &s, err);
+	s.upto = trail(e, TRAIL_FREE, exact, key.uidl, key.uidl_n);
+	rc = journal_aliases(e->journal, exact, *s.upto, try_free, &s, err);
+	if (rc == ST_OK && s.root)
+		return journal_get(e->journal, s.root, row, err);
 	if (rc == ST_OK)
-		rc = s.root ? journal_get(e->journal, s.root, row, err) : ST_END;
-	return rc;
+		rc = end_trail(e, s.upto, err);
+	return rc == ST_OK ? ST_END : rc;
 }
 
 enum status recall_find(struct engine *e, struct parcel *p, int64_t own,
 	struct journal_row *row, struct err *err)
 {
-	struct search s = { .e = e, .own = own };
-	enum status rc = ST_OK;
+	struct search s = { .e = e, .own = own, .exact = p->message->facts.exact };
+	int64_t root;
+	enum status rc;
 
 	/* Where only a part is shown, absence proves nothing. */
 	if (e->visits.windowed && e->job->dedup == DEDUP_NONE)
 		return ST_END;
 	if (own) {
-		rc = journal_root(e->journal, own, &s.only, err);
-		if (rc != ST_OK)
-			return rc;
+		rc = journal_root(e->journal, own, &root, err);
+		if (rc == ST_OK)
+			rc = try_root(&s, root, err);
+	} else {
+		s.upto = trail(e, TRAIL_TAKEN, s.exact, NULL, 0);
+		rc = journal_aliases(e->journal, s.exact, *s.upto, try_alias, &s, err);
+		if (rc == ST_OK && !s.found)
+			rc = end_trail(e, s.upto, err);
 	}
-	rc = journal_aliases(e->journal, p->message->facts.exact, look_at, &s, err);
 	if (rc != ST_OK)
 		return rc;
-	weigh(&s);
 	if (!s.found)
 		return ST_END;
 	rc = journal_get(e->journal, s.found, row, err);

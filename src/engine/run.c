@@ -51,6 +51,7 @@ void engine_free(struct engine **ep)
 	free(e->given);
 	free(e->put_off);
 	free(e->had.id);
+	trails_free(e);
 	free(e->account);
 	free(e->heard.server);
 	while (e->n_names)

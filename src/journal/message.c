@@ -97,14 +97,14 @@ enum status journal_find(struct journal *j, const char *uidl, size_t n,
 }
 
 enum status journal_find_content(struct journal *j, const unsigned char sha256[DIGEST],
-	unsigned nth, struct journal_row *out, struct err *err)
+	int64_t after, struct journal_row *out, struct err *err)
 {
 	enum status rc;
 
 	if (hint_absent(j, hint_digest(HINT_SHA256, sha256)))
 		return ST_END;
-	rc = read_one(
-		j, Q_FIND_CONTENT, WITH(BLOB(sha256, DIGEST), INT(nth)), out, err);
+	rc = read_one(j, Q_FIND_CONTENT,
+		WITH(BLOB(sha256, DIGEST), INT((uint64_t)after)), out, err);
 	return rc == ST_END ? missed(j, err) : rc;
 }
 
@@ -203,6 +203,7 @@ static enum status row_for(struct journal *j, const struct journal_key *k,
 	if (rc != ST_OK || !f || !row->has_content || same_content(row, f))
 		return rc;
 	rc = query_change(j, Q_ASIDE, WITH(INT(row->id)), NULL, err);
+	j->asides++;
 	return rc == ST_OK ? ST_END : rc;
 }
 

@@ -78,6 +78,7 @@ enum query {
 	Q_REMOVED_COUNT,
 	Q_FAILED_IN,
 	Q_ALIASES,
+	Q_NAMES,
 	Q_ROOT,
 	QUERIES
 };
@@ -118,6 +119,7 @@ struct journal {
 	int64_t run;     /* begun here; 0: none */
 	int64_t last;    /* the latest message, within a transaction; -1: not known */
 	int64_t version; /* changes when another program has written */
+	uint64_t asides; /* messages set aside here */
 	struct hints hints;
 	struct known_folder *folders;
 	size_t n_folders, folder; /* folder: the one used last */

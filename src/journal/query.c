@@ -37,6 +37,13 @@
 	"SELECT m.uidl, n.number, coalesce(m.size, m.listed_size), n.message_id," \
 	" n.subject, n.kind, n.text FROM notice n LEFT JOIN message m ON m.id = n.message "
 
+#define ALIAS \
+	"SELECT m.id, iif(m.state = 2, m.original, m.id) AS root, m.uidl," \
+	" m.occurrence, m.aside FROM message m" \
+	" WHERE (m.state = 1 OR m.state = 2 AND m.rule = 'uidl-reissued'" \
+	" OR m.state = 4 AND EXISTS (SELECT 1 FROM place p" \
+	" WHERE p.message = m.id)) AND "
+
 /* The stored of a sink ?1 in states up to ?2. */
 #define PLACED \
 	"SELECT p.message, p.folder, p.generation, p.number, p.state, p.wire, f.name" \
@@ -74,7 +81,7 @@ static const struct {
 		" WHERE m.uidl = ?1 AND m.occurrence = ?2 AND m.aside = 0" },
 	[Q_FIND_CONTENT] = { "find a message by content",
 		"SELECT " ROW " FROM message m WHERE m.uidl IS NULL AND " SAME(
-			"m.sha256", "?1") " ORDER BY m.id LIMIT 1 OFFSET ?2" },
+			"m.sha256", "?1") " AND m.id > ?2 ORDER BY m.id LIMIT 1" },
 	[Q_GET] = { "read a message", "SELECT " ROW " FROM message m WHERE m.id = ?1" },
 	/* None is ever deleted. */
 	[Q_COUNT] = { "count the messages",
@@ -217,12 +224,12 @@ static const struct {
 		FAILURE "WHERE f.run = ?1 ORDER BY f.id" },
 
 	[Q_ALIASES] = { "look for other names",
-		"SELECT m.id, iif(m.state = 2, m.original, m.id) AS root, m.uidl,"
-		" m.occurrence, m.aside FROM message m"
-		" WHERE (m.state = 1 OR m.state = 2 AND m.rule = 'uidl-reissued'"
-		" OR m.state = 4 AND EXISTS (SELECT 1 FROM place p"
-		" WHERE p.message = m.id)) AND " SAME(
-			"m.exact", "?1") " ORDER BY root, m.id" },
+		ALIAS SAME("m.exact", "?1") " AND m.id > ?2 ORDER BY m.id" },
+	[Q_NAMES] = { "look for other names",
+		ALIAS SAME("m.exact", "?1") " AND m.id = ?2 UNION ALL " ALIAS SAME(
+			"m.exact",
+			"?1") " AND m.original = ?2"
+			      " AND m.state = 2 AND m.rule = 'uidl-reissued'" },
 	[Q_ROOT] = { "look for other names",
 		"SELECT original FROM message"
 		" WHERE id = ?1 AND state = 2 AND rule = 'uidl-reissued'" },

@@ -4,17 +4,15 @@
 /* As the queries look for it. */
 static const char rule[] = "uidl-reissued";
 
-enum status journal_aliases(struct journal *j, const unsigned char exact[DIGEST],
-	void (*each)(void *ctx, const struct journal_alias *a), void *ctx,
-	struct err *err)
+static enum status walk(struct journal *j, enum query q, const unsigned char *exact,
+	int64_t id, journal_each_alias *each, void *ctx, struct err *err)
 {
-	enum query q = Q_ALIASES;
 	struct journal_alias a;
-	enum status rc;
+	enum status rc, said;
 
 	if (hint_absent(j, hint_digest(HINT_EXACT, exact)))
 		return ST_OK;
-	rc = query_row(j, q, WITH(BLOB(exact, DIGEST)), err);
+	rc = query_row(j, q, WITH(BLOB(exact, DIGEST), INT((uint64_t)id)), err);
 	if (rc == ST_END)
 		return hint_missed(j, err);
 	while (rc == ST_OK) {
@@ -23,10 +21,33 @@ enum status journal_aliases(struct journal *j, const unsigned char exact[DIGEST]
 		a.uidl = col_blob(j, q, 2, &a.uidl_n);
 		a.occurrence = (uint32_t)col_int(j, q, 3);
 		a.current = col_int(j, q, 4) == 0;
-		each(ctx, &a);
+		said = each(ctx, &a, err);
+		if (said != ST_OK) {
+			query_done(j, q);
+			rc = said;
+			break;
+		}
 		rc = query_next(j, q, err);
 	}
 	return rc == ST_END ? ST_OK : rc;
+}
+
+enum status journal_aliases(struct journal *j, const unsigned char exact[DIGEST],
+	int64_t after, journal_each_alias *each, void *ctx, struct err *err)
+{
+	return walk(j, Q_ALIASES, exact, after, each, ctx, err);
+}
+
+enum status journal_names(struct journal *j, int64_t root,
+	const unsigned char exact[DIGEST], journal_each_alias *each, void *ctx,
+	struct err *err)
+{
+	return walk(j, Q_NAMES, exact, root, each, ctx, err);
+}
+
+uint64_t journal_asides(const struct journal *j)
+{
+	return j->asides;
 }
 
 enum status journal_reissued(

@@ -163,6 +163,9 @@ static const char *const step[] = {
 	"CREATE INDEX notice_run ON notice (run);",
 
 	"ALTER TABLE failure ADD COLUMN at INTEGER;",
+
+	"CREATE INDEX message_reissued ON message (original)"
+	"	WHERE rule = 'uidl-reissued';",
 };
 
 enum { VERSION_NOW = N_ELEMENTS(step) };

@@ -148,6 +148,7 @@ enum status compare(struct compared *c, struct archive_stream *a, struct err *er
 	/* What nobody can tell of is no reason not to find the rest. */
 	if (rc < 0 && why.exit != EX_DATAERR)
 		return err_set(err, rc, why.exit, "%s", why.text);
+	snprintf(c->unlisted, sizeof(c->unlisted), "%s", rc < 0 ? why.text : "");
 	while (c->more && c->rc == ST_OK) {
 		forget(c, sqlite3_column_int64(c->have, 0));
 		next_have(c);

@@ -78,6 +78,26 @@ enum status search_count(
 	return rc == ST_OK ? count(s, SQL_DAMAGED_COUNT, not, err) : rc;
 }
 
+enum status search_whole(struct search *s, struct err *err)
+{
+	sqlite3_stmt *st = sql_get(s, SQL_META, err);
+	const char *why;
+	enum status rc;
+
+	if (!st)
+		return err->status;
+	sqlite3_bind_text(st, 1, "unlisted", -1, SQLITE_STATIC);
+	rc = sql_step(s, st, err);
+	if (rc != ST_OK)
+		return rc == ST_END ? ST_OK : rc;
+	why = (const char *)sqlite3_column_text(st, 0);
+	if (why && *why)
+		rc = err_set(err, ST_DENIED, EX_DATAERR,
+			"messages that nobody can list were not searched: %s", why);
+	sqlite3_reset(st);
+	return rc;
+}
+
 /* ---- finding ---- */
 
 void search_hits_free(struct search_hits *h)

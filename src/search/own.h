@@ -153,6 +153,7 @@ struct compared {
 	uint32_t *lost; /* and that cannot be read */
 	size_t n_lost;
 	bool gone[SHARDS], any_gone; /* what is in the index and has changed or gone */
+	char unlisted[ERR_TEXT];     /* why nobody can tell of some messages; or "" */
 };
 enum status compare(struct compared *c, struct archive_stream *a, struct err *err);
 void compared_clear(struct compared *c);

@@ -217,15 +217,16 @@ static enum status take_all(
 	return rc;
 }
 
-static enum status note_current(struct search *s, struct err *err)
+static enum status note(
+	struct search *s, const char *key, const char *value, struct err *err)
 {
 	sqlite3_stmt *st = sql_get(s, SQL_META_SET, err);
 	enum status rc;
 
 	if (!st)
 		return err->status;
-	sqlite3_bind_text(st, 1, "fingerprint", -1, SQLITE_STATIC);
-	sqlite3_bind_text(st, 2, s->fingerprint, -1, SQLITE_STATIC);
+	sqlite3_bind_text(st, 1, key, -1, SQLITE_STATIC);
+	sqlite3_bind_text(st, 2, value, -1, SQLITE_STATIC);
 	rc = sql_step(s, st, err);
 	return rc == ST_END ? ST_OK : rc;
 }
@@ -280,7 +281,9 @@ static enum status bring(struct search *s, struct err *err)
 	if (rc == ST_OK)
 		rc = take_all(c, a, err);
 	if (rc == ST_OK)
-		rc = note_current(s, err);
+		rc = note(s, "unlisted", c->unlisted, err);
+	if (rc == ST_OK)
+		rc = note(s, "fingerprint", s->fingerprint, err);
 	if (rc == ST_OK)
 		rc = commit(s, err);
 	if (rc != ST_OK && s->db && !sqlite3_get_autocommit(s->db))

@@ -155,13 +155,14 @@ static enum status tree_open(
 	return rc;
 }
 
-/* Under what name it is listed. */
+/* Under what name it is listed. NULL: what cannot be read has none, so that it counts as
+ * failed in the run that met it and in no later one. */
 static char *uidl_of(const struct tree *t, const struct mail *m)
 {
 	const char *name = walk_name(t, m), *dir = t->dirs[m->dir].path;
 
 	if (m->place == UNREAD)
-		return xasprintf("%s%s unreadable", dir, name);
+		return NULL;
 	if (m->place == HERE)
 		return xasprintf("%s%s;%" PRId64, dir, name, m->time);
 	return xasprintf("%s%.*s", dir, (int)walk_lasting(name), name);
@@ -184,7 +185,7 @@ static enum status tree_list(struct source *base,
 		const struct mail *m = &t->v[i];
 		char *uidl = uidl_of(t, m);
 		struct item it = { (uint32_t)i + 1, m->occurrence, m->size, uidl,
-			(uint32_t)strlen(uidl) };
+			uidl ? (uint32_t)strlen(uidl) : 0 };
 
 		out->unreadable += m->place == UNREAD;
 		each(ctx, &it);

@@ -241,3 +241,33 @@ test_encrypt_restore() {
 	pf 0 list two --identity locked --identity-password-file word
 	check 'all are listed' test "$(grep -c Zanzibar out)" = 5
 }
+
+# One damaged byte: the file is named once, and what stands behind it is checked all the same.
+test_encrypt_damaged() {
+	crypt_keys
+	mkdir -p first second
+	for i in 1 2 3 4; do
+		printf 'From: a@b\nSubject: %s\n\n' $i >first/$i.eml
+		openssl rand -base64 60000 >>first/$i.eml
+	done
+	cp first/1.eml second/5.eml
+	pf 0 copy eml:first archive:arc --state state --encrypt-to "$(cat keys/to1)" \
+		--encrypt-to "$(cat keys/to2)"
+	pf 0 copy eml:second archive:arc --state state2
+	file=arc/segments/arc-000001.tar.gz.age
+	chmod u+w $file
+	python3 -c '
+import sys
+f = open(sys.argv[1], "r+b")
+f.seek(100000)
+c = f.read(1)[0]
+f.seek(100000)
+f.write(bytes([c ^ 1]))' $file
+	pf 65 verify arc --identity keys/age1
+	says '1 sealed segment is good'
+	says 'the archive is damaged in [1-9]'
+	pf 65 show arc 2 --identity keys/age1
+	says 'segments/arc-000001.tar.gz.age: '
+	check 'named once' test "$(grep -o 'segments/' err | wc -l)" = 1
+	pf 0 show arc 5 --identity keys/age1
+}

@@ -88,8 +88,22 @@ test_evidence_older() {
 	cp -r arc older
 	rig_load "$src" "$DATA/twice"
 	copy 0 "$(url_pop3s "$src")" archive:arc --dedup none
+	cp arc/seals/arc-000002.seal.json kept
+	sum=$(sha256sum <kept | cut -d' ' -f1)
+	pf 0 verify arc --against kept
+	pf 0 verify arc --quick --against "$sum"
+	pf 0 verify "$W/state"
 	mv arc newer
 	mv older arc
+	pf 0 verify arc
+	pf 65 verify arc --against kept
+	says 'damaged: no seal here is the one that was kept'
+	says 'arc does not go as far as kept'
+	pf 65 verify arc --quick --against "$sum"
+	pf 78 verify arc --against nothere
+	pf 64 verify "$W/state" --against kept
+	pf 65 verify "$W/state"
+	says 'missing'
 	copy 65 "$(url_pop3s "$src")" archive:arc --dedup none
 	says 'ends with message [0-9]+, and the journal tells of message [0-9]+ there'
 	copy 0 "$(url_pop3s "$src")" archive:arc --dedup none --state "$W/anew"

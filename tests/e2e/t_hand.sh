@@ -221,6 +221,7 @@ size = sum(os.path.getsize(os.path.join(bag, 'data/eml', f)) for f in files)
 assert info['Payload-Oxum'] == '%d.%d' % (size, len(files)), info
 assert open(bag + '/bagit.txt').read() == 'BagIt-Version: 1.0\nTag-File-Character-Encoding: UTF-8\n'
 P
+		python3 "$E2E/bagit.py" $bag
 		python3 -c 'import bagit' 2>/dev/null || continue
 		python3 -c 'import bagit, sys; bagit.Bag(sys.argv[1]).validate()' $bag
 	done

@@ -28,3 +28,25 @@ test_without_reset_it_does_not() {
 	pf 0 run "$W/job.conf" --progress never
 	check 'all are marked as read by the server' test "$(seen)" -eq "$n"
 }
+
+# A directory that cannot be read (too deep) counts as failed, until a run can read it.
+test_unreadable_directory_is_not_failed_for_ever() {
+	deep=$(printf 'd/%.0s' $(seq 80))
+	mkdir -p "$W/mail/$deep"
+	printf 'From: a@b\n\none\n' >"$W/mail/one.eml"
+	printf 'From: a@b\n\ntwo\n' >"$W/mail/$deep/two.eml"
+	cat >"$W/job.conf" <<-EOF
+		source = eml:$W/mail
+		dest = archive:$W/arc
+		state = $W/state
+	EOF
+	pf 2 run "$W/job.conf" --progress never
+	pf 0 status "$W/job.conf"
+	check 'status tells what failed, and where' grep -q 'd/d/.* cannot be read' "$W/out"
+	mv "$W/mail/${deep}two.eml" "$W/mail/two.eml"
+	rm -r "$W/mail/d"
+	pf 0 run "$W/job.conf" --progress never
+	pf 0 status "$W/job.conf"
+	check 'and no more when it was read' sh -c '! grep -q "cannot be read" "$1"' sh "$W/out"
+	check 'nothing is failed' grep -q ' 0 failed' "$W/out"
+}

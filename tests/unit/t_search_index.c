@@ -512,6 +512,43 @@ static void test_damaged(void **state)
 	free(dir);
 }
 
+/* Nothing tells how many messages there are: no search says that it found none. */
+static void test_unlisted(void **state)
+{
+	char *dir = scratch(), *path = make(dir, ARCHIVE_GZ);
+	char *file = xasprintf("%s/segments/acme-000001.tar.gz", path), *bytes;
+	char *idx = xasprintf("%s/segments/acme-000001.idx", path);
+	struct asked a;
+	struct search *s;
+	unsigned i;
+	size_t n;
+
+	(void)state;
+	unlink(idx);
+	bytes = slurp(file, &n);
+	spit(file, bytes, 100);
+	for (i = 0; i < 2; i++) {
+		struct err err = ERR_INIT;
+
+		s = open_search(path, &a);
+		expect(s, "lamp", "");
+		assert_int_equal(search_whole(s, &err), ST_DENIED);
+		assert_int_equal(err.exit, EX_DATAERR);
+		search_close(&s);
+	}
+	spit(file, bytes, n);
+	s = open_search(path, &a);
+	expect(s, "lamp", "1");
+	assert_int_equal(search_whole(s, NULL), ST_OK);
+	search_close(&s);
+	remove_all(dir);
+	free(bytes);
+	free(idx);
+	free(file);
+	free(path);
+	free(dir);
+}
+
 /* ---- where it cannot be written, and who dies ---- */
 
 static void open_to_all(const char *path)
@@ -761,6 +798,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(test_thrown_away),
 		cmocka_unit_test(test_changed),
 		cmocka_unit_test(test_damaged),
+		cmocka_unit_test(test_unlisted),
 		cmocka_unit_test(test_read_only),
 		cmocka_unit_test(test_in_memory),
 		cmocka_unit_test(test_encrypted),
