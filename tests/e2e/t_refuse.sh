@@ -55,6 +55,18 @@ test_a_wrong_password_is_told_at_once() {
 	says "$dst"
 }
 
+# Quirk Q62; the versions themselves are t_tls's.
+test_old_tls_is_warned_of() {
+	rig_load "$src" "$DATA/odd/plain.eml"
+	copy 0 "$(url_pop3s "$src")" "$(url_imaps "$dst")" --source-tls-min 1.0
+	says 'old-tls.*others may read'
+	check 'of this end only' sh -c "! grep 'old-tls.*imaps' '$W/err'"
+	copy 0 "$(url_pop3s "$src")" "$(url_imaps "$dst")"
+	check 'where it was asked for' sh -c "! grep old-tls '$W/err'"
+	copy 64 "$(url_pop3s "$src")" archive:arc --source-tls-min 3
+	says '1\.0, 1\.1, 1\.2'
+}
+
 # Quirk Q71: providers that must be asked to let mail programs in. What a profile knows of that is
 # said with the refusal, and not otherwise.
 test_what_is_known_of_a_provider_is_said_with_a_refused_login() {
