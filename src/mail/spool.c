@@ -20,7 +20,6 @@
 
 #include <assert.h>
 #include <errno.h>
-#include <pthread.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
@@ -36,8 +35,8 @@ enum { LARGE_PART = 4 };
  */
 enum { BLOCK_LEAST = 128 * 1024, BLOCKS_KEPT = 16 };
 
+/* The beginning of one that is kept. */
 struct block {
-	char *p;
 	size_t cap;
 };
 
@@ -48,9 +47,8 @@ struct spool {
 	atomic_size_t large; /* of that, in bodies over SPOOL_SMALL */
 	_Atomic(struct message_maker *) spare;
 
-	pthread_mutex_t lock;
-	struct block kept[BLOCKS_KEPT];
-	size_t n_kept, kept_bytes;
+	_Atomic(struct block *) kept[BLOCKS_KEPT];
+	atomic_size_t kept_bytes;
 };
 
 struct body {
@@ -67,13 +65,21 @@ void spool_open(struct spool **out, int dirfd, size_t memory)
 {
 	struct spool *sp = xcalloc(1, sizeof(*sp));
 
-	pthread_mutex_init(&sp->lock, NULL);
 	sp->dirfd = dirfd;
 	sp->memory = memory;
 	atomic_init(&sp->used, 0);
 	atomic_init(&sp->large, 0);
 	atomic_init(&sp->spare, NULL);
 	*out = sp;
+}
+
+static struct block *unkeep(struct spool *sp, size_t i)
+{
+	struct block *b = atomic_exchange(&sp->kept[i], NULL);
+
+	if (b)
+		atomic_fetch_sub(&sp->kept_bytes, b->cap);
+	return b;
 }
 
 void spool_close(struct spool **sp)
@@ -84,9 +90,8 @@ void spool_close(struct spool **sp)
 		return;
 	assert(spool_memory(*sp) == 0);
 	maker_free(spool_swap(*sp, NULL));
-	for (i = 0; i < (*sp)->n_kept; i++)
-		free((*sp)->kept[i].p);
-	pthread_mutex_destroy(&(*sp)->lock);
+	for (i = 0; i < BLOCKS_KEPT; i++)
+		free(unkeep(*sp, i));
 	free(*sp);
 	*sp = NULL;
 }
@@ -134,62 +139,65 @@ static bool reserve(struct body *b, size_t cap)
 
 /* ---- blocks that are kept ---- */
 
-static void keep(struct spool *sp, struct block b)
+static void keep(struct spool *sp, struct block *b)
 {
-	bool room;
+	size_t most = sp->memory / LARGE_PART, large = atomic_load(&sp->large), i;
+	struct block *none;
 
-	pthread_mutex_lock(&sp->lock);
-	room = sp->n_kept < BLOCKS_KEPT &&
-		sp->kept_bytes + b.cap + atomic_load(&sp->large) <=
-			sp->memory / LARGE_PART;
-	if (room) {
-		sp->kept[sp->n_kept++] = b;
-		sp->kept_bytes += b.cap;
+	if (large < most && add_within(&sp->kept_bytes, b->cap, most - large)) {
+		for (i = 0; i < BLOCKS_KEPT; i++) {
+			none = NULL;
+			if (atomic_compare_exchange_strong(&sp->kept[i], &none, b))
+				return;
+		}
+		atomic_fetch_sub(&sp->kept_bytes, b->cap);
 	}
-	pthread_mutex_unlock(&sp->lock);
-	if (!room)
-		free(b.p);
+	free(b);
 }
 
-/* The smallest that has so much, or the largest; p is NULL when there is none. */
-static struct block unkeep(struct spool *sp, size_t cap)
+/* Is a better than b, if any, for so much? The smallest that has it, or the largest. */
+static bool is_better(const struct block *a, const struct block *b, size_t cap)
 {
-	struct block best = { NULL, 0 };
-	size_t i, at = 0;
+	if (!b || b->cap < cap)
+		return !b || a->cap > b->cap;
+	return a->cap >= cap && a->cap < b->cap;
+}
 
-	pthread_mutex_lock(&sp->lock);
-	for (i = 0; i < sp->n_kept; i++) {
-		const struct block *k = &sp->kept[i];
+static struct block *find_kept(struct spool *sp, size_t cap)
+{
+	struct block *best = NULL, *b;
+	size_t i;
 
-		if (best.cap < cap ? k->cap > best.cap
-				   : k->cap >= cap && k->cap < best.cap) {
-			best = *k;
-			at = i;
+	for (i = 0; i < BLOCKS_KEPT; i++) {
+		b = unkeep(sp, i);
+		if (b && is_better(b, best, cap)) {
+			if (best)
+				keep(sp, best);
+			best = b;
+		} else if (b) {
+			keep(sp, b);
 		}
 	}
-	if (best.p) {
-		sp->kept[at] = sp->kept[--sp->n_kept];
-		sp->kept_bytes -= best.cap;
-	}
-	pthread_mutex_unlock(&sp->lock);
 	return best;
 }
 
 /* A new body's memory, from those that are kept. */
 static bool reuse(struct body *b, size_t cap)
 {
-	struct block k = { NULL, 0 };
+	struct block *k = NULL;
+	size_t has;
 
 	if (!b->p && cap >= BLOCK_LEAST)
-		k = unkeep(b->sp, cap);
-	if (!k.p)
+		k = find_kept(b->sp, cap);
+	if (!k)
 		return false;
-	if (k.cap / 2 > cap || !reserve(b, k.cap > cap ? k.cap : cap)) {
+	has = k->cap;
+	if (has / 2 > cap || !reserve(b, has > cap ? has : cap)) {
 		keep(b->sp, k);
 		return false;
 	}
-	b->p = k.cap < cap ? xrealloc(k.p, cap) : k.p;
-	b->cap = k.cap < cap ? cap : k.cap;
+	b->p = has < cap ? xrealloc(k, cap) : (char *)k;
+	b->cap = has < cap ? cap : has;
 	return true;
 }
 
@@ -220,6 +228,18 @@ static bool grow(struct body *b, size_t need)
 	return true;
 }
 
+static void release(struct body *b)
+{
+	struct block *k = (struct block *)(void *)b->p;
+
+	if (b->cap < BLOCK_LEAST) {
+		free(b->p);
+		return;
+	}
+	k->cap = b->cap;
+	keep(b->sp, k);
+}
+
 static void shrink(struct body *b, size_t cap)
 {
 	if (cap >= b->cap)
@@ -229,10 +249,7 @@ static void shrink(struct body *b, size_t cap)
 	if (cap) {
 		b->p = xrealloc(b->p, cap);
 	} else {
-		if (b->cap >= BLOCK_LEAST)
-			keep(b->sp, (struct block){ b->p, b->cap });
-		else
-			free(b->p);
+		release(b);
 		b->p = NULL;
 	}
 	b->cap = cap;
