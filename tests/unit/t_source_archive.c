@@ -200,6 +200,29 @@ static void test_any_order(void **state)
 	}
 }
 
+/* A message that cannot be kept is not one that was changed in the archive. */
+static void test_full(void **state)
+{
+	char *at = make(ARCHIVE_ZST);
+	struct err err = ERR_INIT;
+	struct message_maker *mk;
+	struct message *m = NULL;
+	struct archive_filed f;
+	struct spool *sp;
+	struct opened o;
+
+	(void)state;
+	ok(open_stream(&o, at, &err), &err);
+	spool_open(&sp, -1, 0);
+	message_begin(&mk, sp);
+	ok(archive_stream_get(o.s, 1, message_put, mk, &f, &err), &err);
+	assert_int_equal(message_end(&mk, &m, &err), ST_FATAL);
+	assert_non_null(strstr(err.text, "spool"));
+	spool_close(&sp);
+	close_stream(&o);
+	done(at);
+}
+
 /* ---- damage ---- */
 
 static char *segment_of(const char *at, unsigned c, unsigned no)
@@ -746,6 +769,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_any_order),
+		cmocka_unit_test(test_full),
 		cmocka_unit_test(test_flipped),
 		cmocka_unit_test(test_cut),
 		cmocka_unit_test(test_index),
