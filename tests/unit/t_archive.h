@@ -66,6 +66,23 @@ UNUSED static char *slurp(const char *path, size_t *n)
 	return p;
 }
 
+/* Of the archive, the caller's: urn:uuid:... */
+UNUSED static char *id_of(const char *archive)
+{
+	static const char key[] = "\"id\":\"";
+	char *path = xasprintf("%s/archive.json", archive), *text, *at, *id;
+	size_t n;
+
+	text = slurp(path, &n);
+	at = strstr(text, key);
+	assert_non_null(at);
+	at += strlen(key);
+	id = xasprintf("%.*s", (int)strcspn(at, "\""), at);
+	free(text);
+	free(path);
+	return id;
+}
+
 UNUSED static void spit(const char *path, const void *p, size_t n)
 {
 	int fd;

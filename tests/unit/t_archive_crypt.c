@@ -591,7 +591,7 @@ static void must_refuse(const char *dir, const char *st)
  */
 static void test_foreign_key(void **state)
 {
-	char *dir = scratch(), *st = scratch(), *at[2], *was[2], name[64];
+	char *dir = scratch(), *st = scratch(), *at[2], *was[2], *id;
 	struct recipients *to = to_both(0);
 	struct archive_writer *w = open_crypt(dir, st, ARCHIVE_GZ, to);
 	struct spool *sp;
@@ -605,10 +605,10 @@ static void test_foreign_key(void **state)
 	for (i = 0; i < PER_SEGMENT - 1; i++)
 		put_one(w, sp, i);
 	ok(archive_commit(w, 0, &err), &err);
-	snprintf(name, sizeof(name), "archive-%s-000001.key",
-		archive_id(w) + strlen("urn:uuid:"));
 	archive_close(&w);
-	at[0] = xasprintf("%s/%s", st, name);
+	id = id_of(dir);
+	at[0] = xasprintf("%s/archive-%s-000001.key", st, id + strlen("urn:uuid:"));
+	free(id);
 	at[1] = xasprintf("%s/open/acme-000001.log", dir);
 	for (i = 0; i < 2; i++) {
 		char *other;
