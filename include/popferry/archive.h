@@ -86,8 +86,6 @@ struct archive_writer;
 enum status archive_open(
 	struct archive_writer **out, const struct archive_config *cfg, struct err *err);
 
-const char *archive_id(const struct archive_writer *w); /* urn:uuid:... */
-
 /* Adds one message; *seq is its number in the archive (from 1). Not yet durable. */
 enum status archive_put(struct archive_writer *w, const struct message *m,
 	const struct archive_entry *e, uint64_t *seq, struct err *err);

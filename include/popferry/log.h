@@ -46,9 +46,6 @@ void log_setup(enum log_format format, enum log_level max, int fd);
  */
 void log_hook(void (*hook)(bool before));
 
-/* The number of lines written at this level since log_setup(). */
-uint64_t log_count(enum log_level level);
-
 void log_event(const struct log *log, enum log_level level, const char *event,
 	const struct log_field *fields, size_t n);
 

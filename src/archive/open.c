@@ -251,11 +251,6 @@ unsigned archive_disposals(const struct archive_writer *w)
 	return n;
 }
 
-const char *archive_id(const struct archive_writer *w)
-{
-	return w->policy.id;
-}
-
 void archive_close(struct archive_writer **wp)
 {
 	struct archive_writer *w = *wp;

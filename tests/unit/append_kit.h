@@ -63,4 +63,14 @@ static inline void add_bodies(struct mails *ms)
 	}
 }
 
+/* *a is to append message 0 to INBOX. */
+static inline void open_for_one(struct rig *rig, const char *script,
+	const struct imap_config *cfg, const struct mails *ms, struct imap_append *a)
+{
+	const struct imap_mailbox *mb;
+
+	open_inbox(rig, script, 0, cfg, &mb);
+	*a = (struct imap_append){ .message = ms->m[0], .mailbox = mb };
+}
+
 #endif

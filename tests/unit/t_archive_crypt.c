@@ -5,6 +5,7 @@
 enum { MEMBER = 4096, MESSAGES = 9, PER_SEGMENT = 4, SEGMENTS = 3, STEPS_MAX = 600 };
 
 #include "keys_kit.h"
+#include "kill_kit.h"
 #include "story_kit.h"
 
 #include <dirent.h>
@@ -46,21 +47,9 @@ static void check_all(const char *dir, const char *key, const char *state, unsig
 	struct identities *ids;
 	struct err err = ERR_INIT;
 	struct archive_check c;
-	struct same s = { 0 };
-	unsigned i;
 
 	ok(read_with(&r, &ids, dir, key, state, &err), &err);
-	for (i = n; i-- > 0;) {
-		char *want = bytes_of(i, &s.n);
-
-		s.want = want;
-		s.at = 0;
-		s.right = true;
-		ok(archive_get(r, i + 1, same_take, &s, &err), &err);
-		assert_true(s.right);
-		assert_int_equal(s.at, s.n);
-		free(want);
-	}
+	check_each(r, n);
 	ok(archive_verify(r, &c, print_bad, NULL, &err), &err);
 	assert_int_equal(c.messages, n);
 	assert_int_equal(c.closed, 0);
@@ -444,7 +433,7 @@ static void must_refuse(const char *dir, const char *st)
  */
 static void test_foreign_key(void **state)
 {
-	char *dir = scratch(), *st = scratch(), *at[2], *was[2], name[64];
+	char *dir = scratch(), *st = scratch(), *at[2], *was[2], *id;
 	struct recipients *to = to_both(0);
 	struct archive_writer *w = open_crypt(dir, st, ARCHIVE_GZ, to);
 	struct spool *sp;
@@ -458,10 +447,10 @@ static void test_foreign_key(void **state)
 	for (i = 0; i < PER_SEGMENT - 1; i++)
 		put_one(w, sp, i);
 	ok(archive_commit(w, 0, &err), &err);
-	snprintf(name, sizeof(name), "archive-%s-000001.key",
-		archive_id(w) + strlen("urn:uuid:"));
 	archive_close(&w);
-	at[0] = xasprintf("%s/%s", st, name);
+	id = id_of(dir);
+	at[0] = xasprintf("%s/archive-%s-000001.key", st, id + strlen("urn:uuid:"));
+	free(id);
 	at[1] = xasprintf("%s/open/acme-000001.log", dir);
 	for (i = 0; i < 2; i++) {
 		char *other;
@@ -490,7 +479,12 @@ static void test_foreign_key(void **state)
 
 /* ---- deaths ---- */
 
-/* What a run does: puts what is not there yet, commits now and then, seals. */
+static enum status commit_all(struct archive_writer *w, unsigned put, struct err *err)
+{
+	(void)put;
+	return archive_commit(w, 0, err);
+}
+
 static int run(const char *dir, enum archive_codec codec, unsigned every)
 {
 	struct teller teller = STORY_TELLER;
@@ -504,64 +498,13 @@ static int run(const char *dir, enum archive_codec codec, unsigned every)
 		.fixed = &fixed,
 		.story = teller_story,
 		.story_ctx = &teller };
-	int fd = open("/tmp", O_RDONLY | O_DIRECTORY);
-	struct archive_writer *w = NULL;
-	struct spool *sp;
-	struct err err = ERR_INIT;
-	unsigned i, put = 0;
-	enum status rc;
+	int code;
 
 	teller.server = STORY_SERVER;
-	spool_open(&sp, fd, 1 << 24);
-	rc = archive_open(&w, &cfg, &err);
-	for (i = 0; rc == ST_OK && i < MESSAGES; i++) {
-		uint64_t seq = find_one(w, sp, i);
-
-		if (seq) {
-			archive_claim(w, seq);
-			continue;
-		}
-		put_one(w, sp, i);
-		if (++put % every == 0)
-			rc = archive_commit(w, 0, &err);
-	}
-	if (rc == ST_OK)
-		rc = archive_seal(w, &err);
-	archive_close(&w);
-	spool_close(&sp);
-	close(fd);
-	if (rc != ST_OK)
-		fprintf(stderr, "run: %s\n", err.text);
+	code = run_whole(&cfg, MESSAGES, every, commit_all);
 	free(at);
 	free(st);
-	return rc == ST_OK ? 0 : 1;
-}
-
-static bool run_killed(
-	const char *dir, enum archive_codec codec, unsigned every, unsigned n)
-{
-	char at[16], c[16], e[16];
-	pid_t pid;
-	int st;
-
-	snprintf(at, sizeof(at), "%u", n);
-	snprintf(c, sizeof(c), "%d", (int)codec);
-	snprintf(e, sizeof(e), "%u", every);
-	pid = fork();
-	if (pid == 0) {
-		setenv("POPFERRY_CRASH_AT", at, 1);
-		execl("/proc/self/exe", "t_archive_crypt", "--run", dir, c, e,
-			(char *)NULL);
-		_exit(99);
-	}
-	assert_true(pid > 0);
-	assert_int_equal(waitpid(pid, &st, 0), pid);
-	if (WIFSIGNALED(st) && WTERMSIG(st) == 9)
-		return true;
-	if (!WIFEXITED(st) || WEXITSTATUS(st) != 0)
-		fail_msg("codec %s, death at step %u: the run failed",
-			archive_codec_name(codec), n);
-	return false;
+	return code;
 }
 
 /* The seals' digests of what was encrypted. */

@@ -450,9 +450,6 @@ static void test_log_text(void **state)
 		"d=\"\\u{202e}\\xff\" e=\"a\\x00b\" f=18446744073709551615\n");
 	log_debug(NULL, "hidden", LOG_U("a", 1));
 	assert_string_equal(logged(fd), "");
-	assert_int_equal(log_count(LV_INFO), 1);
-	assert_int_equal(log_count(LV_WARN), 1);
-	assert_int_equal(log_count(LV_ERROR), 0);
 	close(fd);
 }
 
@@ -545,7 +542,6 @@ static void test_log_hook(void **state)
 	close(fd);
 	log_setup(LOG_TEXT, LV_INFO, -1);
 	log_info(NULL, "lost", LOG_U("n", 1));
-	assert_int_equal(log_count(LV_ERROR), 1);
 	log_setup(LOG_TEXT, LV_WARN, STDERR_FILENO);
 }
 

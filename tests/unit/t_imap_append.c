@@ -269,7 +269,6 @@ static void test_dates(void **state)
 		{ { true, 4000000000, 0 }, "" },
 	};
 	struct imap_config cfg = rig_config();
-	const struct imap_mailbox *mb;
 	struct imap_append a;
 	char text[4096];
 	struct mails ms;
@@ -282,10 +281,7 @@ static void test_dates(void **state)
 		snprintf(text, sizeof(text),
 			"%sC: 6 APPEND \"INBOX\" ()%s {19}\nSYNC\nS: +\n%sS: 6 OK done\n%s",
 			START("X"), dates[k].text, BODY("0"), LOGOUT("7"));
-		open_inbox(&rig, text, 0, &cfg, &mb);
-		memset(&a, 0, sizeof(a));
-		a.message = ms.m[0];
-		a.mailbox = mb;
+		open_for_one(&rig, text, &cfg, &ms, &a);
 		a.date = dates[k].date;
 		assert_int_equal(put_all(&rig, &a, 1), ST_OK);
 		assert_int_equal(a.outcome, IMAP_STORED);

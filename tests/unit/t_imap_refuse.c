@@ -61,7 +61,6 @@ static void test_causes(void **state)
 			false },
 	};
 	struct imap_config cfg = rig_config();
-	const struct imap_mailbox *mb;
 	struct imap_append a;
 	char text[4096];
 	struct mails ms;
@@ -74,10 +73,7 @@ static void test_causes(void **state)
 		snprintf(text, sizeof(text), "%s%sS: +\n%sS: 6 %s\n%s", START("X"),
 			SYNCED("6"), BODY("0"), replies[k].reply,
 			replies[k].outcome == IMAP_REFUSED ? LOGOUT("7") : "");
-		open_inbox(&rig, text, 0, &cfg, &mb);
-		memset(&a, 0, sizeof(a));
-		a.message = ms.m[0];
-		a.mailbox = mb;
+		open_for_one(&rig, text, &cfg, &ms, &a);
 		rig_want(&rig, replies[k].reply, 0, put_all(&rig, &a, 1),
 			replies[k].status, replies[k].exit, NULL);
 		if (a.outcome != replies[k].outcome || a.absent != replies[k].absent)
@@ -251,7 +247,6 @@ static void test_ease(void **state)
 		{ "OK [THROTTLED] Suggested Backoff Time: 4321 milliseconds", 4321 },
 	};
 	struct imap_config cfg = rig_config();
-	const struct imap_mailbox *mb;
 	struct imap_append a;
 	char text[4096];
 	struct mails ms;
@@ -263,10 +258,7 @@ static void test_ease(void **state)
 	for (k = 0; k < N_ELEMENTS(replies); k++) {
 		snprintf(text, sizeof(text), "%s%sS: +\n%sS: 6 %s\n%s", START("X"),
 			SYNCED("6"), BODY("0"), replies[k].reply, LOGOUT("7"));
-		open_inbox(&rig, text, 0, &cfg, &mb);
-		memset(&a, 0, sizeof(a));
-		a.message = ms.m[0];
-		a.mailbox = mb;
+		open_for_one(&rig, text, &cfg, &ms, &a);
 		assert_int_equal(put_all(&rig, &a, 1), ST_OK);
 		assert_int_equal(imap_wait_ms(rig.imap), replies[k].ms);
 		assert_int_equal(imap_wait_ms(rig.imap), 0);
@@ -311,9 +303,7 @@ static void test_limit(void **state)
 	(void)state;
 	add_bodies(&ms);
 	cfg.append_max = 18;
-	open_inbox(&rig, GREET("X") LOGIN("X", "\"/\"") LOGOUT("5"), 0, &cfg, &mb);
-	a.message = ms.m[0];
-	a.mailbox = mb;
+	open_for_one(&rig, GREET("X") LOGIN("X", "\"/\"") LOGOUT("5"), &cfg, &ms, &a);
 	assert_int_equal(imap_append(rig.imap, &a, &rig.err), ST_OK);
 	assert_int_equal(a.outcome, IMAP_REFUSED);
 	assert_int_equal(a.err->status, ST_SKIP);
