@@ -47,7 +47,7 @@ size_t dot_feed(struct dot *d, const char *in, size_t n, bool *done, mail_take *
 
 /*
  * Bytes of messages under way. They live in memory, bounded over all by `memory`
- * bytes; those larger than SPOOL_SMALL may have a fourth of it together. A message
+ * bytes; those larger than SPOOL_SMALL may have a sixth of it together. A message
  * that would pass a bound lives in an unnamed temporary file in dirfd.
  */
 enum { SPOOL_SMALL = 256 * 1024 };

@@ -28,7 +28,7 @@
 /* A piece of at least FILE_DIRECT bytes is written as it is. */
 enum { FIRST_CAP = 4096, FILE_BLOCK = 64 * 1024, FILE_DIRECT = FILE_BLOCK / 2 };
 /* What large ones may have of a spool's memory, those that are kept with it. */
-enum { LARGE_PART = 4 };
+enum { LARGE_PART = 6 };
 /*
  * Blocks of this size are the system's, which clears each page of one when it is first
  * touched: that takes longer than all that is done to the text. So some are kept.

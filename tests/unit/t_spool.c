@@ -171,7 +171,7 @@ static void test_large(void **state)
 	size_t n, in_files = 0, in_memory = 0;
 
 	(void)state;
-	spool_open(&sp, dirfd_, 4 * PART);
+	spool_open(&sp, dirfd_, 6 * PART);
 	for (size_t i = 0; i < ROUNDS; i++) {
 		size_t k = (size_t)rand_r(&seed) % BODIES, large = 0;
 		const char *p;
@@ -184,7 +184,7 @@ static void test_large(void **state)
 		if (rand_r(&seed) % 4)
 			body_expect(
 				b[k], sizes[k] + (size_t)(rand_r(&seed) % 3) * 50000);
-		write_all(b[k], sizes[k], 1 + (size_t)rand_r(&seed) % 90000, 4 * PART,
+		write_all(b[k], sizes[k], 1 + (size_t)rand_r(&seed) % 90000, 6 * PART,
 			sp);
 		for (size_t j = 0; j < BODIES; j++) {
 			if (!b[j] || sizes[j] <= SPOOL_SMALL)
