@@ -4,6 +4,7 @@
  */
 #include "t_archive.h"
 #include "story_kit.h"
+#include "stride.h"
 
 #include <popferry/crypt.h>
 
@@ -790,7 +791,7 @@ static void sweep(enum archive_codec codec, unsigned kind, unsigned stride)
 	plain_sums(dir, want);
 	remove_all(dir);
 	free(dir);
-	for (n = 1; died && n < STEPS_MAX; n += stride) {
+	for (n = 1; died && n < STEPS_MAX; n += stride * (unsigned)stride_of(3)) {
 		dir = scratch();
 		make_fixed(dir, codec, kind);
 		died = run_killed(dir, codec, 2, n);
