@@ -30,6 +30,10 @@
 : "${TOP:?set it to the folder of the checkout}"
 E2E=$TOP/tests/e2e
 PASS='a pass "word\ 1'
+# What stands behind python3, found once (of pyenv and the like it is a script that searches each
+# time); without site-packages, which nothing here needs.
+PYTHON=$(python3 -S -c 'import sys; print(sys.executable)') || exit 1
+python3() { "$PYTHON" -S "$@"; }
 RIG='' RIG_PID='' RIG_OWNER=''
 
 # ---- certificates -----------------------------------------------------------------
@@ -144,6 +148,7 @@ service anvil {
 }
 service pop3-login {
   chroot =
+  service_count = 0
   inet_listener pop3 {
     port = $POP3
   }
@@ -154,6 +159,7 @@ service pop3-login {
 }
 service imap-login {
   chroot =
+  service_count = 0
   inet_listener imap {
     port = $IMAP
   }
@@ -171,7 +177,7 @@ rig_port() {
 
 rig_slow() {
 	: >"$RIG/slow"
-	python3 "$E2E/mailtool.py" proxy "$1" "$2" "$RIG_PID" >"$RIG/slow" &
+	"$PYTHON" -S "$E2E/mailtool.py" proxy "$1" "$2" "$RIG_PID" >"$RIG/slow" &
 	rig_n=0
 	until SLOW=$(cat "$RIG/slow") && [ -n "$SLOW" ]; do
 		rig_n=$((rig_n + 1))

@@ -24,24 +24,17 @@ A digest of `stored` and `uploaded` does not tell line ends, NUL from 0x80 and l
 that is what IMAP servers change. Messages that are equal to it must come as often as they were served.
 Exit 1 and one line a difference on standard output when something is not so.
 """
-import asyncio
-import calendar
 import collections
-import csv
-import datetime
-import email.utils
 import glob
 import hashlib
 import io
 import json
 import os
 import re
-import socket
-import subprocess
 import sys
-import tarfile
 import time
-import zipfile
+
+# Other modules are imported where they are needed: this is run hundreds of times.
 
 FIRST = 1000000000  # names of loaded files count up from here
 
@@ -95,6 +88,8 @@ def served(maildir):
 
 def date_of(raw):
     """Unix time of the topmost Received header or the Date header; a fixed one without."""
+    import calendar
+    import email.utils
     head = re.split(rb"\r?\n\r?\n", raw, maxsplit=1)[0]
     fields = re.sub(rb"\r?\n[ \t]+", b" ", head).splitlines()
     for name in (b"received:", b"date:"):
@@ -154,6 +149,9 @@ def stored(maildir):
 
 def archive_members(path):
     """(name, bytes) of each file in a segment, complete or still being written."""
+    import subprocess
+    import tarfile
+    import zipfile
     if path.endswith(".zip"):
         with zipfile.ZipFile(path) as archive:
             for name in archive.namelist():
@@ -182,6 +180,8 @@ def archived(folder):
 
 def rows(folder):
     """(folder, internal date, flags, digest) of each archived message, as Maildir shows it."""
+    import csv
+    import datetime
     letters = {"seen": "S", "answered": "R", "flagged": "F", "draft": "D"}
     data = dict(archived(folder))
     for path in sorted(glob.glob(os.path.join(glob.escape(folder), "segments", "*"))):
@@ -291,6 +291,7 @@ def report(path, *wanted):
 
 
 def greets(*numbers):
+    import socket
     for number in numbers:
         with socket.create_connection(("127.0.0.1", int(number)), timeout=2) as peer:
             if not peer.recv(64).startswith((b"+OK", b"* OK")):
@@ -300,6 +301,8 @@ def greets(*numbers):
 
 def proxy(target, kbytes, pid):
     """Thin, so that a test can stop a transfer in its middle."""
+    import asyncio
+
     async def pump(reader, writer):
         piece = int(kbytes) * 1024 // 50
         try:

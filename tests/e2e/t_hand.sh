@@ -222,8 +222,8 @@ assert info['Payload-Oxum'] == '%d.%d' % (size, len(files)), info
 assert open(bag + '/bagit.txt').read() == 'BagIt-Version: 1.0\nTag-File-Character-Encoding: UTF-8\n'
 P
 		python3 "$E2E/bagit.py" $bag
-		python3 -c 'import bagit' 2>/dev/null || continue
-		python3 -c 'import bagit, sys; bagit.Bag(sys.argv[1]).validate()' $bag
+		command python3 -c 'import bagit' 2>/dev/null || continue
+		command python3 -c 'import bagit, sys; bagit.Bag(sys.argv[1]).validate()' $bag
 	done
 }
 

@@ -44,7 +44,7 @@ tsa_serve() { # FOLDER [CERT KEY]: prints the port
 	folder=$1
 	shift
 	: >"$folder/port"
-	python3 "$E2E/tsa.py" "$folder" "$RIG_PID" "$@" >"$folder/port" 2>/dev/null &
+	"$PYTHON" -S "$E2E/tsa.py" "$folder" "$RIG_PID" "$@" >"$folder/port" 2>/dev/null &
 	n=0
 	until [ -s "$folder/port" ]; do
 		n=$((n + 1))

@@ -21,6 +21,7 @@
 #include <popferry/mem.h>
 
 #include <fcntl.h>
+#include <ftw.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -97,16 +98,16 @@ static inline void kit_open(struct rig **out)
 	*out = r;
 }
 
+static inline int kit_remove_one(
+	const char *p, const struct stat *st, int type, struct FTW *f)
+{
+	(void)st, (void)type, (void)f;
+	return remove(p);
+}
+
 static inline void kit_remove(const char *dir)
 {
-	pid_t pid = fork();
-	int st;
-
-	if (pid == 0) {
-		execlp("rm", "rm", "-rf", "--", dir, (char *)NULL);
-		_exit(127);
-	}
-	assert_int_equal(waitpid(pid, &st, 0), pid);
+	nftw(dir, kit_remove_one, 16, FTW_DEPTH | FTW_PHYS);
 }
 
 static inline void kit_close(struct rig **rp)

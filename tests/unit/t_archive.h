@@ -22,6 +22,7 @@
 #include <ftw.h>
 #include <inttypes.h>
 #include <openssl/evp.h>
+#include <spawn.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -123,17 +124,21 @@ UNUSED static void file_sha(const char *dir, const char *name, char out[65])
 /* Runs a tool with its output to a file; -1 when it is not installed. */
 UNUSED static int tool(const char *dir, const char *out, const char *const argv[])
 {
-	pid_t pid = fork();
-	int st, fd;
+	posix_spawn_file_actions_t to;
+	pid_t pid;
+	int st, rc;
 
-	if (pid == 0) {
-		fd = open(out, O_WRONLY | O_CREAT | O_TRUNC, 0600);
-		if (fd < 0 || dup2(fd, 1) < 0 || dup2(fd, 2) < 0 || chdir(dir) < 0)
-			_exit(99);
-		execvp(argv[0], (char *const *)argv);
-		_exit(127);
-	}
-	assert_true(pid > 0);
+	posix_spawn_file_actions_init(&to);
+	posix_spawn_file_actions_addopen(
+		&to, 1, out, O_WRONLY | O_CREAT | O_TRUNC, 0600);
+	posix_spawn_file_actions_adddup2(&to, 1, 2);
+	posix_spawn_file_actions_addchdir_np(&to, dir);
+	/* A fork() copies the tables of a sanitizer's memory each time. */
+	rc = posix_spawnp(&pid, argv[0], &to, NULL, (char *const *)argv, environ);
+	posix_spawn_file_actions_destroy(&to);
+	if (rc == ENOENT)
+		return -1;
+	assert_int_equal(rc, 0);
 	assert_int_equal(waitpid(pid, &st, 0), pid);
 	assert_true(WIFEXITED(st));
 	return WEXITSTATUS(st) == 127 ? -1 : WEXITSTATUS(st);

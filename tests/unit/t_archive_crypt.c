@@ -7,6 +7,7 @@ enum { MEMBER = 4096, MESSAGES = 9, PER_SEGMENT = 4, SEGMENTS = 3, STEPS_MAX = 6
 #include "keys_kit.h"
 #include "kill_kit.h"
 #include "story_kit.h"
+#include "stride.h"
 
 #include <dirent.h>
 
@@ -556,7 +557,7 @@ static void sweep(enum archive_codec codec, unsigned kind, unsigned stride)
 	plain_sums(dir, want);
 	remove_all(dir);
 	free(dir);
-	for (n = 1; died && n < STEPS_MAX; n += stride) {
+	for (n = 1; died && n < STEPS_MAX; n += stride * (unsigned)stride_of(3)) {
 		dir = scratch();
 		make_fixed(dir, codec, kind);
 		died = run_killed(dir, codec, 2, n);

@@ -205,7 +205,7 @@ static const char *const files[] = { "archive.json", "README.txt", "VERIFY.sh",
 	"manifest-sha256.txt", "log/custody.jsonl", "seals/acme-000001.seal.json",
 	"seals/acme-000003.seal.json", "segments/acme-000002.idx", NULL };
 
-/* Each place is found by popferry, some of them by VERIFY.sh too. */
+/* Each place is found by popferry, some of them by VERIFY.sh too (script NULL: none). */
 static void flip(const char *dir, const char *script, const char *name)
 {
 	size_t n, i, at = 0;
@@ -218,7 +218,7 @@ static void flip(const char *dir, const char *script, const char *name)
 		write_in(dir, name, text, n);
 		if (verify(dir, &f) == 0)
 			fail_msg("%s: byte %zu of %zu is not found", name, at, n);
-		if (i < SHELL_EACH / (size_t)stride_of(2) &&
+		if (script && i < SHELL_EACH / (size_t)stride_of(2) &&
 			shell(script, dir, said, sizeof(said)) != 65)
 			fail_msg("%s: VERIFY.sh does not find byte %zu: %s", name, at,
 				said);
@@ -244,7 +244,7 @@ static void test_flips(void **state)
 		spit(script, text, n);
 		flip(dir, script, segment);
 		for (i = 0; k == 0 && files[i]; i++)
-			flip(dir, script, files[i]);
+			flip(dir, i % (size_t)stride_of(2) ? NULL : script, files[i]);
 		unlink(script);
 		remove_all(dir);
 		free(text);
@@ -301,8 +301,8 @@ static void test_forged(void **state)
 		assert_true(verify(dir, &f) > 0);
 		if (!strstr(f.all, rows[k].finding))
 			fail_msg("%s: not told: %s", rows[k].finding, f.all);
-		if (shell(script, dir, said, sizeof(said)) != 65 &&
-			!strstr(rows[k].name, ".idx"))
+		if (!strstr(rows[k].name, ".idx") &&
+			shell(script, dir, said, sizeof(said)) != 65)
 			fail_msg("%s: %s", rows[k].finding, said);
 		write_in(dir, rows[k].name, text, n);
 		write_in(dir, "manifest-sha256.txt", manifest, manifest_n);
