@@ -5,9 +5,9 @@
  */
 #include "fuzz.h"
 
-#include "../../src/archive/commit.h"
-#include "../../src/archive/csv.h"
-#include "../../src/archive/tar.h"
+#include "../../src/archive/form/commit.h"
+#include "../../src/archive/form/csv.h"
+#include "../../src/archive/form/tar.h"
 
 #include <popferry/mem.h>
 

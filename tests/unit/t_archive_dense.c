@@ -1,6 +1,6 @@
 /* dense.c and what makes members with it: base64 in gzip members, found and read back. */
-#include "../../src/archive/dense.h"
-#include "../../src/archive/member.h"
+#include "../../src/archive/form/dense.h"
+#include "../../src/archive/form/member.h"
 
 #include <popferry/mem.h>
 

@@ -3,8 +3,8 @@
  */
 #include "t_archive.h"
 
-#include "../../src/archive/csv.h"
-#include "../../src/archive/segment.h"
+#include "../../src/archive/form/csv.h"
+#include "../../src/archive/form/segment.h"
 
 #include <zlib.h>
 

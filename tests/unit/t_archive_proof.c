@@ -1,8 +1,8 @@
 /* t_archive_proof.c: audit paths; one message proved with nothing but a folder. */
 #include "archive_kit.h"
 
-#include "../../src/archive/hash.h"
-#include "../../src/archive/tree.h"
+#include "../../src/archive/form/hash.h"
+#include "../../src/archive/form/tree.h"
 
 #include <dirent.h>
 

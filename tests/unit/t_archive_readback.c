@@ -1,6 +1,6 @@
 /* readback.c: members that are compared while the segment grows. */
-#include "../../src/archive/hash.h"
-#include "../../src/archive/readback.h"
+#include "../../src/archive/form/hash.h"
+#include "../../src/archive/write/readback.h"
 
 #include <popferry/mem.h>
 

@@ -4,8 +4,8 @@
  */
 #include "archive_kit.h"
 
-#include "../../src/archive/hash.h"
-#include "../../src/archive/tree.h"
+#include "../../src/archive/form/hash.h"
+#include "../../src/archive/form/tree.h"
 
 #include <dirent.h>
 

@@ -5,8 +5,8 @@
 #include "archive_kit.h"
 #include "story_kit.h"
 
-#include "../../src/archive/hash.h"
-#include "../../src/archive/listing.h"
+#include "../../src/archive/form/hash.h"
+#include "../../src/archive/form/listing.h"
 
 /* ---- archives ---- */
 
