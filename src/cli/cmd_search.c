@@ -453,6 +453,8 @@ static char *query_text(const struct cli *c)
 
 int cmd_search(struct cli *c, struct err *err)
 {
+	/* Without one of ours the C library makes its own, of another size. */
+	static char output[OUTPUT_ROOM];
 	struct quest f = { .c = c };
 	const char *term = getenv("TERM");
 	struct query *q = NULL;
@@ -467,7 +469,7 @@ int cmd_search(struct cli *c, struct err *err)
 				: "search needs an ARCHIVE and a QUERY",
 			err);
 	catch_signals();
-	setvbuf(stdout, NULL, _IOFBF, OUTPUT_ROOM);
+	setvbuf(stdout, output, _IOFBF, sizeof(output));
 	f.path = cli_archive_path(c->args[0]);
 	f.terminal = c->verbosity >= 0 && c->format == LOG_TEXT &&
 		(c->progress == PROGRESS_ALWAYS ||

@@ -84,6 +84,30 @@ test_search_index() {
 }
 
 # Mail that is HTML alone is found and shown by its text.
+# Whoever reads slowly what is found keeps nobody from the index.
+test_search_slow_reader() {
+	for i in $(seq 600); do
+		printf 'From x Thu Jan  1 00:00:00 2015\nFrom: a@example.org\nSubject: %0200d\n\nfound\n\n' "$i"
+	done >many.mbox
+	copy 0 mbox:many.mbox archive:arc --dedup none
+	pf 0 search arc --index
+	python3 - "$POPFERRY" <<'P'
+import fcntl, sqlite3, subprocess, sys, termios, time
+def waiting(pipe):
+    return fcntl.ioctl(pipe, termios.FIONREAD, b'....')
+search = subprocess.Popen([sys.argv[1], 'search', 'arc', 'found', '--format', 'jsonl'], stdout=subprocess.PIPE, bufsize=0)
+first, before = search.stdout.read(1), None
+while waiting(search.stdout) != before:  # all of it is more than a pipe holds
+    before = waiting(search.stdout)
+    time.sleep(0.3)
+db = sqlite3.connect('arc/index/catalog.sqlite', timeout=2, isolation_level=None)
+db.execute('BEGIN EXCLUSIVE')
+db.execute('ROLLBACK')
+assert (first + search.stdout.read()).count(b'\n') == 600
+assert search.wait() == 0
+P
+}
+
 test_search_html() {
 	printf 'Subject: page\r\nContent-Type: text/html; charset=iso-8859-1\r\n\r\n%s\r\n' \
 		'<style>p {}</style><p>Gr&uuml;<b>&szlig;e</b></p><!-- x --><p>second &lt;line&gt;' >page.eml
