@@ -163,6 +163,7 @@ enum manner {
 	HANG_UP,  /* in the middle of the handshake */
 	CUT,      /* greets and closes the socket without a TLS goodbye */
 	FLOOD,    /* sends much before it reads */
+	CHOPPY,   /* records and keys of every kind, in pieces of every size */
 	OLD,      /* TLS 1.1 at most */
 	OLDEST,   /* TLS 1.0 alone */
 	SHORT,    /* TLS 1.2 with Diffie-Hellman of 1024 bits */
@@ -174,6 +175,7 @@ struct server {
 	const struct identity *id;
 	char sni[64];
 	size_t flood, expect, got;
+	int version; /* of TLS, at most; 0: any */
 };
 
 static SSL *accept_tls(int fd, struct server *s, SSL_CTX **ctx)
@@ -193,6 +195,8 @@ static SSL *accept_tls(int fd, struct server *s, SSL_CTX **ctx)
 		SSL_CTX_set_cipher_list(*ctx, "DHE-RSA-AES128-GCM-SHA256:@SECLEVEL=0");
 		SSL_CTX_set_dh_auto(*ctx, 2);
 	}
+	if (s->version)
+		SSL_CTX_set_max_proto_version(*ctx, s->version);
 	SSL_CTX_use_certificate(*ctx, s->id->cert);
 	SSL_CTX_use_PrivateKey(*ctx, s->id->key);
 	SSL_CTX_add1_chain_cert(*ctx, ca.cert);
@@ -225,6 +229,63 @@ static void flood(SSL *ssl, struct server *s)
 	free(p);
 }
 
+enum { CHOPPY_LINES = 4000 };
+
+static const char filler[] =
+	"all work and no play makes jack a dull boy; all work and no play makes jack a dull "
+	"boy; all work and no play makes jack a dull boy; all work and no play makes jack a "
+	"dull boy; all work and no play makes jack a dull boy; all work and no play makes "
+	"jack a dull boy; all work and no play makes jack a dull boy; all work and no play "
+	"makes jack a dull boy; all work and no play makes jack a dull boy.";
+
+static size_t choppy_line(char line[512], unsigned i)
+{
+	int n = snprintf(line, 512, "%u %.*s\r\n", i, (int)(i * 37 % 400), filler);
+
+	return (size_t)n;
+}
+
+/* What TLS made of it goes out in pieces that have nothing to do with its records. */
+static void chop(int fd, BIO *from, unsigned *seed, bool all)
+{
+	char piece[20 * KIB];
+	int n;
+
+	while (BIO_pending(from) > (all ? 0 : 10000)) {
+		n = BIO_read(from, piece,
+			rand_r(seed) % 3 ? 1 + rand_r(seed) % 40
+					 : 1 + rand_r(seed) % (int)sizeof(piece));
+		if (n <= 0 || send(fd, piece, (size_t)n, MSG_NOSIGNAL) != n)
+			return;
+	}
+}
+
+static void be_choppy(SSL *ssl)
+{
+	BIO *out = BIO_new(BIO_s_mem());
+	unsigned seed = 3, i;
+	char line[512];
+	size_t n, k;
+
+	SSL_set0_wbio(ssl, out);
+	for (i = 0; i < CHOPPY_LINES; i++) {
+		n = choppy_line(line, i);
+		k = (size_t)rand_r(&seed) % (n - 1) + 1;
+		if (SSL_version(ssl) == TLS1_3_VERSION && i % 50 == 0)
+			SSL_key_update(ssl,
+				i % 100 ? SSL_KEY_UPDATE_REQUESTED
+					: SSL_KEY_UPDATE_NOT_REQUESTED);
+		must(SSL_write(ssl, line, (int)k) == (int)k &&
+			SSL_write(ssl, line + k, (int)(n - k)) == (int)(n - k));
+		chop(SSL_get_fd(ssl), out, &seed, false);
+	}
+	SSL_shutdown(ssl);
+	chop(SSL_get_fd(ssl), out, &seed, true);
+	/* Our keys were answered; closed with that unread, all would be lost. */
+	while (recv(SSL_get_fd(ssl), line, sizeof(line), 0) > 0)
+		;
+}
+
 static void talk(SSL *ssl, struct server *s)
 {
 	int n, small = 16 * KIB;
@@ -235,6 +296,10 @@ static void talk(SSL *ssl, struct server *s)
 		setsockopt(
 			SSL_get_fd(ssl), SOL_SOCKET, SO_SNDBUF, &small, sizeof(small));
 		flood(ssl, s);
+		return;
+	}
+	if (s->manner == CHOPPY) {
+		be_choppy(ssl);
 		return;
 	}
 	say(ssl, s->manner == CUT ? "+OK half" : "+OK hello\r\n");
@@ -689,6 +754,40 @@ static void full_duplex(void **state)
 	free(out);
 }
 
+/* Nothing is missing, and what comes with the goodbye is there. */
+static void choppy_records(void **state)
+{
+	static const int versions[] = { TLS1_2_VERSION, TLS1_3_VERSION };
+	char line[512];
+	size_t i, n;
+	unsigned k;
+
+	(void)state;
+	for (i = 0; i < N_ELEMENTS(versions); i++) {
+		struct server s = {
+			.manner = CHOPPY, .id = &good, .version = versions[i]
+		};
+		struct err err = ERR_INIT;
+		const char *p;
+		struct conn *c;
+		struct loop *l;
+
+		loop_open(&l, serve_quietly, &s);
+		assert_int_equal(connect_tls(&c, l, "localhost", ca_path, NULL,
+					 TLS_IMPLICIT, &err),
+			ST_OK);
+		conn_patience(c, 5000);
+		for (k = 0; k < CHOPPY_LINES; k++) {
+			n = choppy_line(line, k);
+			line[n - 2] = '\0';
+			assert_string_equal(line_of(c), line);
+		}
+		assert_int_equal(conn_line(c, 1000, &p, &n, &err), ST_RETRY);
+		conn_close(&c);
+		loop_close(&l);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -702,6 +801,7 @@ int main(void)
 		cmocka_unit_test(starttls),
 		cmocka_unit_test(injection),
 		cmocka_unit_test(full_duplex),
+		cmocka_unit_test(choppy_records),
 	};
 
 	return cmocka_run_group_tests(tests, make_world, drop_world);
