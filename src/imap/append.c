@@ -302,11 +302,16 @@ static bool is_strict(const struct imap *i)
 	return strstr(i->greeting, "Dovecot") != NULL;
 }
 
+/* And what is behind the login is Dovecot, too: nothing else reads our literals. */
+static bool is_dovecot(const struct imap *i)
+{
+	return i->dovecot && is_strict(i);
+}
+
 /* Dovecot is known to take all that can be in them. */
 static bool is_proven(const struct imap *i, unsigned form)
 {
-	return i->selected->proven & 1u << form ||
-		(i->dovecot && is_strict(i) && !i->cfg.cautious);
+	return i->selected->proven & 1u << form || (is_dovecot(i) && !i->cfg.cautious);
 }
 
 static enum status send_alone(struct imap *i, struct imap_append *a, struct err *err)
@@ -368,7 +373,7 @@ static bool may_go_ahead(struct imap *i, const struct imap_append *a)
 	if (!is_proven(i, form_of(i, a)))
 		return false;
 	if (i->server.literal_plus) {
-		if (size > LITERAL_PLUS_MAX && size > i->largest && !i->dovecot)
+		if (size > LITERAL_PLUS_MAX && size > i->largest && !is_dovecot(i))
 			return false;
 	} else if (!i->server.literal_minus || size > LITERAL_MINUS_MAX) {
 		return false;

@@ -508,15 +508,20 @@ static void test_commands_in_pieces(void **state)
 	free(text);
 }
 
-/* In by a login with all behind it, at something that calls itself Dovecot or not. */
-#define IN_ALL(ready, id) \
+/* In by a login with all behind it, at what calls itself Dovecot; elsewhere in turn. */
+#define HELLO(ready) \
 	"S: * OK [CAPABILITY IMAP4rev1 SASL-IR ID LITERAL+ AUTH=PLAIN] " ready "\n" \
-	"C: 1 AUTHENTICATE PLAIN AGFubgBwdw==\n" \
+	"C: 1 AUTHENTICATE PLAIN AGFubgBwdw==\n"
+#define ASKED \
 	"C: 2 ID (\"name\" \"popferry\" \"version\" \"" VERSION "\")\n" \
-	"C: 3 NAMESPACE\n" \
-	"S: 1 OK [CAPABILITY IMAP4rev1 LITERAL+ NAMESPACE] in\n" id "S: 2 OK done\n" \
-	"S: * NAMESPACE ((\"\" \".\")) NIL NIL\nS: 3 OK done\n" SELECT( \
-		"4", "INBOX", "0", "12")
+	"C: 3 NAMESPACE\n"
+#define IN "S: 1 OK [CAPABILITY IMAP4rev1 ID LITERAL+ NAMESPACE] in\n"
+#define TOLD(id) \
+	id "S: 2 OK done\n" \
+	   "S: * NAMESPACE ((\"\" \".\")) NIL NIL\nS: 3 OK done\n" SELECT( \
+		   "4", "INBOX", "0", "12")
+#define IN_ALL(ready, id) HELLO(ready) ASKED IN TOLD(id)
+#define IN_TURN(ready, id) HELLO(ready) IN ASKED TOLD(id)
 
 #define BY_ID "S: * ID (\"name\" \"Dovecot\")\n"
 
@@ -548,6 +553,12 @@ static void test_dovecot(void **state)
 				SYNCED("5") "S: +\n" BODY("0") AHEAD("6",
 					"1") "S: 5 OK done\nS: 6 OK done\n" LOGOUT("7"),
 			false, "SS" },
+		{ "something before it",
+			IN_TURN("Proxy ready.", BY_ID) SYNCED("5") "S: +\n" BODY(
+				"0") "S: 5 OK done\n"
+				     "C: 6 APPEND \"INBOX\" () {2097152}\nSYNC\nS: 6 NO no\n"
+				     "C: 7 NOOP\nS: 7 OK\n" LOGOUT("8"),
+			true, "SR" },
 		{ "refused all the same",
 			IN_ALL("Dovecot ready.", BY_ID) AHEAD("5", "0")
 				AHEAD("6", "1") "S: 5 BAD Invalid arguments\n",
@@ -579,7 +590,9 @@ static void test_dovecot(void **state)
 		for (k = 0; k < 2; k++)
 			if (a[k].outcome !=
 				(cases[c].expect[k] == 'S' ? IMAP_STORED
-							   : IMAP_PENDING))
+						: cases[c].expect[k] == 'R'
+						? IMAP_REFUSED
+						: IMAP_PENDING))
 				fail_msg("%s: message %zu", cases[c].name, k);
 		/* What was sent ahead of its reply. */
 		assert_int_equal(imap_refused(rig.imap), !strchr(cases[c].expect, 'S'));
