@@ -334,9 +334,9 @@ static void kills(enum archive_codec codec, unsigned kind, unsigned stride)
 static void test_kills(void **state)
 {
 	(void)state;
-	kills(ARCHIVE_GZ, 0, 2 * (unsigned)stride_of(2));
-	kills(ARCHIVE_ZIP, 1, 7 * (unsigned)stride_of(2));
-	kills(ARCHIVE_NONE, 0, 5 * (unsigned)stride_of(2));
+	kills(ARCHIVE_GZ, 0, 2 * (unsigned)stride_of(5));
+	kills(ARCHIVE_ZIP, 1, 7 * (unsigned)stride_of(4));
+	kills(ARCHIVE_NONE, 0, 5 * (unsigned)stride_of(4));
 }
 
 int main(int argc, char **argv)

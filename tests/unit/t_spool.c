@@ -161,7 +161,7 @@ static void test_where(void **state)
  */
 static void test_large(void **state)
 {
-	enum { BODIES = 7, ROUNDS = 400, PART = 2 * MIB };
+	enum { BODIES = 7, ROUNDS = 100, PART = 2 * MIB };
 	struct err err = ERR_INIT;
 	struct body *b[BODIES] = { NULL };
 	size_t sizes[BODIES] = { 0 };
