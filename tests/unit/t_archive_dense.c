@@ -13,7 +13,12 @@
 #include <cmocka.h>
 #include <zlib.h>
 
-enum { ROOM = 3 * 1024 * 1024, RUN = 16 * 1024, RUN_LONGEST = 256 * 1024 };
+enum {
+	ROOM = 3 * 1024 * 1024,
+	RUN = 16 * 1024,
+	RUN_LONGEST = 256 * 1024,
+	TAR_BLOCK = 512,
+};
 
 static uint32_t seed;
 
@@ -200,6 +205,33 @@ static void text_is_no_run(void **state)
 	buf_free(&b);
 }
 
+/* Lines that are as long as the header of the next entry and its first line together, which
+ * then look like one more: no member may begin where that entry does. */
+static void a_header_is_no_line(void **state)
+{
+	static const char next[] = "a-000001/data/eml/INBOX/000000002.eml";
+	struct buf b = BUF_INIT(ROOM);
+	size_t width, from, to, at, i;
+
+	(void)state;
+	for (width = TAR_BLOCK + 1; width < TAR_BLOCK + 12; width++)
+		for (at = 40; at < 40 + 2; at++) {
+			char header[TAR_BLOCK] = { 0 };
+
+			memcpy(header, next, sizeof(next));
+			memcpy(header + 257, "ustar", 5);
+			add_base64(&b, at, width, 64);
+			buf_add(&b, header, sizeof(header));
+			for (i = sizeof(header); i < width; i++)
+				buf_addc(&b, 'A');
+			buf_adds(&b, "\r\nThis is another message\r\n");
+			assert_true(dense_next(b.p, b.n, 0, &from, &to));
+			assert_true(to < at * (width + 2));
+			buf_clear(&b);
+		}
+	buf_free(&b);
+}
+
 /* ---- members ---- */
 
 static size_t check_packed(struct buf *b, unsigned *members)
@@ -260,6 +292,7 @@ int main(void)
 		cmocka_unit_test(codes_have_a_ceiling),
 		cmocka_unit_test(finds_what_is_long_enough),
 		cmocka_unit_test(text_is_no_run),
+		cmocka_unit_test(a_header_is_no_line),
 		cmocka_unit_test(a_member_of_all_kinds),
 	};
 

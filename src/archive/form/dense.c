@@ -69,6 +69,9 @@ bool dense_next(const char *p, size_t n, size_t at, size_t *from, size_t *to)
 
 		if (lf && len >= LINE_MIN && len <= LINE_MAX && is_base64(p[at]))
 			k = lines_like(p + at, n - at, len);
+		/* Seen from afar the header of the next entry may be a line, too. */
+		while (k > 1 && !is_line(p + at + (k - 1) * len, len))
+			k--;
 		if (k > 1 && (k - 1) * len >= RUN_MIN) {
 			*from = at;
 			*to = at + (k - 1) * len;
