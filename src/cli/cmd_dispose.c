@@ -56,24 +56,28 @@ static void tell(
 	}
 }
 
-static int ended(const struct cli *c, const struct disposing *d,
-	const struct archive_disposed *out, struct err *err)
+static void tell_total(const struct cli *c, const struct disposing *d,
+	const struct archive_disposed *out)
 {
 	const char *s = out->gone == 1 ? "" : "s";
 
-	if (c->format != LOG_JSON && c->verbosity >= 0) {
-		if (d->act)
-			printf("%" PRIu64 " message%s disposed of, in %u record%s\n",
-				out->gone, s, out->records,
-				out->records == 1 ? "" : "s");
-		else
-			printf("%" PRIu64
-			       " message%s would go: --yes --authority TEXT does it\n",
-				out->gone, s);
-	}
+	if (c->format == LOG_JSON || c->verbosity < 0)
+		return;
+	if (d->act)
+		printf("%" PRIu64 " message%s disposed of, in %u record%s\n", out->gone,
+			s, out->records, out->records == 1 ? "" : "s");
+	else
+		printf("%" PRIu64
+		       " message%s would go: --yes --authority TEXT does it\n",
+			out->gone, s);
+	fflush(stdout);
+}
+
+static int ended(
+	const struct cli *c, const struct archive_disposed *out, struct err *err)
+{
 	if (out->refused == 0)
 		return 0;
-	fflush(stdout);
 	err_set(err, ST_DENIED, EX_PARTIAL, "%" PRIu64 " message%s to stay",
 		out->refused, out->refused == 1 ? " has" : "s have");
 	cli_complain(c, err);
@@ -110,5 +114,8 @@ int cmd_dispose(struct cli *c, struct err *err)
 	if (rc == ST_OK)
 		rc = archive_dispose(path, &job, &out, err);
 	choice_free(&d.choice);
-	return rc == ST_OK ? ended(c, &d, &out, err) : cli_archive_failed(c, err);
+	/* Of several segments some may be done. */
+	if (rc == ST_OK || out.records)
+		tell_total(c, &d, &out);
+	return rc == ST_OK ? ended(c, &out, err) : cli_archive_failed(c, err);
 }

@@ -126,6 +126,23 @@ test_dispose_holds() {
 	[ "$(grep -c '"event":"\(hold\|release\|retention\|dispose\)"' arc/log/custody.jsonl)" -eq 5 ]
 }
 
+# The disk is full: all is as it was, and no room is taken.
+test_dispose_no_room() {
+	signed_archive gz
+	pf 0 list arc
+	n=$(wc -l <out)
+	(
+		ulimit -f 1
+		pf 74 dispose arc 3 --yes --authority court
+		says 'archive arc: the new segment, in open/: write: '
+	)
+	check 'nothing is left in open/' test "$(ls arc/open)" = lock
+	check 'nothing is told' test ! -e arc/policy
+	good "$n"
+	pf 0 dispose arc 3 --yes --authority court
+	good $((n - 1))
+}
+
 # A time that is over by this machine's clock alone is told; not one that the archive tells of.
 test_dispose_clock() {
 	signed_archive gz

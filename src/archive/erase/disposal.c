@@ -451,7 +451,9 @@ static enum status look(struct work *w, struct segment_no s, struct err *err)
 
 static enum status to_file(void *ctx, const void *p, size_t n, struct err *err)
 {
-	return fs_write(*(const int *)ctx, p, n, err);
+	enum status rc = fs_write(*(const int *)ctx, p, n, err);
+
+	return rc == ST_OK ? rc : err_note(err, "the new segment, in open/");
 }
 
 static enum status to_encryptor(void *ctx, const void *p, size_t n, struct err *err)
@@ -508,7 +510,9 @@ static enum status check_part(
 		return err_sys(err, ST_FATAL, "open open/%s", part);
 	rc = is_encrypted(s) ? bytes_decrypt(&b, fd, true, own, w->k->opendir, err)
 			     : bytes_plain(&b, fd, true, err);
-	if (rc == ST_OK && is_encrypted(s))
+	if (rc != ST_OK)
+		return err_note(err, "open/%s, read back", part);
+	if (is_encrypted(s))
 		rc = hash_file(w->k->opendir, part, s->sha, NULL, err);
 	if (rc == ST_OK)
 		rc = check(w, b, part, &w->next, s, err);
@@ -550,6 +554,17 @@ static enum status tell(struct work *w, const char *authority, struct err *err)
 	buf_free(&b);
 	fault_step("archive-dispose-begun");
 	return rc;
+}
+
+/* What will not take the place of anything leaves its room: the disk may be full. */
+static void drop_new(const struct work *w)
+{
+	char part[FILE_NAME_MAX], idx[FILE_NAME_MAX];
+
+	part_name(part, &w->d);
+	state_idx(idx, &w->d.after);
+	drop(w->k->opendir, part, NULL);
+	drop(w->k->opendir, idx, NULL);
 }
 
 static enum status find_segment(
@@ -595,10 +610,13 @@ enum status disposal_run(struct keeper *k, unsigned segment, const uint64_t *seq
 	}
 	if (rc == ST_OK)
 		rc = rewrite_leaves(&w.w, err);
-	if (rc == ST_OK)
+	if (rc == ST_OK) {
 		rc = write_new(&w, no, err);
-	if (rc == ST_OK)
-		rc = tell(&w, authority, err);
+		if (rc == ST_OK)
+			rc = tell(&w, authority, err);
+		if (rc != ST_OK)
+			drop_new(&w);
+	}
 	if (rc == ST_OK)
 		rc = change(k, &w.d, err);
 	rewrite_release(&w.w);

@@ -128,10 +128,13 @@ enum status archive_dispose(const char *path, const struct archive_disposal *d,
 		rc = keeper_writes(&keeper, path, err);
 	if (rc == ST_OK)
 		rc = look(&c, path, &r, &k, err);
-	if (rc == ST_OK && d->act)
+	if (rc == ST_OK && d->act) {
 		rc = act(&keeper, &c, err);
-	else if (rc == ST_OK)
+		if (rc != ST_OK)
+			err_note(err, "archive %s", path);
+	} else if (rc == ST_OK) {
 		out->gone = c.n;
+	}
 	archive_keeping_free(&k);
 	archive_done(&r);
 	free(c.list);
