@@ -61,6 +61,7 @@ closed_to_others() {
 keeps_closed() {
 	cp -r arc arc.full && cp -r state state.full
 	pf 77 hold place arc subject:Zanzibar --matter 'xylophone v. bob.secret'
+	says 'archive arc: it is encrypted to'
 	pf 77 retention show arc
 	pf 0 hold place arc 3-4 --matter 'xylophone v. bob.secret'
 	says 'hold 1 holds 2 messages'
@@ -74,6 +75,7 @@ keeps_closed() {
 	pf 0 hold release arc 1 --reason 'xylophone found'
 	pf 0 retention set arc from:bob.secret --class Zanzibar --years 6 --identity $key
 	pf 77 retention set arc from:bob.secret --class Zanzibar --years 7
+	says 'archive arc: it is encrypted to'
 	pf 0 retention show arc --identity $key
 	says '^Zanzibar: 6 years from when it was retrieved, from:bob.secret'
 	pf 0 retention due arc --at 2099-01-01 --identity $key

@@ -184,12 +184,15 @@ static enum status place_closed(
 	return rc;
 }
 
-static enum status choose(struct placing *p, struct archive_reader *r, struct err *err)
+static enum status choose(
+	struct placing *p, struct archive_reader *r, const char *path, struct err *err)
 {
 	if (!vault_is_closed(&r->vault))
 		return archive_each(r, place_row, p, err);
-	if (p->choice && !p->w->numbers(p->choice))
-		return vault_closed(&r->policy, err);
+	if (p->choice && !p->w->numbers(p->choice)) {
+		vault_closed(&r->policy, err);
+		return err_note(err, "archive %s", path);
+	}
 	return place_closed(p, r, err);
 }
 
@@ -246,7 +249,7 @@ enum status archive_hold_place(const char *path, const struct archive_holding *h
 	if (rc == ST_OK)
 		rc = archive_read_as(&r, path, &access, err);
 	if (rc == ST_OK)
-		rc = choose(&p, r, err);
+		rc = choose(&p, r, path, err);
 	if (rc == ST_OK && p.n == 0 && !h->future)
 		rc = err_set(err, ST_DENIED, EX_PARTIAL,
 			"there is no such message: the hold was not placed (--future holds "

@@ -176,14 +176,16 @@ static enum status class_json(struct buf *b, const struct keeper *k,
 }
 
 /* Who cannot read the classes that there are cannot tell whether this one keeps less. */
-static enum status must_read(const struct keeper *k, struct err *err)
+static enum status must_read(const struct keeper *k, const char *path, struct err *err)
 {
 	unsigned n = 0;
 	enum status rc = record_count(&n, k->dir, kind, err);
 
-	return rc == ST_OK && n && vault_is_closed(&k->vault)
-		? vault_closed(&k->policy, err)
-		: rc;
+	if (rc == ST_OK && n && vault_is_closed(&k->vault)) {
+		vault_closed(&k->policy, err);
+		rc = err_note(err, "archive %s", path);
+	}
+	return rc;
 }
 
 enum status archive_retention_set(const char *path, const struct archive_class *c,
@@ -202,7 +204,7 @@ enum status archive_retention_set(const char *path, const struct archive_class *
 		return rc;
 	rc = keeper_writes(&k, path, err);
 	if (rc == ST_OK)
-		rc = must_read(&k, err);
+		rc = must_read(&k, path, err);
 	if (rc == ST_OK)
 		rc = keeping_rules(&rules, k.dir, &k.vault, err);
 	old = rc == ST_OK ? class_named(&rules, c->name) : NULL;
