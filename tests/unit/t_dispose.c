@@ -222,6 +222,57 @@ static void test_not_found(void **state)
 	free(dir);
 }
 
+/* ---- damage ---- */
+
+static void refused(const char *dir, const char *why)
+{
+	struct archive_disposed out;
+	struct err err = ERR_INIT;
+	struct picked p;
+
+	assert_int_equal(dispose(dir, "7", true, &out, &p, &err), ST_DENIED);
+	assert_int_equal(err.exit, EX_DATAERR);
+	if (!strstr(err.text, why))
+		fail_msg("%s", err.text);
+	assert_int_equal(out.gone, 0);
+}
+
+/*
+ * What is removed has to be what was sealed, or what the record before says, byte for byte: else
+ * no later record would follow from it. All messages may be good there.
+ */
+static void test_other_files(void **state)
+{
+	static const char *const names[] = { "segments/acme-000002.idx",
+		"segments/acme-000002.tar.gz", "segments/acme-000002.r1.idx",
+		"segments/acme-000002.r1.tar.gz" };
+	size_t i, n;
+
+	(void)state;
+	for (i = 0; i < N_ELEMENTS(names); i++) {
+		char *dir = sealed(ARCHIVE_GZ), *path, *text;
+
+		if (i >= 2)
+			must_dispose(dir, "8", 1);
+		path = xasprintf("%s/%s", dir, names[i]);
+		text = slurp(path, &n);
+		text[i % 2 ? 4 : 0] ^= 1; /* the time in a gzip header; a name */
+		assert_int_equal(chmod(path, 0600), 0);
+		spit(path, text, n);
+		refused(dir, "is not the file that was sealed");
+		text[i % 2 ? 4 : 0] ^= 1;
+		assert_int_equal(unlink(path), 0);
+		refused(dir, "is missing");
+		spit(path, text, n);
+		must_dispose(dir, "7", 1);
+		check_state(dir, ALL - 1 - i / 2, 1 + i / 2);
+		free(text);
+		free(path);
+		remove_all(dir);
+		free(dir);
+	}
+}
+
 /* ---- dying ---- */
 
 /* In a process of its own: steps are counted from its start. */
@@ -295,6 +346,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(test_take_out),
 		cmocka_unit_test(test_nothing_left),
 		cmocka_unit_test(test_not_found),
+		cmocka_unit_test(test_other_files),
 		cmocka_unit_test(test_kills),
 	};
 

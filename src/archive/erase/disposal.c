@@ -417,6 +417,20 @@ static enum status load_seal(struct work *w, unsigned no, struct err *err)
 }
 
 /* Its files as they are. */
+static enum status hash_idx(struct work *w, const char *idx, struct err *err)
+{
+	enum status rc = file_there(w->k->segdir, idx, err);
+
+	if (rc == ST_END)
+		return err_set(err, ST_DENIED, EX_DATAERR,
+			"segments/%s is missing, so nothing is taken out of the segment: put "
+			"it back from a copy of the archive",
+			idx);
+	return rc == ST_OK
+		? hash_file(w->k->segdir, idx, w->d.before.idx_sha, NULL, err)
+		: rc;
+}
+
 static enum status look(struct work *w, struct segment_no s, struct err *err)
 {
 	const struct policy *p = &w->k->policy;
@@ -438,12 +452,14 @@ static enum status look(struct work *w, struct segment_no s, struct err *err)
 		rc = idx_get(&w->x, &w->k->vault, stem, err);
 	state_idx(idx, &w->d.before);
 	if (rc == ST_OK)
-		rc = hash_file(w->k->segdir, idx, w->d.before.idx_sha, NULL, err);
+		rc = hash_idx(w, idx, err);
 	if (rc == ST_OK && is_encrypted(&w->d.before))
 		rc = hash_file(
 			w->k->segdir, w->d.before.file, w->d.before.sha, NULL, err);
 	if (rc == ST_OK)
 		rc = check(w, w->from, w->d.before.file, &w->x, &w->d.before, err);
+	if (rc == ST_OK)
+		rc = disposal_files(&w->d, w->k->dir, &w->seal, idx, err);
 	segment_stem(stem, p, s);
 	file_name(w->d.after.file, stem, segment_suffix(p));
 	return rc;

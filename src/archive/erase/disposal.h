@@ -29,6 +29,15 @@ void disposition_free(struct disposition *d);
 /* "SLUG-000001.r1.idx" of "SLUG-000001.r1.tar.gz"; of an encrypted one with ".age", ".p7m" */
 void state_idx(char out[FILE_NAME_MAX], const struct state *s);
 
+/*
+ * Before the next one: what it will say of the files before it has to be what the seal, or the
+ * last record of the segment, says of them. Else the record followed from nothing, and what it
+ * should follow from was removed. ST_DENIED, EX_DATAERR: it is not. dir is the archive's, idx the
+ * name of the index.
+ */
+struct statement;
+enum status disposal_files(const struct disposition *next, int dir,
+	const struct statement *seal, const char *idx, struct err *err);
 /* Takes these, which ascend, out of their segment. */
 enum status disposal_run(struct keeper *k, unsigned segment, const uint64_t *seqs,
 	size_t n, const char *authority, struct err *err);
