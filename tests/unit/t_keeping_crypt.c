@@ -115,6 +115,35 @@ static void test_hold(void **state)
 	}
 }
 
+/* A segment that is not there has messages, too: whoever holds must not believe that he does. */
+static void test_hold_missing(void **state)
+{
+	unsigned no;
+
+	(void)state;
+	for (no = 1; no <= 3; no++) {
+		struct archive_held held;
+		struct err err = ERR_INIT;
+		struct closed c;
+		char *path;
+
+		closed_open(&c, ARCHIVE_GZ, 0);
+		path = xasprintf("%s/segments/acme-%06u.tar.gz.age", c.at, no);
+		assert_int_equal(unlink(path), 0);
+		for (;; read_as(&c, NULL)) {
+			err = (struct err)ERR_INIT;
+			assert_int_equal(hold(&c, NULL, false, &held, &err), ST_DENIED);
+			assert_int_equal(err.exit, EX_DATAERR);
+			assert_non_null(strstr(err.text, "is missing"));
+			if (!c.ids)
+				break;
+		}
+		assert_false(exists(c.at, "policy/hold-000001.json"));
+		free(path);
+		closed_drop(&c);
+	}
+}
+
 /* What is not sealed yet is not among what can be read: that is told. */
 static void test_hold_open(void **state)
 {
@@ -237,6 +266,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_hold),
+		cmocka_unit_test(test_hold_missing),
 		cmocka_unit_test(test_hold_open),
 		cmocka_unit_test(test_retention),
 		cmocka_unit_test(test_damaged),

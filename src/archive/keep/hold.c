@@ -175,9 +175,11 @@ static enum status place_closed(
 	struct placing *p, const struct archive_reader *r, struct err *err)
 {
 	struct gone g = { 0 };
-	enum status rc = gone_load(&g, r->dir, err);
+	enum status rc = reader_whole(r, err);
 	size_t i;
 
+	if (rc == ST_OK)
+		rc = gone_load(&g, r->dir, err);
 	for (i = 0; rc == ST_OK && i < r->sealed_n; i++)
 		rc = place_sealed(p, r, r->sealed[i].no, &g, err);
 	gone_free(&g);

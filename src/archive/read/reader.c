@@ -502,6 +502,20 @@ static enum status told(struct each *e, const struct err *why, struct err *err)
 	return ST_OK;
 }
 
+enum status reader_whole(const struct archive_reader *r, struct err *err)
+{
+	unsigned no = 0;
+	size_t i;
+
+	for (i = 0; i < r->sealed_n && r->sealed[i].no == no + 1; i++)
+		no++;
+	if (i == r->sealed_n && listed_last(r) <= no)
+		return ST_OK;
+	return err_set(err, ST_DENIED, EX_DATAERR,
+		"segment %s-%06u is missing: `popferry verify` tells what else",
+		r->policy.slug, no + 1);
+}
+
 enum status archive_each(struct archive_reader *r,
 	enum status (*take)(void *ctx, const struct archive_row *row, struct err *err),
 	void *ctx, struct err *err)
@@ -509,14 +523,10 @@ enum status archive_each(struct archive_reader *r,
 	struct each e = { .take = take, .ctx = ctx };
 	struct err why = ERR_INIT;
 	enum status rc = ST_OK;
-	unsigned no = 0, gap = 0;
 	size_t i;
 
 	csv_init(&e.csv);
 	for (i = 0; rc == ST_OK && i < r->sealed_n; i++) {
-		if (r->sealed[i].no != no++ + 1 && !gap)
-			gap = no;
-		no = r->sealed[i].no;
 		rc = each_sealed(r, &r->sealed[i], &e, &why);
 		if (rc == ST_DENIED && !e.stopped)
 			rc = told(&e, &why, err);
@@ -526,11 +536,6 @@ enum status archive_each(struct archive_reader *r,
 	csv_release(&e.csv);
 	if (rc != ST_OK)
 		return rc < 0 ? err_set(err, rc, why.exit, "%s", why.text) : rc;
-	if (!gap && listed_last(r) > no)
-		gap = no + 1;
-	if (gap)
-		return err_set(err, ST_DENIED, EX_DATAERR,
-			"segment %s-%06u is missing: `popferry verify` tells what else",
-			r->policy.slug, gap);
-	return e.damaged ? ST_DENIED : ST_OK;
+	rc = reader_whole(r, err);
+	return rc == ST_OK && e.damaged ? ST_DENIED : rc;
 }

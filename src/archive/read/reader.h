@@ -50,6 +50,9 @@ struct archive_reader {
 	struct err why;
 };
 
+/* ST_DENIED, EX_DATAERR: a segment is missing, by the numbers of the others or by its line. */
+enum status reader_whole(const struct archive_reader *r, struct err *err);
+
 /* What is said when a message is asked for that is gone. ST_DENIED; EX_PARTIAL: a record in
  * policy/ tells of that, EX_DATAERR: none does. */
 enum status reader_gone(const struct archive_reader *r, uint64_t seq, struct err *err);
