@@ -212,7 +212,7 @@ static void flip(const char *dir, const char *script, const char *name)
 	char *text = read_in(dir, name, &n), said[4096];
 	struct findings f;
 
-	for (i = 0; i < EACH / (size_t)stride_of(4); i++) {
+	for (i = 0; i < EACH / (size_t)stride_of(7); i++) {
 		at = (at + 7919 * (i + 1)) % n;
 		text[at] ^= (char)(1 << i % 8);
 		write_in(dir, name, text, n);

@@ -312,7 +312,7 @@ static void test_kills(void **state)
 	(void)state;
 	for (i = 0; i < N_ELEMENTS(codecs); i++)
 		for (step = 1; step < STEPS_MAX;
-			step += (i ? 3 : 1) * (unsigned)stride_of(3)) {
+			step += (i ? 3 : 1) * (unsigned)stride_of(5)) {
 			char *dir = sealed(codecs[i]);
 			struct archive_reader *r = NULL;
 			struct err err = ERR_INIT;

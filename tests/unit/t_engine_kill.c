@@ -220,7 +220,7 @@ static void test_killed_and_refiled(void **state)
 	int n;
 
 	(void)state;
-	for (n = 1; killed; n += stride_of(3)) {
+	for (n = 1; killed; n += stride_of(5)) {
 		kit_open(&r);
 		kit_mail(r, s.mail);
 		killed = killed_at(r, &s, n);
