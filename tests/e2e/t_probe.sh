@@ -18,6 +18,14 @@ test_probe_shows_what_is_offered() {
 	probe 0 "$(url_imap "$dst")" 'TLSv1\.[23]'
 }
 
+# Quirk Q20: not all that a user thinks of as the mailbox.
+test_probe_tells_what_pop3_does_not_show() {
+	for name in gmx:'without the spam folder' gmail:'neither Spam nor Trash' generic:'the inbox alone'; do
+		pf 0 probe "$(url_pop3s anna%40example.org)" --ca-file "$CA" --source-profile "$TOP/profiles/${name%%:*}.conf"
+		says "${name#*:}"
+	done
+}
+
 # Any failure code but those that mean something else; the words matter here.
 wrong() { # URL REGEX...
 	url=$1
