@@ -140,7 +140,8 @@ static const char *unfit(X509 *x, bool expired)
 	int type = key ? EVP_PKEY_base_id(key) : NID_undef;
 
 	if (!expired && X509_cmp_current_time(X509_get0_notAfter(x)) < 0)
-		return "it has expired; get a new one";
+		return "it has expired: use another one; an archive that has it "
+		       "takes no more mail, begin a new one";
 	if (X509_cmp_current_time(X509_get0_notBefore(x)) > 0)
 		return "it is not valid yet; is our clock right?";
 	if (type != EVP_PKEY_RSA && type != EVP_PKEY_EC)
