@@ -421,6 +421,7 @@ static enum status begin(struct engine *e, struct parcel **v, size_t n, bool fin
 	size_t from = e->n_live;
 	enum status rc = prepare_all(e, v, n, final, err);
 
+	*any = false;
 	if (rc != ST_OK)
 		return rc;
 	drop_decided(e, from);
