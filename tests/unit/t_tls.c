@@ -164,6 +164,7 @@ enum manner {
 	CUT,      /* greets and closes the socket without a TLS goodbye */
 	FLOOD,    /* sends much before it reads */
 	CHOPPY,   /* records and keys of every kind, in pieces of every size */
+	BURST,    /* many records at once, and then it waits */
 	OLD,      /* TLS 1.1 at most */
 	OLDEST,   /* TLS 1.0 alone */
 	SHORT,    /* TLS 1.2 with Diffie-Hellman of 1024 bits */
@@ -286,6 +287,25 @@ static void be_choppy(SSL *ssl)
 		;
 }
 
+enum { BURST_LINES = 20 };
+
+static void be_bursting(SSL *ssl)
+{
+	BIO *out = BIO_new(BIO_s_mem());
+	char line[32], *all;
+	unsigned i;
+	long n;
+
+	SSL_set0_wbio(ssl, out);
+	for (i = 0; i < BURST_LINES; i++) {
+		snprintf(line, sizeof(line), "line %u\r\n", i);
+		must(say(ssl, line));
+	}
+	n = BIO_get_mem_data(out, &all);
+	must(send(SSL_get_fd(ssl), all, (size_t)n, MSG_NOSIGNAL) == n);
+	recv(SSL_get_fd(ssl), line, 1, 0);
+}
+
 static void talk(SSL *ssl, struct server *s)
 {
 	int n, small = 16 * KIB;
@@ -300,6 +320,10 @@ static void talk(SSL *ssl, struct server *s)
 	}
 	if (s->manner == CHOPPY) {
 		be_choppy(ssl);
+		return;
+	}
+	if (s->manner == BURST) {
+		be_bursting(ssl);
 		return;
 	}
 	say(ssl, s->manner == CUT ? "+OK half" : "+OK hello\r\n");
@@ -788,6 +812,32 @@ static void choppy_records(void **state)
 	}
 }
 
+/* What came with others is not waited for. */
+static void burst_of_records(void **state)
+{
+	struct server s = { .manner = BURST, .id = &good };
+	struct err err = ERR_INIT;
+	struct conn *c;
+	struct loop *l;
+	int64_t start = clock_ms();
+	char line[32];
+	unsigned i;
+
+	(void)state;
+	loop_open(&l, serve_quietly, &s);
+	assert_int_equal(
+		connect_tls(&c, l, "localhost", ca_path, NULL, TLS_IMPLICIT, &err),
+		ST_OK);
+	conn_patience(c, 20000);
+	for (i = 0; i < BURST_LINES; i++) {
+		snprintf(line, sizeof(line), "line %u", i);
+		assert_string_equal(line_of(c), line);
+	}
+	assert_true(clock_ms() < start + 10000);
+	conn_close(&c);
+	loop_close(&l);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -802,6 +852,7 @@ int main(void)
 		cmocka_unit_test(injection),
 		cmocka_unit_test(full_duplex),
 		cmocka_unit_test(choppy_records),
+		cmocka_unit_test(burst_of_records),
 	};
 
 	return cmocka_run_group_tests(tests, make_world, drop_world);
