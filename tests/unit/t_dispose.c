@@ -1,46 +1,10 @@
 /*
- * t_dispose.c: messages that are taken out of an archive: what is left of them, and that
- * everything else is as it was, at whatever step it was killed.
+ * t_dispose.c: messages that are taken out of an archive: what is left of them, and
+ * that everything else is as it was, at whatever step it was killed.
  */
 #include "t_dispose.h"
 
 enum { STEPS_MAX = 100 };
-
-static void drop_bytes(void *ctx, const char *p, size_t n)
-{
-	(void)ctx;
-	(void)p;
-	(void)n;
-}
-
-/* All messages but those of the list are there, byte for byte. */
-static void check_left(const char *dir, const unsigned *gone, size_t n)
-{
-	struct archive_reader *r = NULL;
-	struct err err = ERR_INIT;
-	struct same s = { 0 };
-	size_t k;
-	unsigned i;
-
-	ok(archive_read(&r, dir, &err), &err);
-	for (i = 0; i < ALL; i++) {
-		for (k = 0; k < n && gone[k] != i + 1;)
-			k++;
-		if (k < n) {
-			err = (struct err)ERR_INIT;
-			assert_int_equal(archive_get(r, i + 1, drop_bytes, NULL, &err),
-				ST_DENIED);
-			assert_int_equal(err.exit, EX_PARTIAL);
-			continue;
-		}
-		s = (struct same){ .right = true };
-		s.want = bytes_of(i, &s.n);
-		ok(archive_get(r, i + 1, same_take, &s, &err), &err);
-		assert_true(s.right && s.at == s.n);
-		free((char *)(uintptr_t)s.want);
-	}
-	archive_done(&r);
-}
 
 /* ---- taking out ---- */
 
@@ -88,7 +52,8 @@ static bool contains(const char *p, size_t n, const char *what)
 	return memmem(p, n, what, strlen(what)) != NULL;
 }
 
-/* The field of this column of the line of message 7 of merkle.tsv, as the bag has it. */
+/* The field of this column of the line of message 7 of merkle.tsv, as the bag has
+ * it. */
 static void unpack(
 	const char *dir, enum archive_codec c, const char *to, const char *file)
 {
@@ -238,8 +203,8 @@ static void refused(const char *dir, const char *why)
 }
 
 /*
- * What is removed has to be what was sealed, or what the record before says, byte for byte: else
- * no later record would follow from it. All messages may be good there.
+ * What is removed has to be what was sealed, or what the record before says, byte for
+ * byte: else no later record would follow from it. All messages may be good there.
  */
 static void test_other_files(void **state)
 {

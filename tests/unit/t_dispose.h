@@ -1,6 +1,6 @@
 /*
- * t_dispose.h: what the tests of disposals and of what keeps messages share: an archive,
- * and words that choose from it.
+ * t_dispose.h: what the tests of disposals and of what keeps messages share: an
+ * archive, and words that choose from it.
  */
 #ifndef T_DISPOSE_H
 #define T_DISPOSE_H
@@ -46,6 +46,43 @@ static const struct identities *readers;
 
 static const struct archive_words words = { words_make, words_has, words_numbers,
 	words_free };
+
+UNUSED static void drop_bytes(void *ctx, const char *p, size_t n)
+{
+	(void)ctx;
+	(void)p;
+	(void)n;
+}
+
+/* All messages but those of the list are there, byte for byte. */
+UNUSED static void check_left(const char *dir, const unsigned *gone, size_t n)
+{
+	const struct archive_access access = { .identities = readers };
+	struct archive_reader *r = NULL;
+	struct err err = ERR_INIT;
+	struct same s = { 0 };
+	size_t k;
+	unsigned i;
+
+	ok(archive_read_as(&r, dir, &access, &err), &err);
+	for (i = 0; i < ALL; i++) {
+		for (k = 0; k < n && gone[k] != i + 1;)
+			k++;
+		if (k < n) {
+			err = (struct err)ERR_INIT;
+			assert_int_equal(archive_get(r, i + 1, drop_bytes, NULL, &err),
+				ST_DENIED);
+			assert_int_equal(err.exit, EX_PARTIAL);
+			continue;
+		}
+		s = (struct same){ .right = true };
+		s.want = bytes_of(i, &s.n);
+		ok(archive_get(r, i + 1, same_take, &s, &err), &err);
+		assert_true(s.right && s.at == s.n);
+		free((char *)(uintptr_t)s.want);
+	}
+	archive_done(&r);
+}
 
 struct picked {
 	struct choice *choice;

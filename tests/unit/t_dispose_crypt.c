@@ -1,50 +1,13 @@
 /*
- * t_dispose_crypt.c: messages that are taken out of an encrypted archive: all else is as it
- * was, for who has a key and for who has none, at whatever step it was killed; and nothing
- * was in clear meanwhile.
+ * t_dispose_crypt.c: messages that are taken out of an encrypted archive: all else is
+ * as it was, for who has a key and for who has none, at whatever step it was killed;
+ * and nothing was in clear meanwhile.
  */
 #include "t_closed.h"
 
 enum { STEPS_MAX = 100 };
 
 static const char *const ext[] = { "", ".age", ".p7m" };
-
-static void drop_bytes(void *ctx, const char *p, size_t n)
-{
-	(void)ctx;
-	(void)p;
-	(void)n;
-}
-
-/* All messages but those of the list are there, byte for byte. */
-static void check_left(const char *dir, const unsigned *gone, size_t n)
-{
-	const struct archive_access access = { .identities = readers };
-	struct archive_reader *r = NULL;
-	struct err err = ERR_INIT;
-	struct same s = { 0 };
-	size_t k;
-	unsigned i;
-
-	ok(archive_read_as(&r, dir, &access, &err), &err);
-	for (i = 0; i < ALL; i++) {
-		for (k = 0; k < n && gone[k] != i + 1;)
-			k++;
-		if (k < n) {
-			err = (struct err)ERR_INIT;
-			assert_int_equal(archive_get(r, i + 1, drop_bytes, NULL, &err),
-				ST_DENIED);
-			assert_int_equal(err.exit, EX_PARTIAL);
-			continue;
-		}
-		s = (struct same){ .right = true };
-		s.want = bytes_of(i, &s.n);
-		ok(archive_get(r, i + 1, same_take, &s, &err), &err);
-		assert_true(s.right && s.at == s.n);
-		free((char *)(uintptr_t)s.want);
-	}
-	archive_done(&r);
-}
 
 /* ---- taking out ---- */
 
@@ -103,7 +66,8 @@ static void test_take_out(void **state)
 	}
 }
 
-/* The job that writes knows it no more, and all others still; it needs no key for that. */
+/* The job that writes knows it no more, and all others still; it needs no key for
+ * that. */
 static void test_not_found(void **state)
 {
 	struct archive_writer *w;
@@ -155,7 +119,8 @@ static void test_held(void **state)
 
 /* ---- who can write to the archive ---- */
 
-/* Whom it is encrypted to is what its seals tell of; and a damaged segment stays as it is. */
+/* Whom it is encrypted to is what its seals tell of; and a damaged segment stays as it
+ * is. */
 static void test_hostile(void **state)
 {
 	unsigned i;
@@ -256,7 +221,8 @@ static void plain_sum(const char *dir, unsigned no, char out[65])
 	free(path);
 }
 
-/* At any moment of it: what is there is good, for who has a key and for who has none. */
+/* At any moment of it: what is there is good, for who has a key and for who has
+ * none. */
 static unsigned check_between(const struct closed *c, unsigned step)
 {
 	const struct archive_access keyless = { .closed = true },
