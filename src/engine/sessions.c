@@ -100,10 +100,12 @@ static enum status consume(
 	while (rc == ST_OK && !ended) {
 		bool idle = !e->n_live;
 		/* What comes at the pace of the answers must not wait for them. */
-		int most = idle ? LINGER_MS : GLANCE_MS + deliver_rtt_ms(e);
+		int far = GLANCE_MS + deliver_rtt_ms(e);
+		int most = idle || far > LINGER_MS ? LINGER_MS : far;
 		size_t n = pump_take(pump, batch, most, idle, &ended);
 
-		/* After a stop too: QUIT may make the server forget what was fetched. */
+		/* After a stop too: QUIT may make the server forget what was
+		 * fetched. */
 		if (n)
 			fault_step("fetched");
 		rc = n ? deliver_batch(e, batch, n, err) : deliver_oldest(e, err);
@@ -174,8 +176,8 @@ static void nowhere(void *ctx, const char *p, size_t n)
 /*
  * Some servers show the next messages only when those before were fetched by a session
  * that took its leave (quirk Q44). A session that ended too soon is made good here:
- * where only a part is shown, by fetching all of it again; elsewhere by one message, and
- * should that be gone the next time, the server is such a one.
+ * where only a part is shown, by fetching all of it again; elsewhere by one message,
+ * and should that be gone the next time, the server is such a one.
  */
 static enum status fetch_again(
 	struct engine *e, struct source *src, bool all, struct err *err)
