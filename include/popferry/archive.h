@@ -14,8 +14,8 @@
  * EX_NOPERM: encrypted, and no identity opens it). After a
  * failed put, commit or seal the writer can only be closed; the next open recovers.
  *
- * Threads: a writer or reader belongs to one thread. A writer starts some of its own, to
- * compress; the bytes do not depend on how many.
+ * Threads: a writer or reader belongs to one thread. A writer starts some of its own,
+ * to compress; the bytes do not depend on how many.
  */
 #ifndef POPFERRY_ARCHIVE_H
 #define POPFERRY_ARCHIVE_H
@@ -43,12 +43,12 @@ struct archive_config {
 	unsigned segment_messages; /* 0: 50 000 */
 	unsigned threads;          /* that compress; 0: one a processor, at most 4 */
 	/*
-	 * Whom it is encrypted to. An archive that is there must have the same; NULL: for a
-	 * new one nobody, else those it has.
+	 * Whom it is encrypted to. An archive that is there must have the same; NULL:
+	 * for a new one nobody, else those it has.
 	 */
 	const struct recipients *recipients;
-	/* The job's directory for keys of what is open, of an encrypted archive: there must
-	 * be one. */
+	/* The job's directory for keys of what is open, of an encrypted archive: there
+	 * must be one. */
 	const char *state;
 	const struct archive_fixed *fixed; /* NULL: random bytes and the clock */
 	/* Asked at each sealing what the run has to tell; NULL: nothing. */
@@ -127,14 +127,15 @@ void archive_claim(struct archive_writer *w, uint64_t seq);
 enum status archive_seal(struct archive_writer *w, struct err *err);
 
 /*
- * Adds an event to the custody log: "export", of object, with what is to be said of it (a
- * JSON object; NULL: nothing). ST_END: the archive has no log, or not one that can be
- * written here (a copy on a disc).
+ * Adds an event to the custody log: "export", of object, with what is to be said of it
+ * (a JSON object; NULL: nothing). ST_END: the archive has no log, or not one that can
+ * be written here (a copy on a disc).
  */
 enum status archive_note(const char *path, const char *event, const char *object,
 	const char *detail, struct err *err);
 
-/* The event "delete.server": these, of this source, are there no more. As archive_note(). */
+/* The event "delete.server": these, of this source, are there no more. As
+ * archive_note(). */
 enum status archive_note_removed(const char *path, const char *account,
 	const struct story_item *items, size_t n, struct err *err);
 
@@ -150,8 +151,8 @@ enum status archive_read(
 struct archive_access {
 	const struct identities
 		*identities; /* they must outlive the reader; NULL: none */
-	/* Where the key may be of what is not sealed yet: what that holds is unknown without
-	 * it. NULL: nowhere. */
+	/* Where the key may be of what is not sealed yet: what that holds is unknown
+	 * without it. NULL: nowhere. */
 	const char *state;
 	/* Also without an identity, for what can be done so: archive_verify(),
 	 * archive_read_id(). */
@@ -228,8 +229,8 @@ struct archive_listed {
 /* How it was filed. Texts live until the next call. */
 struct archive_filed {
 	struct archive_entry entry; /* as it was put */
-	/* Not NULL: the segment's table is damaged, and this says how. Of entry only the
-	 * folder is known then, as its path has it. */
+	/* Not NULL: the segment's table is damaged, and this says how. Of entry only
+	 * the folder is known then, as its path has it. */
 	const char *unknown;
 };
 
@@ -247,8 +248,8 @@ enum status archive_stream_list(struct archive_stream *s,
 	void (*each)(void *ctx, const struct archive_listed *m), void *ctx,
 	struct err *err);
 
-/* As archive_get(). After ST_DENIED, EX_DATAERR others may be had. A message_maker must be
- * new: its digest is compared. */
+/* As archive_get(). After ST_DENIED, EX_DATAERR others may be had. A message_maker must
+ * be new: its digest is compared. */
 enum status archive_stream_get(struct archive_stream *s, uint64_t seq, mail_take *take,
 	void *ctx, struct archive_filed *out, struct err *err);
 
@@ -262,18 +263,18 @@ struct archive_proof {
 };
 
 /*
- * Makes the directory out: the message, how its leaf leads to the root of a seal, the seal
- * with its signature and timestamp, certificates, and how to check all that (FORMAT). It
- * gets its name when all in it is durable. ST_END: there is no such message. ST_DENIED:
- * EX_TEMPFAIL, it is not sealed yet; EX_UNAVAILABLE, version 0.1.0 made no seals;
- * EX_CANTCREAT, out is there already.
+ * Makes the directory out: the message, how its leaf leads to the root of a seal, the
+ * seal with its signature and timestamp, certificates, and how to check all that
+ * (FORMAT). It gets its name when all in it is durable. ST_END: there is no such
+ * message. ST_DENIED: EX_TEMPFAIL, it is not sealed yet; EX_UNAVAILABLE, version 0.1.0
+ * made no seals; EX_CANTCREAT, out is there already.
  */
 enum status archive_prove(struct archive_reader *r, uint64_t seq, const char *out,
 	struct archive_proof *told, struct err *err);
 
 /*
- * Whether all in such a directory fits together, but for the signature and the timestamp
- * of its seal.json, which sign_check() knows. ST_DENIED, EX_DATAERR when not.
+ * Whether all in such a directory fits together, but for the signature and the
+ * timestamp of its seal.json, which sign_check() knows. ST_DENIED, EX_DATAERR when not.
  */
 enum status archive_proof_check(int dirfd, struct archive_proof *told, struct err *err);
 
@@ -286,8 +287,8 @@ struct archive_check {
 	uint64_t events;          /* in the custody log */
 	uint64_t signatures, timestamps; /* that were made, as it tells */
 	uint64_t gone; /* messages that were disposed of, with a record of it */
-	/* Encrypted segments, and messages in them, of which only the files and seals were
-	 * looked at; messages that are not sealed, and whose key is not here. */
+	/* Encrypted segments, and messages in them, of which only the files and seals
+	 * were looked at; messages that are not sealed, and whose key is not here. */
 	uint64_t closed, closed_messages;
 	bool closed_open;
 	bool unfinished; /* a disposal was interrupted: the next one goes on with it */
@@ -314,8 +315,9 @@ enum status archive_verify(struct archive_reader *r, struct archive_check *out,
 /* ---- what has to stay, and what may go ---- */
 
 /*
- * Holds, retention classes and disposals are records in policy/. The rules choose messages
- * by words, as export.h tells them; whoever calls brings what understands these.
+ * Holds, retention classes and disposals are records in policy/. The rules choose
+ * messages by words, as export.h tells them; whoever calls brings what understands
+ * these.
  */
 struct archive_words {
 	enum status (*make)(void **out, char *const *words, size_t n, struct err *err);
@@ -325,9 +327,9 @@ struct archive_words {
 };
 
 /*
- * Of an encrypted archive who has an identity reads what these words are applied to, and
- * what records say in words, which is encrypted as the messages are. Without one these
- * calls do what needs no reading, or say ST_DENIED, EX_NOPERM.
+ * Of an encrypted archive who has an identity reads what these words are applied to,
+ * and what records say in words, which is encrypted as the messages are. Without one
+ * these calls do what needs no reading, or say ST_DENIED, EX_NOPERM.
  */
 
 struct archive_holding {
@@ -344,6 +346,10 @@ struct archive_held {
 	/* What is not sealed yet could not be read, and is held only with future. */
 	bool open_unknown;
 };
+/*
+ * Places a hold on what the words choose: as long as it stands, archive_dispose()
+ * leaves those messages alone. It is in policy/ and in the log when this returns.
+ */
 enum status archive_hold_place(const char *path, const struct archive_holding *h,
 	struct archive_held *out, struct err *err);
 /* ST_DENIED, EX_USAGE: there is no such hold, or it was released before. */
@@ -370,7 +376,8 @@ enum status archive_retention_set(const char *path, const struct archive_class *
 
 struct archive_hold {
 	unsigned no, released; /* numbers of the records; 0: it is in force */
-	/* matter and reason are NULL, and words none, when nobody here can read them. */
+	/* matter and reason are NULL, and words none, when nobody here can read
+	 * them. */
 	const char *matter, *placed_at, *seqs; /* "1-5,9" */
 	const char *released_at, *reason;      /* NULL while it is in force */
 	bool future;
@@ -389,8 +396,8 @@ void archive_keeping_free(struct archive_keeping **k);
 const struct archive_hold *archive_holds(const struct archive_keeping *k, size_t *n);
 const struct archive_class *archive_classes(const struct archive_keeping *k, size_t *n);
 /*
- * The newest time the archive tells of, in seals and the custody log. When it lies in the
- * future, a clock was or is wrong.
+ * The newest time the archive tells of, in seals and the custody log. When it lies in
+ * the future, a clock was or is wrong.
  */
 int64_t archive_newest(const struct archive_keeping *k);
 
@@ -431,10 +438,10 @@ struct archive_disposed {
 };
 /*
  * Takes the chosen messages that are FREE or DUE out of their segments. What is left of
- * each is a tombstone with its leaf, so that seals, signatures and timestamps stay right
- * for all others. Goes on first with what an earlier call could not end. Killed at any
- * moment: the segment is as before or as after it. ST_DENIED, EX_DATAERR: a segment is
- * damaged, and nothing was taken out of it.
+ * each is a tombstone with its leaf, so that seals, signatures and timestamps stay
+ * right for all others. Goes on first with what an earlier call could not end. Killed
+ * at any moment: the segment is as before or as after it. ST_DENIED, EX_DATAERR: a
+ * segment is damaged, and nothing was taken out of it.
  */
 enum status archive_dispose(const char *path, const struct archive_disposal *d,
 	struct archive_disposed *out, struct err *err);
@@ -444,13 +451,13 @@ enum status archive_dispose(const char *path, const struct archive_disposal *d,
 struct archive_recovery {
 	uint64_t segments, good, lost; /* messages */
 	uint64_t indexes;              /* that were made again */
-	uint64_t
-		unmade; /* that did not come out as they were: all can be read without */
+	uint64_t unmade; /* that did not come out so: all can be read without */
 };
 /*
- * Makes again what can be made from the segments: an index that is lost or damaged, if it
- * comes out as manifest-sha256.txt says (never one that is encrypted); index/ goes. Each message is read, and each run of
- * those that are lost goes to lost(). ST_DENIED, EX_DATAERR: some are.
+ * Makes again what can be made from the segments: an index that is lost or damaged, if
+ * it comes out as manifest-sha256.txt says (never one that is encrypted); index/ goes.
+ * Each message is read, and each run of those that are lost goes to lost(). ST_DENIED,
+ * EX_DATAERR: some are.
  */
 enum status archive_recover(const char *path, const struct identities *ids,
 	struct archive_recovery *out,

@@ -223,8 +223,9 @@ struct setting_help {
 const struct setting_help *job_settings(size_t *n);
 
 /*
- * "pop3s://user@host:port", "imaps://user@host/Folder", "archive:DIR",
- * "maildir:DIR" and so on, as in RFC 2384 and RFC 5092 with percent-encoding. A password in it is refused.
+ * "pop3s://user@host:port", "imaps://user@host/Folder", "archive:DIR", "maildir:DIR"
+ * and so on, as in RFC 2384 and RFC 5092 with percent-encoding. A password in it is
+ * refused.
  */
 enum status url_parse(struct endpoint *e, const char *text, struct err *err);
 void endpoint_release(struct endpoint *e);

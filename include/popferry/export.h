@@ -69,14 +69,15 @@ struct export_job {
 	const struct choice *choice;
 	bool excel_safe; /* tables: a field that a spreadsheet would execute gets a ' */
 	const char *agent; /* "popferry 1.0": who says so in the manifest */
-	/* Called before each message; false stops it (ST_RETRY, EX_TEMPFAIL). May be NULL. */
+	/* Called before each message; false stops it (ST_RETRY, EX_TEMPFAIL). May be
+	 * NULL. */
 	bool (*go_on)(void *ctx, const struct export_done *done);
 	/* One sentence about a message that is left out. */
 	void (*bad)(void *ctx, const char *what);
 	/*
-	 * Not NULL: each message goes to this program, at_once at a time, and to no target,
-	 * which is NULL with format. ran() is called after each, by one thread at a
-	 * time, in the order in which they end.
+	 * Not NULL: each message goes to this program, at_once at a time, and to no
+	 * target, which is NULL with format. ran() is called after each, by one thread
+	 * at a time, in the order in which they end.
 	 */
 	const struct hand *hand;
 	unsigned at_once;

@@ -61,16 +61,18 @@ struct hand_answer {
 };
 
 /*
- * Runs it once. ST_OK: it has ended, and *out says how. What is left of its session after
- * its time is up is killed: SIGTERM, and 2 s later SIGKILL. ST_RETRY, EX_TEMPFAIL:
- * stop_fd (0: none) became readable, and it was killed. ST_DENIED, EX_CONFIG: it cannot
- * be run; EX_TEMPFAIL: not now. ST_FATAL: no pipe; or what give() said.
+ * Runs it once. ST_OK: it has ended, and *out says how. What is left of its session
+ * after its time is up is killed: SIGTERM, and 2 s later SIGKILL. ST_RETRY,
+ * EX_TEMPFAIL: stop_fd (0: none) became readable, and it was killed. ST_DENIED,
+ * EX_CONFIG: it cannot be run; EX_TEMPFAIL: not now. ST_FATAL: no pipe; or what give()
+ * said.
  */
 enum status hand_run(const struct hand *h, const struct hand_value *env, size_t n_env,
 	hand_give *give, void *ctx, int stop_fd, struct hand_answer *out,
 	struct err *err);
 
-/* "exit code 1: what it wrote", "ended by signal 11", "not done in time". Returns out. */
+/* "exit code 1: what it wrote", "ended by signal 11", "not done in time". Returns
+ * out. */
 char *hand_told(char *out, size_t cap, const struct hand_answer *a);
 
 #endif

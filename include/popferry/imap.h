@@ -153,7 +153,8 @@ struct imap_append {
 	bool seen, answered, flagged, draft; /* system flags to set */
 	enum imap_outcome outcome;
 	uint32_t uidvalidity, uid; /* of APPENDUID; 0 when the server told none */
-	/* The server would not take it with its date, or its flags (quirks Q77, Q104). */
+	/* The server would not take it with its date, or its flags (quirks Q77,
+	 * Q104). */
 	bool no_date, no_flags;
 	bool absent; /* IMAP_PENDING, but proof that it is not stored: throttled, full */
 	enum imap_cause cause; /* of IMAP_REFUSED */
@@ -169,7 +170,8 @@ struct imap_append {
  */
 enum status imap_append(struct imap *i, struct imap_append *a, struct err *err);
 
-/* The shortest time a SELECT took in this session, in milliseconds; 0: none was seen. */
+/* The shortest time a SELECT took in this session, in milliseconds; 0: none was
+ * seen. */
 int imap_rtt_ms(const struct imap *i);
 
 /* Sends what is gathered. Does not wait for replies. */
@@ -236,9 +238,9 @@ struct imap_reading {
 	void *ctx;
 };
 /*
- * The bytes of many messages of the selected mailbox, in any order; end() comes once for
- * each of these UIDs, which ascend, and begin() before those with bytes. begin() may come
- * twice in a row: what was taken then belongs to none of them.
+ * The bytes of many messages of the selected mailbox, in any order; end() comes once
+ * for each of these UIDs, which ascend, and begin() before those with bytes. begin()
+ * may come twice in a row: what was taken then belongs to none of them.
  */
 enum status imap_fetch_many(struct imap *i, const uint32_t *uids, size_t n,
 	const struct imap_reading *to, struct err *err);

@@ -111,8 +111,8 @@ enum status journal_commit(struct journal *j, struct err *err);
 enum status journal_find(struct journal *j, const char *uidl, size_t n,
 	uint32_t occurrence, struct journal_row *out, struct err *err);
 
-/* The first row without a UIDL, behind that of id `after`, whose SHA-256 is this; ST_END
- * when none. */
+/* The first row without a UIDL, behind that of id `after`, whose SHA-256 is this;
+ * ST_END when none. */
 enum status journal_find_content(struct journal *j, const unsigned char sha256[DIGEST],
 	int64_t after, struct journal_row *out, struct err *err);
 
@@ -175,10 +175,11 @@ enum status journal_failed(struct journal *j, const struct journal_key *k,
 	const struct err *why, struct err *err);
 
 /*
- * Calls each() with the rows in state J_TAKEN, or J_FAILED since then, that every sink in
- * `sinks` (bits) has STORED or STORING, with equal msgid (or, msgid NULL, equal exact digest), oldest
- * first, until it returns other than ST_OK (which is returned; ST_END is turned into
- * ST_OK). Rows set aside and the asking message's own row are among them.
+ * Calls each() with the rows in state J_TAKEN, or J_FAILED since then, that every sink
+ * in `sinks` (bits) has STORED or STORING, with equal msgid (or, msgid NULL, equal
+ * exact digest), oldest first, until it returns other than ST_OK (which is returned;
+ * ST_END is turned into ST_OK). Rows set aside and the asking message's own row are
+ * among them.
  */
 enum status journal_candidates(struct journal *j, unsigned sinks,
 	const unsigned char *msgid, const unsigned char *exact,
@@ -186,9 +187,9 @@ enum status journal_candidates(struct journal *j, unsigned sinks,
 	void *ctx, struct err *err);
 
 /*
- * A sink shows `theirs`, which is nearly `ours`: may it be the copy of another message than
- * that? ST_OK: of one that has a place, and that is theirs by exact, or has our msgid; or
- * our ident, and its place is not known. ST_END: of none.
+ * A sink shows `theirs`, which is nearly `ours`: may it be the copy of another message
+ * than that? ST_OK: of one that has a place, and that is theirs by exact, or has our
+ * msgid; or our ident, and its place is not known. ST_END: of none.
  */
 enum status journal_rival(struct journal *j, const struct facts *ours,
 	const struct facts *theirs, struct err *err);
@@ -233,8 +234,8 @@ enum status journal_place(struct journal *j, int64_t id, unsigned sink,
  * place is not STORED, or what was found there is another message's. */
 enum status journal_verified(struct journal *j, int64_t id, unsigned sink,
 	const struct place *at, int64_t now, struct err *err);
-/* Stored, never verified, and not there: back to STORING, with its place as the floor. A
- * place that is VERIFIED stays as it is. */
+/* Stored, never verified, and not there: back to STORING, with its place as the floor.
+ * A place that is VERIFIED stays as it is. */
 enum status journal_doubtful(
 	struct journal *j, int64_t id, unsigned sink, int64_t now, struct err *err);
 
@@ -258,23 +259,23 @@ struct journal_page {
 /* The next page, from a struct journal_page that began as zeros. ST_END: no more. */
 enum status journal_page(
 	struct journal *j, unsigned sink, struct journal_page *p, struct err *err);
-/* The highest number of a message that is stored there, for a sink that counts through all
- * its folders. 0: none is. */
+/* The highest number of a message that is stored there, for a sink that counts through
+ * all its folders. 0: none is. */
 enum status journal_newest_place(
 	struct journal *j, unsigned sink, uint64_t *number, struct err *err);
-/* When the last of these sinks (bits) got it; the latest they can be is `unknown`. ST_END:
- * not all of them have it. */
+/* When the last of these sinks (bits) got it; the latest they can be is `unknown`.
+ * ST_END: not all of them have it. */
 enum status journal_stored_at(struct journal *j, int64_t id, unsigned sinks,
 	int64_t unknown, int64_t *at, struct err *err);
-/* Each place of this sink and folder (NULL: all of them) that is STORED with a known number,
- * and the exact digest of its message. */
+/* Each place of this sink and folder (NULL: all of them) that is STORED with a known
+ * number, and the exact digest of its message. */
 enum status journal_places(struct journal *j, unsigned sink, const char *folder,
 	void (*each)(
 		void *ctx, const struct place *at, const unsigned char exact[DIGEST]),
 	void *ctx, struct err *err);
 
-/* A sink is settled when nothing of an earlier migration can be waiting there unseen any
- * more: the engine decides. */
+/* A sink is settled when nothing of an earlier migration can be waiting there unseen
+ * any more: the engine decides. */
 enum status journal_settled(
 	struct journal *j, unsigned sink, bool *out, struct err *err);
 enum status journal_settle(struct journal *j, unsigned sink, struct err *err);
@@ -292,13 +293,14 @@ enum status journal_noted(
 /* About to be asked for. */
 enum status journal_remove_asked(
 	struct journal *j, int64_t id, int64_t now, struct err *err);
-/* What came of it: gone at that time, or 0: still there, for the source did not agree. */
+/* What came of it: gone at that time, or 0: still there, for the source did not
+ * agree. */
 enum status journal_remove_settled(
 	struct journal *j, int64_t id, int64_t gone, struct err *err);
 /* Still there, or there again, although the source agreed. */
 enum status journal_remove_kept(struct journal *j, int64_t id, struct err *err);
-/* Calls each() with those that were asked for and not settled yet, until it returns other
- * than ST_OK, which is returned. It may settle them. */
+/* Calls each() with those that were asked for and not settled yet, until it returns
+ * other than ST_OK, which is returned. It may settle them. */
 enum status journal_removals(struct journal *j,
 	enum status (*each)(void *ctx, int64_t id, struct err *err), void *ctx,
 	struct err *err);
@@ -348,9 +350,9 @@ enum status journal_root(struct journal *j, int64_t id, int64_t *root, struct er
 /* ---- notices: what a reader of the report should know ---- */
 
 /*
- * One line about a message in the run begun here; a second one of this kind replaces it.
- * id 0: about the whole run. kind: a short word, for programs; text: a sentence, cleaned
- * here.
+ * One line about a message in the run begun here; a second one of this kind replaces
+ * it. id 0: about the whole run. kind: a short word, for programs; text: a sentence,
+ * cleaned here.
  */
 enum status journal_notice(struct journal *j, int64_t id, const char *kind,
 	const char *text, struct err *err);

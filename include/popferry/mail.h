@@ -107,6 +107,7 @@ char *date_imap(char out[32], const struct when *w);
 /* ---- facts ---- */
 
 enum { DIGEST = 32 }; /* SHA-256 */
+/* That of n bytes. */
 void digest_of(const void *p, size_t n, unsigned char out[DIGEST]);
 
 /* What a message has that servers or standards dislike (bits). */

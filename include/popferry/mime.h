@@ -72,8 +72,8 @@ void charset_end(struct charset **c);
 /* ---- HTML ---- */
 
 /*
- * The text of HTML, in UTF-8 as it comes: no tags, comments, scripts and styles; elements
- * that part words are a LF, other blanks in a row one. Takes anything.
+ * The text of HTML, in UTF-8 as it comes: no tags, comments, scripts and styles;
+ * elements that part words are a LF, other blanks in a row one. Takes anything.
  */
 struct html;
 void html_begin(struct html **out, mail_take *take, void *ctx);

@@ -38,8 +38,8 @@ enum tls_mode {
 	TLS_NONE,     /* asked for in so many words */
 };
 
-/* The oldest version that will do; those before 1.2 only where they were asked for. With
- * them short keys, SHA-1 and a server without secure renegotiation will do as well
+/* The oldest version that will do; those before 1.2 only where they were asked for.
+ * With them short keys, SHA-1 and a server without secure renegotiation will do as well
  * (quirk Q62). */
 enum tls_min {
 	TLS_MIN_1_2,
@@ -183,8 +183,8 @@ enum status conn_sendf(struct conn *c, struct err *err, const char *fmt, ...)
 /* Returns when everything has been handed to the kernel. */
 enum status conn_flush(struct conn *c, struct err *err);
 /*
- * Sends a last word to which no answer is awaited, and closes our side: for when nothing
- * depends on whether it arrives. The connection is dead then.
+ * Sends a last word to which no answer is awaited, and closes our side: for when
+ * nothing depends on whether it arrives. The connection is dead then.
  */
 void conn_part(struct conn *c, const char *word);
 /*
@@ -194,7 +194,8 @@ void conn_part(struct conn *c, const char *word);
 enum status conn_deflate(struct conn *c, struct err *err);
 /*
  * What the line has carried away so far, for a rate: bytes, in so many microseconds in
- * which there was something to carry, and of these those in which the peer took no more.
+ * which there was something to carry, and of these those in which the peer took no
+ * more.
  */
 struct conn_line {
 	uint64_t bytes, busy_us, choked_us;

@@ -52,20 +52,22 @@ struct pop3_config {
 	const char *password; /* copied; the copy is wiped by pop3_login() */
 	enum pop3_auth auth;
 	enum pop3_pipelining pipelining;
-	/* Expected bytes asked for ahead: what comes in a second, and at most this. 0: 32
-	 * MiB */
+	/* Expected bytes asked for ahead: what comes in a second, and at most this. 0:
+	 * 32 MiB */
 	uint64_t window_bytes;
 	unsigned window_count;              /* RETRs asked for ahead; 0: 10000 */
 	uint64_t message_max;               /* a longer message is ST_SKIP; 0: 2 GiB */
 	int greeting_ms, reply_ms, idle_ms; /* 0: 60 000, 600 000, 120 000 */
 	enum pop3_rset rset;
-	/* A message that ends in silence behind a dot at the end of a line is complete but
-	 * for that dot (quirk Q25). One command at a time then. */
+	/* A message that ends in silence behind a dot at the end of a line is complete
+	 * but for that dot (quirk Q25). One command at a time then. */
 	bool glued_dot;
-	/* Sizes of LIST are no measure: a message smaller than that is none that was cut. */
+	/* Sizes of LIST are no measure: a message smaller than that is none that was
+	 * cut. */
 	bool any_size;
 	bool no_capa; /* CAPA ends its sessions: quirk Q57 */
-	/* pop3_list() comes right after the login: LIST and UIDL may go out with its end. */
+	/* pop3_list() comes right after the login: LIST and UIDL may go out with its
+	 * end. */
 	bool lists;
 	bool stat; /* STAT is asked before each listing */
 };
@@ -88,11 +90,11 @@ struct pop3_server {
 };
 
 /*
- * Dials, greets, CAPA, STLS when asked for (then forgets what was said before
- * it), CAPA again. Does not log in. A greeting "* OK" is an IMAP server: the
- * error says so (ST_DENIED, EX_PROTOCOL); "-ERR" is busy; silence while talking plain
- * hints at a TLS port. A server that hangs up on CAPA, or is silent, is dialled once more
- * without it (quirk Q57).
+ * Dials, greets, CAPA, STLS when asked for (then forgets what was said before it), CAPA
+ * again. Does not log in. A greeting "* OK" is an IMAP server: the error says so
+ * (ST_DENIED, EX_PROTOCOL); "-ERR" is busy; silence while talking plain hints at a TLS
+ * port. A server that hangs up on CAPA, or is silent, is dialled once more without it
+ * (quirk Q57).
  */
 enum status pop3_connect(
 	struct pop3 **out, const struct pop3_config *cfg, struct err *err);

@@ -2,12 +2,13 @@
  * search.h: which messages of an archive say something.
  *
  * The index is index/catalog.sqlite in the archive. It is no evidence: it is made by
- * the first search, brought up to date by later ones, and may be deleted at any time. What
- * cannot be written there (a copy on a disc) is made in a temporary file that goes away.
+ * the first search, brought up to date by later ones, and may be deleted at any time.
+ * What cannot be written there (a copy on a disc) is made in a temporary file that goes
+ * away.
  *
  * Errors: ST_DENIED (EX_USAGE: a bad query; EX_DATAERR: no archive, or not all of it
- * could be read), ST_RETRY (EX_TEMPFAIL: stopped, or another process brings the index up
- * to date), ST_FATAL.
+ * could be read), ST_RETRY (EX_TEMPFAIL: stopped, or another process brings the index
+ * up to date), ST_FATAL.
  *
  * Threads: an object belongs to one thread.
  */
@@ -83,8 +84,8 @@ struct search_hits {
 	size_t n_first;
 };
 /*
- * The order: by number, the newest first, or the best first. A query without words has no
- * best: then as by date. Only `limit` are put in order.
+ * The order: by number, the newest first, or the best first. A query without words has
+ * no best: then as by date. Only `limit` are put in order.
  */
 enum status search_find(struct search *s, const struct query *q,
 	enum search_order order, uint64_t limit, struct search_hits *out,
@@ -103,8 +104,8 @@ struct search_found {
 enum status search_get(
 	struct search *s, uint64_t seq, struct search_found *out, struct err *err);
 /*
- * Between these the index stays as it is, and many calls of search_get() cost much less.
- * Not for long: who brings it up to date waits.
+ * Between these the index stays as it is, and many calls of search_get() cost much
+ * less. Not for long: who brings it up to date waits.
  */
 enum status search_hold(struct search *s, struct err *err);
 void search_let_go(struct search *s);

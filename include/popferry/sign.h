@@ -2,11 +2,11 @@
  * sign.h: signatures and timestamps that anybody can check with openssl alone.
  *
  * A file X gets X.p7s, a detached CMS signature in DER (CAdES-BES: the certificate is
- * part of what is signed), and X.tsr, what a timestamp authority (TSA, RFC 3161) answered
- * over X.p7s, or over X itself when that is not signed. (X.json gets the same names as
- * X.) Both are written once, mode 0444, and whole or not at all. A timestamp proves that
- * the signature was there when the certificates were still good, and so both are checked
- * as of its time: that they have expired since does not matter.
+ * part of what is signed), and X.tsr, what a timestamp authority (TSA, RFC 3161)
+ * answered over X.p7s, or over X itself when that is not signed. (X.json gets the same
+ * names as X.) Both are written once, mode 0444, and whole or not at all. A timestamp
+ * proves that the signature was there when the certificates were still good, and so
+ * both are checked as of its time: that they have expired since does not matter.
  *
  * Errors: ST_RETRY (EX_TEMPFAIL, EX_UNAVAILABLE: no TSA can be had now), ST_DENIED
  * (EX_CONFIG: keys, certificates; EX_PROTOCOL: no TSA gives an answer that is good;
@@ -44,8 +44,8 @@ struct signer_config {
 	const char *key;
 	/* A PEM file: the signer's certificate first, then those up to its CA. */
 	const char *cert;
-	/* The passphrase of the key or PIN of the token, when there is one: the result is
-	 * wiped and freed. */
+	/* The passphrase of the key or PIN of the token, when there is one: the result
+	 * is wiped and freed. */
 	enum status (*password)(void *ctx, char **out, struct err *err);
 	void *ctx;
 };
@@ -74,9 +74,9 @@ struct tsa_config {
 };
 
 /*
- * Writes NAME.tsr, over NAME.p7s when that is there. ST_END when it is there already. An
- * answer that is not good in every respect is as none: the next TSA is asked. The error
- * is that of the last one; when some may answer later, ST_RETRY.
+ * Writes NAME.tsr, over NAME.p7s when that is there. ST_END when it is there already.
+ * An answer that is not good in every respect is as none: the next TSA is asked. The
+ * error is that of the last one; when some may answer later, ST_RETRY.
  */
 enum status stamp_file(
 	const struct tsa_config *cfg, int dirfd, const char *name, struct err *err);
@@ -125,8 +125,8 @@ struct sign_done {
 /*
  * Signs each seal without a signature (signer not NULL) and timestamps each without a
  * timestamp (tsa not NULL). Certificates needed later are kept in trust/. When no TSA
- * answers, the seals wait for a later call: ST_RETRY, when all are signed. ST_DENIED and
- * EX_TEMPFAIL when another process is at it; EX_NOINPUT when path is no archive.
+ * answers, the seals wait for a later call: ST_RETRY, when all are signed. ST_DENIED
+ * and EX_TEMPFAIL when another process is at it; EX_NOINPUT when path is no archive.
  */
 enum status sign_archive(const char *path, const struct signer *s,
 	const struct tsa_config *tsa, struct sign_done *done, struct err *err);

@@ -1,11 +1,11 @@
 /*
  * sink.h: where messages go. One contract, one small file a kind.
  *
- * put() may return with a message still on its way; commit() returns only
- * when every message put so far is durable or refused, with its receipt, and
- * await() when one is. The journal says "stored" only after that. find() answers after a crash whether
- * a put got through, and before the first upload whether an earlier migration
- * left the message there.
+ * put() may return with a message still on its way; commit() returns only when every
+ * message put so far is durable or refused, with its receipt, and await() when one is.
+ * The journal says "stored" only after that. find() answers after a crash whether a put
+ * got through, and before the first upload whether an earlier migration left the
+ * message there.
  *
  * Status: ST_RETRY closes and reopens the sink and everything put and not
  * settled is in doubt; ST_DENIED stops the job with advice (quota, login).
@@ -90,7 +90,8 @@ struct sink_setup {
 	int deadline_ms; /* a server silent for so long is lost; 0: as usual */
 	int look_ms; /* from one look for what may still come to the next; 0: as usual */
 	bool reading; /* only for read() and survey(): nothing is made or changed */
-	/* Bytes that are to come, for a warning when there is no room; NULL: none wanted */
+	/* Bytes that are to come, for a warning when there is no room; NULL: none
+	 * wanted */
 	uint64_t (*expected)(void *ctx);
 	int *wait_ms; /* when open() gives ST_RETRY: what the server asked for, or 0 */
 	/* Is this the only message with its Message-ID that was ever sent there? */
@@ -102,7 +103,8 @@ struct sink_setup {
 	void *ask_ctx;
 	/* The highest place there that the journal tells of; NULL: nobody knows. */
 	uint64_t (*newest)(void *ctx);
-	/* What the run has to tell, for a sink that keeps a record of it; NULL: nothing. */
+	/* What the run has to tell, for a sink that keeps a record of it; NULL:
+	 * nothing. */
 	void (*story)(void *ctx, struct run_story *out);
 	void *story_ctx; /* of newest(), too */
 };
@@ -148,11 +150,12 @@ struct sink_ops {
 	/*
 	 * Is this message there, at or after the floor, as it is or in a form? ST_OK:
 	 * found, claimed and d's receipt filled; ST_END: it is not, seen at until_ms
-	 * (clock_ms(), may be past) or later; 0: at any time. Until then a server may be
-	 * busy with what an earlier connection sent; looks again. Below a floor with a generation (a put in doubt, not a first look) a
-	 * copy counts too in which the server changed white space or 8-bit bytes or, of a
-	 * message that is alone(), all but the main fields and a little of the size. What
-	 * is not exactly the message is only taken when it cannot be a rival()'s.
+	 * (clock_ms(), may be past) or later; 0: at any time. Until then a server may
+	 * be busy with what an earlier connection sent; looks again. Below a floor with
+	 * a generation (a put in doubt, not a first look) a copy counts too in which
+	 * the server changed white space or 8-bit bytes or, of a message that is
+	 * alone(), all but the main fields and a little of the size. What is not
+	 * exactly the message is only taken when it cannot be a rival()'s.
 	 */
 	enum status (*find)(struct sink *s, struct delivery *d,
 		const struct sink_floor *from, int64_t until_ms, struct err *err);
@@ -178,27 +181,28 @@ struct sink_ops {
 	enum status (*read)(struct sink *s, const char *folder, uint64_t generation,
 		const uint64_t *places, size_t n, const struct sink_reading *to,
 		struct err *err);
-	/* Shows every message of the folder. NULL: places are never unknown. ST_SKIP: it
-	 * is not there. */
+	/* Shows every message of the folder. NULL: places are never unknown. ST_SKIP:
+	 * it is not there. */
 	enum status (*survey)(struct sink *s, const char *folder,
 		void (*each)(void *ctx, const struct sink_seen *seen), void *ctx,
 		struct err *err);
 	/*
-	 * Nothing more comes in this run: an archive seals what it has. It is so also when
-	 * the run failed elsewhere, but not when it was stopped, or failed with EX_IOERR or
-	 * EX_SOFTWARE. A server is only told of runs that ended well.
+	 * Nothing more comes in this run: an archive seals what it has. It is so also
+	 * when the run failed elsewhere, but not when it was stopped, or failed with
+	 * EX_IOERR or EX_SOFTWARE. A server is only told of runs that ended well.
 	 */
 	enum status (*finish)(struct sink *s, struct err *err);
 	/*
-	 * These messages of this account are deleted at the source, since they are here. It
-	 * need not be open. NULL: it keeps no such record.
+	 * These messages of this account are deleted at the source, since they are
+	 * here. It need not be open. NULL: it keeps no such record.
 	 */
 	enum status (*removed)(const struct endpoint *end, const char *account,
 		const struct story_item *v, size_t n, struct err *err);
 	/* After ST_RETRY: true when the batch should come one by one. */
 	bool (*overreached)(const struct sink *s);
-	/* After ST_RETRY: milliseconds the server asked us to wait, or 0. After commit()
-	 * the same before the next batch; -1: it wants less haste and names no time. */
+	/* After ST_RETRY: milliseconds the server asked us to wait, or 0. After
+	 * commit() the same before the next batch; -1: it wants less haste and names no
+	 * time. */
 	int (*wait_ms)(const struct sink *s);
 	/* What an answer takes at least, in milliseconds; NULL: nothing. */
 	int (*rtt_ms)(const struct sink *s);

@@ -42,7 +42,8 @@ struct listing {
 	bool steady; /* it does not change, and no session changes it: one is enough */
 	bool stat;   /* it was asked (record) how much it has in all, and said: */
 	uint64_t stat_count, stat_octets;
-	/* What was fetched stays, and the next session may begin while this one ends. */
+	/* What was fetched stays, and the next session may begin while this one
+	 * ends. */
 	bool lasting;
 };
 
@@ -89,8 +90,9 @@ struct source_ops {
 	 * caller. NULL: err says why it cannot be known. */
 	char *(*account)(const struct endpoint *end, struct err *err);
 	/*
-	 * Connects and logs in; *out is NULL, or from meet(). After ST_RETRY *out may be set too, and is then good
-	 * for overreached(), no_capa(), wait_ms() and close() only.
+	 * Connects and logs in; *out is NULL, or from meet(). After ST_RETRY *out may
+	 * be set too, and is then good for overreached(), no_capa(), wait_ms() and
+	 * close() only.
 	 */
 	enum status (*open)(
 		struct source **out, const struct source_setup *setup, struct err *err);
@@ -104,17 +106,19 @@ struct source_ops {
 	enum status (*list)(struct source *s,
 		void (*each)(void *ctx, const struct item *it), void *ctx,
 		struct listing *out, struct err *err);
-	/* What the server said in this session, a JSON object with sorted keys. After list().
-	 * NULL: it is no server. */
+	/* What the server said in this session, a JSON object with sorted keys. After
+	 * list(). NULL: it is no server. */
 	void (*said)(const struct source *s, struct buf *out);
-	/* Forgets what was wanted and not asked for yet. In the thread that calls next(). */
+	/* Forgets what was wanted and not asked for yet. In the thread that calls
+	 * next(). */
 	void (*wind_down)(struct source *s);
 	/* Announces what next() shall give, in this order; may be called again. */
 	void (*want)(struct source *s, uint32_t number, uint64_t size);
 	/*
 	 * The next wanted message's bytes go to take(); *number says which it is.
-	 * ST_END: nothing is wanted, or not in this session any more. On ST_SKIP and ST_RETRY what take() got
-	 * is void. ST_SKIP with EX_TEMPFAIL: it may be had in another session.
+	 * ST_END: nothing is wanted, or not in this session any more. On ST_SKIP and
+	 * ST_RETRY what take() got is void. ST_SKIP with EX_TEMPFAIL: it may be had in
+	 * another session.
 	 */
 	enum status (*next)(struct source *s, uint32_t *number, mail_take *take,
 		void *ctx, struct err *err);
@@ -124,8 +128,9 @@ struct source_ops {
 	 * mailbox; so do all when there is no such function. */
 	const struct origin *(*origin)(const struct source *s);
 	/*
-	 * Notes that this message is to go when finish() is called, and not before. Nothing
-	 * may be wanted any more, and the number must not be used again. ST_SKIP: refused.
+	 * Notes that this message is to go when finish() is called, and not before.
+	 * Nothing may be wanted any more, and the number must not be used again.
+	 * ST_SKIP: refused.
 	 */
 	enum status (*remove)(struct source *s, uint32_t number, struct err *err);
 	/* Ends in good order; the server keeps what was not removed. Anything but ST_OK

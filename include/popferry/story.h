@@ -53,8 +53,8 @@ struct run_story {
 	uint64_t stat_octets;
 	uint64_t count[FATES];
 	uint64_t octets; /* the sizes of all but those renamed */
-	/* All of them, in an order that does not change, until each() returns other than
-	 * ST_OK, which is returned. */
+	/* All of them, in an order that does not change, until each() returns other
+	 * than ST_OK, which is returned. */
 	enum status (*items)(void *ctx,
 		enum status (*each)(
 			void *to, const struct story_item *item, struct err *err),

@@ -86,7 +86,8 @@ enum status cli_parse(struct cli *c, const struct command *cmd, int argc, char *
 void cli_release(struct cli *c);
 /* The setting that --name is for this command; NULL when it takes none such. */
 const struct setting_help *cli_setting(const struct command *cmd, const char *name);
-/* The value of an option of the command's own ("" when it takes none), NULL: not given. */
+/* The value of an option of the command's own ("" when it takes none), NULL: not
+ * given. */
 const char *cli_option(const struct cli *c, const char *name);
 /* Applies the settings given on the command line to another job. */
 enum status cli_apply(const struct cli *c, struct job *job, struct err *err);
@@ -111,8 +112,9 @@ enum status cli_key_secret(const struct cli *c, struct secret *out, struct err *
 /*
  * Tells of each seal of an archive who signed it and when, on standard output. signers:
  * all must be signed by one of this file; NULL: whoever signed is only told. tsas: the
- * same for timestamps; NULL: the CAs of this system are believed. The exit code: 65 when
- * one is wrong, or by somebody else; 2 when one is missing; then the reason was told.
+ * same for timestamps; NULL: the CAs of this system are believed. The exit code: 65
+ * when one is wrong, or by somebody else; 2 when one is missing; then the reason was
+ * told.
  */
 int cli_seals(const struct cli *c, const char *path, const char *signers,
 	const char *tsas, struct err *err);

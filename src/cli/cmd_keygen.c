@@ -1,4 +1,5 @@
-/* cmd_keygen.c: a signing key for those who have no CA; a key of age to decrypt with. */
+/* cmd_keygen.c: a signing key for those who have no CA; a key of age to decrypt
+ * with. */
 #include <popferry/buf.h>
 #include <popferry/crypt.h>
 #include <popferry/mem.h>

@@ -95,7 +95,8 @@ static enum status list_row(void *ctx, const struct archive_row *row, struct err
 
 /* ---- seals ---- */
 
-/* The value of a key, which is there once in a seal; the quotes go. "": none, or null. */
+/* The value of a key, which is there once in a seal; the quotes go. "": none, or
+ * null. */
 static void seal_value(char *out, size_t cap, const char *json, const char *key)
 {
 	char *find = xasprintf("\"%s\":", key);

@@ -117,7 +117,8 @@ static void say(void *ctx, const char *what)
 
 /* ---- what was found ---- */
 
-/* With the sender's zone. strftime() would look for the time zone of this machine each time. */
+/* With the sender's zone. strftime() would look for the time zone of this machine each
+ * time. */
 static const char *date_text(char out[DATE_ROOM], const struct when *w)
 {
 	time_t local = (time_t)(w->utc + 60 * (int64_t)w->zone);

@@ -9,8 +9,8 @@
 
 /* "none", "trusted", "unknown", "bad" */
 const char *marks_word(enum sign_verdict v);
-/* 0, or what it comes to: EX_DATAERR; EX_PARTIAL when it is missing. wanted: somebody was
- * named who must have made it. */
+/* 0, or what it comes to: EX_DATAERR; EX_PARTIAL when it is missing. wanted: somebody
+ * was named who must have made it. */
 int marks_weigh(enum sign_verdict v, bool wanted);
 /* `,"name":"text"` */
 void marks_add(struct buf *b, const char *name, const char *text);

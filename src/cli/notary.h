@@ -8,14 +8,16 @@
 
 struct notary;
 
-/* Opens the key before hours of work. NULL, and ST_OK, when the job asks for nothing. */
+/* Opens the key before hours of work. NULL, and ST_OK, when the job asks for
+ * nothing. */
 enum status notary_open(struct notary **out, const struct job *job, struct err *err);
 void notary_close(struct notary **n);
 
 /*
  * After the run: all seals of its archive that are not yet signed or timestamped, also
- * those of earlier runs. What must wait for a TSA is warned of; any other failure becomes
- * that of a run that was good. What was done is told when tells is set. n may be NULL.
+ * those of earlier runs. What must wait for a TSA is warned of; any other failure
+ * becomes that of a run that was good. What was done is told when tells is set. n may
+ * be NULL.
  */
 void notary_sign(
 	const struct notary *n, const struct job *job, struct outcome *o, bool tells);

@@ -1,4 +1,5 @@
-/* page.c: the HTML of `popferry report`: escaped, self-contained, the same each time. */
+/* page.c: the HTML of `popferry report`: escaped, self-contained, the same each
+ * time. */
 #include <popferry/buf.h>
 #include <popferry/clock.h>
 #include <popferry/mail.h>

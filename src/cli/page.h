@@ -1,4 +1,5 @@
-/* page.h: one HTML file about an archive: no network, no script needed, nothing hostile. */
+/* page.h: one HTML file about an archive: no network, no script needed, nothing
+ * hostile. */
 #ifndef CLI_PAGE_H
 #define CLI_PAGE_H
 

@@ -15,12 +15,13 @@ extern const struct archive_words policy_words;
 bool policy_number(const char *text, unsigned long most, unsigned *out);
 /* 2030-12-31, in UTC, or RFC 3339. */
 bool policy_date(const char *text, int64_t *out);
-/* Warns when the clock cannot be right. *newest: the newest time that the archive tells of. */
+/* Warns when the clock cannot be right. *newest: the newest time that the archive tells
+ * of. */
 enum status policy_clock_of(
 	const struct cli *c, const char *path, int64_t *newest, struct err *err);
 /*
- * Warns when a message is due by this machine's clock alone: nothing in the archive tells of a
- * time at which it was. True then: once is enough.
+ * Warns when a message is due by this machine's clock alone: nothing in the archive
+ * tells of a time at which it was. True then: once is enough.
  */
 bool policy_due_by_clock(
 	const struct cli *c, int64_t newest, const struct archive_verdict *v);

@@ -155,15 +155,16 @@ static void party_text(
 			m->option);
 }
 
-/* Where nothing is signed or timestamped nothing is missing, unless it was asked for. */
+/* Where nothing is signed or timestamped nothing is missing, unless it was asked
+ * for. */
 static bool uses(const struct audit *a, const struct marks *m)
 {
 	return a->signatures.there || a->stamps.there || m->wanted || a->k.signatures ||
 		a->k.timestamps;
 }
 
-/* An archive without them is no worse for it; one that has lost them was tampered with, or
- * somebody signed again. */
+/* An archive without them is no worse for it; one that has lost them was tampered with,
+ * or somebody signed again. */
 static void taken_text(
 	const struct audit *a, const struct marks *m, uint64_t made, const char *what)
 {

@@ -48,8 +48,8 @@ struct comparison {
 
 /* ---- both sides ---- */
 
-/* What is no character of a UIDL (RFC 1939) is the same whatever it is: tables have U+FFFD
- * for some of it. */
+/* What is no character of a UIDL (RFC 1939) is the same whatever it is: tables have
+ * U+FFFD for some of it. */
 static char *uidl_key(const char *s, size_t n)
 {
 	char *out = xmalloc(n + 1), *p = out;
@@ -131,7 +131,8 @@ static size_t group_end(const struct mails *m, size_t i)
 	return k;
 }
 
-/* Those of one UIDL, by their sizes; one that is not known (they come last) fits any. */
+/* Those of one UIDL, by their sizes; one that is not known (they come last) fits
+ * any. */
 static void meet(struct comparison *k, size_t s, size_t s_end, size_t a, size_t a_end)
 {
 	size_t left = a_end - a, unmet = 0, i;
@@ -208,7 +209,8 @@ static enum status list(struct comparison *k, const struct source_ops *ops,
 
 	if (rc == ST_OK)
 		rc = ops->list(src, take_item, k, &k->listing, err);
-	/* It has been asked all it was to be asked: how it says goodbye is its affair. */
+	/* It has been asked all it was to be asked: how it says goodbye is its
+	 * affair. */
 	if (rc == ST_OK)
 		ops->finish(src, &after);
 	if (src)

@@ -1,8 +1,9 @@
 /*
- * age.c: the payload of age files: chunks of 64 KiB, each authenticated with its number.
+ * age.c: the payload of age files: chunks of 64 KiB, each authenticated with its
+ * number.
  *
- * The last chunk is sealed as the last one. So a file that was cut off is noticed, and the
- * size of one whose last chunk is right is the size it was given.
+ * The last chunk is sealed as the last one. So a file that was cut off is noticed, and
+ * the size of one whose last chunk is right is the size it was given.
  */
 #include "own.h"
 

@@ -301,7 +301,8 @@ static enum status read_algorithm(struct reader *r, struct cms_frame *f)
 		rc = enter(r, SEQUENCE);
 	if (rc == ST_OK)
 		rc = octets(r, f->nonce, NONCE);
-	/* A shorter tag, which is what one gets who says nothing, is easier to forge. */
+	/* A shorter tag, which is what one gets who says nothing, is easier to
+	 * forge. */
 	if (rc == ST_OK)
 		rc = expect(r, tag_size, sizeof(tag_size));
 	if (rc == ST_OK)

@@ -1,9 +1,9 @@
 /*
  * cms_key.c: the content key and its RecipientInfos, which OpenSSL makes and opens.
  *
- * OpenSSL keeps the content key to itself, and decrypts only what is whole in memory (more
- * than three times the size of it). So it is asked to wrap the key for one more recipient,
- * whose key we have; that one is in no file.
+ * OpenSSL keeps the content key to itself, and decrypts only what is whole in memory
+ * (more than three times the size of it). So it is asked to wrap the key for one more
+ * recipient, whose key we have; that one is in no file.
  */
 #include "own.h"
 

@@ -165,7 +165,8 @@ struct bytes {
 /* Exactly n bytes of the file. */
 enum status read_at(int fd, void *p, size_t n, uint64_t off, struct err *err);
 enum status file_size(int fd, uint64_t *out, struct err *err);
-/* Takes fd over, if owned, only when it is ST_OK. cut: its end may be missing or damaged. */
+/* Takes fd over, if owned, only when it is ST_OK. cut: its end may be missing or
+ * damaged. */
 enum status age_bytes(struct bytes **out, int fd, bool owned, bool cut,
 	const struct identities *i, struct err *err);
 /* A file of size bytes under a veil; both are taken over. */

@@ -54,9 +54,9 @@ static enum status record_refused(
 }
 
 /*
- * Stored, but where could not be learnt any more: it stays in doubt, so that the next run
- * learns it. Else its copy would be found for an equal message that got lost. And where
- * the server should have said it there may be none.
+ * Stored, but where could not be learnt any more: it stays in doubt, so that the next
+ * run learns it. Else its copy would be found for an equal message that got lost. And
+ * where the server should have said it there may be none.
  */
 static bool nowhere(const struct engine *e, size_t k, const struct delivery *d)
 {
@@ -112,8 +112,8 @@ static enum status record(struct engine *e, struct parcel *p, struct err *err)
 
 /*
  * What can be journalled is, even when a sink has failed for good. While more is under
- * way no sync is waited for: the next batch brings it, and should the power fail before,
- * these are in doubt, and found.
+ * way no sync is waited for: the next batch brings it, and should the power fail
+ * before, these are in doubt, and found.
  */
 static enum status record_all(
 	struct engine *e, struct parcel **v, size_t n, struct err *err)

@@ -107,9 +107,8 @@ struct tasks {
 
 void tasks_init(struct tasks *t);
 void tasks_release(struct tasks *t);
-/* Takes over a session's listing, item by item: new messages are added as
- * TASK_TODO; at the end those still to do that it no longer shows become TASK_VANISHED.
- */
+/* Takes over a session's listing, item by item: new messages are added as TASK_TODO; at
+ * the end those still to do that it no longer shows become TASK_VANISHED. */
 void tasks_merge_begin(struct tasks *t);
 void tasks_merge(void *tasks, const struct item *it);
 void tasks_merge_end(struct tasks *t);
@@ -123,8 +122,8 @@ struct task *tasks_find(
 	struct tasks *t, const char *uidl, size_t n, uint32_t occurrence);
 
 /*
- * Was this row given to a message whose UIDL does not tell it apart, in this run? Each is
- * given to one only.
+ * Was this row given to a message whose UIDL does not tell it apart, in this run? Each
+ * is given to one only.
  */
 bool nameless_given(const struct engine *e, int64_t id);
 struct parcel;
@@ -191,16 +190,16 @@ enum status pump_start(struct pump **out, struct engine *e, struct source *src,
 	const uint32_t *order, size_t n, bool follow, struct parting *parting,
 	struct err *err);
 /*
- * Fills batch, of engine_batch_count() places: with a whole batch, or with what there is when no
- * more will come, or wait_ms after the first one came. Not patient: with a
+ * Fills batch, of engine_batch_count() places: with a whole batch, or with what there
+ * is when no more will come, or wait_ms after the first one came. Not patient: with a
  * whole batch, or within wait_ms with nothing. Returns how many; *ended: none ever
  * again, and pump_stop() has the reason.
  */
 size_t pump_take(
 	struct pump *p, struct parcel **batch, int wait_ms, bool patient, bool *ended);
 /*
- * Ends the thread; failed: at once. ST_END: everything was delivered. suspect->task is the message
- * that was under way when the source failed, or NULL.
+ * Ends the thread; failed: at once. ST_END: everything was delivered. suspect->task is
+ * the message that was under way when the source failed, or NULL.
  */
 struct suspect {
 	struct task *task;
@@ -418,8 +417,8 @@ void visits_login(struct engine *e, const struct source *src, bool accepted);
 enum status visits_listed(struct engine *e, const struct listing *l, struct err *err);
 
 /*
- * True: the message is left for another session; why may be NULL. The journal has nothing
- * of it then.
+ * True: the message is left for another session; why may be NULL. The journal has
+ * nothing of it then.
  */
 bool visits_put_off(struct engine *e, struct task *t, const struct err *why);
 
@@ -468,27 +467,27 @@ enum twin {
 enum status dedup_ask(struct engine *e, const struct facts *f, enum twin *out,
 	int64_t *of, const char **rule, struct err *err);
 
-/* Where this row is in doubt, and the destination can tell by the digest that it has it,
- * it is stored now. *stored: some have it. */
+/* Where this row is in doubt, and the destination can tell by the digest that it has
+ * it, it is stored now. *stored: some have it. */
 enum status holder_ask(struct engine *e, int64_t id, bool *stored, struct err *err);
 
 /*
- * The row of a message that the source lists under a new UIDL now (recall.c). ST_END: it
- * is none such. own: its own row, if it has one; else 0.
+ * The row of a message that the source lists under a new UIDL now (recall.c). ST_END:
+ * it is none such. own: its own row, if it has one; else 0.
  */
 enum status recall_find(struct engine *e, struct parcel *p, int64_t own,
 	struct journal_row *row, struct err *err);
-/* This row is accounted for in this run; and a new session begins. */
 /* How far rows of a content were looked at: recall.c. */
 enum trail_kind { TRAIL_TAKEN, TRAIL_FREE, TRAIL_CONTENT, TRAIL_KINDS };
 int64_t *trail(struct engine *e, enum trail_kind kind,
 	const unsigned char digest[DIGEST], const char *uidl, size_t n);
 void trails_free(struct engine *e);
 
+/* This row is accounted for in this run; and a new session begins. */
 void recall_note(struct engine *e, int64_t id);
 void recall_session(struct engine *e);
-/* The first with this content among those of the message's own UIDL, or of none, that no
- * other message was given. */
+/* The first with this content among those of the message's own UIDL, or of none, that
+ * no other message was given. */
 enum status recall_free(struct engine *e, const struct parcel *p,
 	struct journal_row *row, struct err *err);
 
@@ -507,8 +506,8 @@ enum status deliver_rest(struct engine *e, struct err *err);
 void deliver_drop(struct engine *e);
 /* Slot k's session is lost while a batch is prepared: another one, as slot_again(). */
 enum status deliver_resume(struct engine *e, size_t k, struct err *err);
-/* Where equal messages are kept: what was put in slot k is known by its place, so that a
- * look does not take it for another one. */
+/* Where equal messages are kept: what was put in slot k is known by its place, so that
+ * a look does not take it for another one. */
 enum status deliver_learn(struct engine *e, size_t k, struct err *err);
 
 /* Journals that a message could not be had, in a transaction of its own. */
@@ -522,8 +521,8 @@ enum status deliver_settle(struct engine *e, size_t k, enum status rc, struct er
 /* All of a batch is there: what was held against the slot is over. */
 void deliver_eased(struct engine *e, struct slot *s);
 
-/* Begins to open servers, so that this costs no time of its own: all, or only those that
- * have not seen a complete run. An error shows when they are needed, if ever. */
+/* Begins to open servers, so that this costs no time of its own: all, or only those
+ * that have not seen a complete run. An error shows when they are needed, if ever. */
 void slots_open_early(struct engine *e, bool all);
 /* Opens the sink of a slot when it is not open. */
 enum status slot_open(struct engine *e, struct slot *s, struct err *err);
@@ -547,12 +546,14 @@ int64_t slot_settle_ms(const struct engine *e, const struct slot *s);
 /* Tries the forms that --rescue allows for what slot k refused. */
 enum status rescue_refused(
 	struct engine *e, size_t k, struct parcel **v, size_t n, struct err *err);
-/* Journals that slot k has it, in whatever form, and what a reader should know of that. */
+/* Journals that slot k has it, in whatever form, and what a reader should know of
+ * that. */
 enum status rescue_stored(
 	struct engine *e, struct parcel *p, size_t k, struct err *err);
 /* The same for what find() came upon before anything was put. */
 enum status rescue_found(struct engine *e, struct parcel *p, size_t k, struct err *err);
-/* Slot k refused it, but --rescue=archive holds and an archive has it: journalled so. */
+/* Slot k refused it, but --rescue=archive holds and an archive has it: journalled
+ * so. */
 enum status rescue_archived(
 	struct engine *e, struct parcel *p, size_t k, bool *yes, struct err *err);
 /* Adds to the reason which step of --rescue could help. */
@@ -567,7 +568,8 @@ enum status scan_parcel(
 	struct engine *e, struct parcel *p, bool *done, struct err *err);
 /* Slot k must not get it. */
 bool scan_refuses(const struct engine *e, const struct parcel *p, size_t k);
-/* It belongs into another folder than where an earlier run was to put it: now it does. */
+/* It belongs into another folder than where an earlier run was to put it: now it
+ * does. */
 bool scan_moves(struct engine *e, struct parcel *p);
 /* After all slots were asked: where none has or gets it, it is filtered. */
 enum status scan_settle(struct engine *e, struct parcel *p, struct err *err);
@@ -613,9 +615,9 @@ struct doomed_set { /* ascending by holder and id */
 };
 
 /*
- * Reads back what is stored: what was never verified and what the set (may be NULL) holds,
- * or everything, or the set alone. What is good of the set is marked. Counts for each
- * slot; of everything, what is in doubt counts as unknown.
+ * Reads back what is stored: what was never verified and what the set (may be NULL)
+ * holds, or everything, or the set alone. What is good of the set is marked. Counts for
+ * each slot; of everything, what is in doubt counts as unknown.
  */
 enum verify { VERIFY_NEW, VERIFY_ALL, VERIFY_SET };
 enum status verify_places(struct engine *e, struct doomed_set *set, enum verify what,
@@ -633,8 +635,8 @@ void engine_close_state(struct engine *e);
 /* Is the journal whole? Before it is believed. */
 enum status engine_sound(struct engine *e, struct err *err);
 
-/* While the source is asked for what came meanwhile: archives are sealed, for most likely
- * it is nothing. What comes all the same begins another segment. */
+/* While the source is asked for what came meanwhile: archives are sealed, for most
+ * likely it is nothing. What comes all the same begins another segment. */
 enum status engine_seal_early(struct engine *e, struct err *err);
 
 /* The thread that cuts waits off when a stop was asked for; end it before freeing. */

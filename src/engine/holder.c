@@ -1,6 +1,6 @@
 /*
- * holder.c: one that an earlier run may have stored, and now a twin of it comes. Whoever
- * keeps the record can say what became of it without having its bytes again.
+ * holder.c: one that an earlier run may have stored, and now a twin of it comes.
+ * Whoever keeps the record can say what became of it without having its bytes again.
  */
 #include "engine_p.h"
 

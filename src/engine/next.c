@@ -1,9 +1,9 @@
 /*
  * next.c: the source's next session, begun before it is needed.
  *
- * A session that brings news is followed by another one, to see what came meanwhile. What
- * needs no login of that, the connection and TLS, is done in a thread while the last
- * messages come in; and where the one before may be left before all is stored, the
+ * A session that brings news is followed by another one, to see what came meanwhile.
+ * What needs no login of that, the connection and TLS, is done in a thread while the
+ * last messages come in; and where the one before may be left before all is stored, the
  * login too, just before all is there. That it could not be begun costs nothing: it is
  * opened when it is needed.
  */

@@ -64,8 +64,8 @@ static int by_root(const void *ap, const void *bp)
 }
 
 /*
- * Taken for one message under a new UIDL, and now both are listed: they are two, and the
- * second was never stored. Where equal messages are kept, it is fetched again.
+ * Taken for one message under a new UIDL, and now both are listed: they are two, and
+ * the second was never stored. Where equal messages are kept, it is fetched again.
  */
 static enum status part_names(struct engine *e, struct names *names, struct err *err)
 {
@@ -237,7 +237,8 @@ static size_t arrange(struct engine *e, uint32_t *order)
 	unsigned turn;
 	bool *had;
 
-	/* Where UIDLs change from session to session, what stood at this number was had. */
+	/* Where UIDLs change from session to session, what stood at this number was
+	 * had. */
 	for (i = 0; i < all->old; i++)
 		if (all->v[i].missing && all->v[i].was >= numbers)
 			numbers = (size_t)all->v[i].was + 1;

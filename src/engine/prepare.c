@@ -1,8 +1,8 @@
 /*
  * prepare.c: what is decided about a message before anything is promised.
  *
- * Is it filtered, a duplicate, of what known.c finds? Which sink still needs it, and from
- * where is it to be looked for, should that put be in doubt one day?
+ * Is it filtered, a duplicate, of what known.c finds? Which sink still needs it, and
+ * from where is it to be looked for, should that put be in doubt one day?
  */
 #include <popferry/clock.h>
 #include <popferry/mem.h>
@@ -75,7 +75,8 @@ static enum status decide_look(struct engine *e, struct parcel *p, size_t k,
 		p->run->look[k] = rc == ST_OK;
 		p->run->from[k] = (struct sink_floor){ from.generation, from.number,
 			false };
-		/* Not from `since`: the run before may have put it and died just now. */
+		/* Not from `since`: the run before may have put it and died just
+		 * now. */
 		p->run->patience[k] = e->began_ms + slot_settle_ms(e, s);
 		if (rc == ST_OK)
 			return s->ops->floor(
@@ -286,7 +287,8 @@ static enum status dismiss_doubtful(
 	return rc;
 }
 
-/* Filtered or a duplicate: then it is done. *deferred: ask again later. *row: as adopt(). */
+/* Filtered or a duplicate: then it is done. *deferred: ask again later. *row: as
+ * adopt(). */
 static enum status dismiss(struct engine *e, struct parcel *p, bool final,
 	struct journal_row *row, bool *done, bool *deferred, struct err *err)
 {
@@ -373,8 +375,8 @@ static enum status had_nothing(struct engine *e, struct parcel *p, struct err *e
 }
 
 /*
- * Every destination that should have it has it: of *row, or of the one it is a duplicate
- * of, which *row is then.
+ * Every destination that should have it has it: of *row, or of the one it is a
+ * duplicate of, which *row is then.
  */
 static enum status is_done(struct engine *e, const struct parcel *p, unsigned mask,
 	struct journal_row *row, bool *done, struct err *err)

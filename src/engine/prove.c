@@ -1,9 +1,10 @@
 /*
  * prove.c: two proofs before a deletion that cannot be undone.
  *
- * The source still gives the message that is stored: a UIDL may have been given to another
- * one of the same size (quirk Q12), or a server may have changed what is behind it. And
- * what goes there does not go at the destination, too, because both are one mailbox.
+ * The source still gives the message that is stored: a UIDL may have been given to
+ * another one of the same size (quirk Q12), or a server may have changed what is behind
+ * it. And what goes there does not go at the destination, too, because both are one
+ * mailbox.
  */
 #include <popferry/fs.h>
 #include <popferry/mem.h>

@@ -93,7 +93,8 @@ static bool push(struct pump *p, struct parcel *parcel)
 		*p->tail = parcel;
 		p->tail = &parcel->next;
 		p->bytes += weight(parcel);
-		/* The consumer wants to know of the first, and of enough; not of each. */
+		/* The consumer wants to know of the first, and of enough; not of
+		 * each. */
 		if (!p->count++ || is_enough(p))
 			pthread_cond_broadcast(&p->changed);
 	}

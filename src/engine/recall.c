@@ -17,9 +17,10 @@
 /* ---- how far was looked already ---- */
 
 /*
- * Equal messages by the thousand: whoever looks for a free one of them need not see again
- * what was not free a moment ago, and cannot become free in this session. A trail is of
- * one content (and UIDL); another one may take its room, and then the look is longer.
+ * Equal messages by the thousand: whoever looks for a free one of them need not see
+ * again what was not free a moment ago, and cannot become free in this session. A trail
+ * is of one content (and UIDL); another one may take its room, and then the look is
+ * longer.
  */
 enum { TRAILS = 256 };
 
@@ -128,7 +129,8 @@ static enum status try_alias(void *ctx, const struct journal_alias *a, struct er
 	return rc == ST_OK && s->found ? ST_END : rc;
 }
 
-/* Nothing up to now was of use: what is no name now, can only be one of this listing. */
+/* Nothing up to now was of use: what is no name now, can only be one of this
+ * listing. */
 static enum status end_trail(struct engine *e, int64_t *upto, struct err *err)
 {
 	uint64_t last = 0;

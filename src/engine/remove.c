@@ -3,9 +3,9 @@
  *
  * Only what was read back from every destination in this very run, and nothing there is
  * a doubt about (doomed.c), and what the source still gives as it was stored (prove.c).
- * In sessions of their own, in batches; the journal knows of
- * each before the session's end, which is when POP3 deletes, and believes that it is gone
- * when the next listing no longer shows it (quirks Q19, Q45-Q47).
+ * In sessions of their own, in batches; the journal knows of each before the session's
+ * end, which is when POP3 deletes, and believes that it is gone when the next listing
+ * no longer shows it (quirks Q19, Q45-Q47).
  */
 #include <popferry/clock.h>
 #include <popferry/fault.h>

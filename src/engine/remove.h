@@ -52,9 +52,10 @@ enum status doomed_tasks(struct remover *r, struct err *err);
 /* ---- prove.c ---- */
 
 /*
- * Before anything is asked for: fetches all of r->now once more, and lets only those stay
- * in it that are what was stored, to the byte. *abandon: something else came, and the
- * session must not be ended by QUIT, for there are servers that delete what was fetched.
+ * Before anything is asked for: fetches all of r->now once more, and lets only those
+ * stay in it that are what was stored, to the byte. *abandon: something else came, and
+ * the session must not be ended by QUIT, for there are servers that delete what was
+ * fetched.
  */
 enum status prove_same(
 	struct remover *r, struct source *src, bool *abandon, struct err *err);

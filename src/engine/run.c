@@ -342,9 +342,9 @@ static void fill_ledger(const struct engine *e, struct ledger *l)
 }
 
 /*
- * Every listed message is accounted for. Where there was something before, that may have
- * been a part of the maildrop only, and copies of the rest are still to be looked for: it
- * takes some runs until that is not believed any more.
+ * Every listed message is accounted for. Where there was something before, that may
+ * have been a part of the maildrop only, and copies of the rest are still to be looked
+ * for: it takes some runs until that is not believed any more.
  */
 static enum status settle_one(struct engine *e, struct slot *s, struct err *err)
 {

@@ -3,8 +3,8 @@
  *
  * It is asked about what is new or in doubt, once more in each run: signatures learn.
  * Where an earlier run may have put a message it is looked for first, so it comes to
- * stand in one folder only, whatever the program says this time. An archive takes what a
- * mailbox is spared, for a gap in a record is worse than anything that is in it.
+ * stand in one folder only, whatever the program says this time. An archive takes what
+ * a mailbox is spared, for a gap in a record is worse than anything that is in it.
  */
 #include <popferry/hand.h>
 #include <popferry/mem.h>

@@ -231,8 +231,8 @@ static void doubt(struct engine *e, size_t k)
 }
 
 /*
- * A session was lost before anything of the next batch was put. In the new one, too, what
- * those under way have stored must not be found for another message.
+ * A session was lost before anything of the next batch was put. In the new one, too,
+ * what those under way have stored must not be found for another message.
  */
 enum status deliver_resume(struct engine *e, size_t k, struct err *err)
 {

@@ -196,8 +196,8 @@ void tasks_merge(void *tasks, const struct item *it)
 }
 
 /*
- * After a lost session: have all UIDLs changed, and nothing else? The indexes + 1 of the
- * new tasks by number, or NULL.
+ * After a lost session: have all UIDLs changed, and nothing else? The indexes + 1 of
+ * the new tasks by number, or NULL.
  */
 static uint32_t *renamed(const struct tasks *t)
 {

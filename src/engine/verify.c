@@ -1,14 +1,14 @@
 /*
  * verify.c: what was stored is read back and compared with the journal.
  *
- * A page of places at a time; nothing of a message is kept but its digests. Equal is what
- * has the digest of the record, or of the form that went up, or the same content after
- * the changes of line ends that servers make (the digest `exact`).
+ * A page of places at a time; nothing of a message is kept but its digests. Equal is
+ * what has the digest of the record, or of the form that went up, or the same content
+ * after the changes of line ends that servers make (the digest `exact`).
  *
  * What is not there (quirks Q112, Q121): its number was given out, so somebody took it
- * away: it is not sent again. Its number was never given out, so the receipt was wrong or
- * the server went back in time: unless it was verified once it is in doubt again, and the
- * next run looks for it and sends it.
+ * away: it is not sent again. Its number was never given out, so the receipt was wrong
+ * or the server went back in time: unless it was verified once it is in doubt again,
+ * and the next run looks for it and sends it.
  */
 #include <popferry/clock.h>
 #include <popferry/fault.h>
@@ -265,7 +265,8 @@ static enum status record_one(struct verifying *v, size_t k, struct err *err)
 
 	if (r == R_LEFT)
 		return ST_OK;
-	/* A receipt may be wrong, and the message be there all the same (quirk Q114). */
+	/* A receipt may be wrong, and the message be there all the same (quirk
+	 * Q114). */
 	if (r == R_LOST || (r == R_NEVER && !p->verified && v->s->ops->survey))
 		return lost_add(v, p->id, r == R_NEVER, err);
 	verify_step(v);
@@ -285,8 +286,8 @@ static enum status record_one(struct verifying *v, size_t k, struct err *err)
 		v->count->unknown++;
 	else
 		v->count->missing++;
-	/* What its user deletes is his affair once it was there for certain; and so is what
-	 * an archive's records tell of. */
+	/* What its user deletes is his affair once it was there for certain; and so is
+	 * what an archive's records tell of. */
 	if (!(r == R_GONE && p->verified) && r != R_DISPOSED)
 		v->e->unverified++;
 	if (r == R_NEVER && p->verified)

@@ -28,7 +28,8 @@ void besides_begin(struct besides *x)
 	mime_begin(&x->mime, &to, x);
 }
 
-/* The first of its name counts. What is too long is left out, as if it were not there. */
+/* The first of its name counts. What is too long is left out, as if it were not
+ * there. */
 static void field(
 	void *ctx, const char *name, size_t name_n, const char *value, size_t n)
 {

@@ -85,7 +85,8 @@ bool mailbag_is_tar(const char *target);
 
 /* "INBOX/000000042.eml": a name fit for any file system. */
 void message_name(char out[256], const struct archive_row *row);
-/* The message to a new file of the tree, with its sum and time. look: NULL, or begun. */
+/* The message to a new file of the tree, with its sum and time. look: NULL, or
+ * begun. */
 enum status put_file(struct export *x, const char *path, const struct archive_row *row,
 	const struct archive_mail *m, struct besides *look, struct err *err);
 /* Its date, else when it was retrieved, UTC. */

@@ -69,9 +69,10 @@ static const struct column csv_columns[] = {
 /*
  * Names that review platforms know. DOCID, FROM, TO, CC, SUBJECT, FILESIZE: the U.S.
  * Department of Justice, Antitrust Division, "Metadata Fields & Family Record
- * Specifications"; FOLDER, and these too: LexisNexis, "Concordance Desktop: Basic Database
- * Fields"; DATESENT, DATERECEIVED: EDRM Search Guide, Appendix 1. The delimiters are those
- * that the FTC's Bureau of Competition recommends in its Production Guide.
+ * Specifications"; FOLDER, and these too: LexisNexis, "Concordance Desktop: Basic
+ * Database Fields"; DATESENT, DATERECEIVED: EDRM Search Guide, Appendix 1. The
+ * delimiters are those that the FTC's Bureau of Competition recommends in its
+ * Production Guide.
  */
 static const struct column dat_columns[] = {
 	{ "DOCID", SEQ },
@@ -93,8 +94,8 @@ static const struct column dat_columns[] = {
 
 /*
  * The elements that NARA Bulletin 2015-04, "Metadata Guidance for the Transfer of
- * Permanent Electronic Records", wants of each file, under its names; pipe-delimited, as
- * NARA's Records Express of 21 March 2016 asks. Rights is for the agency to fill in.
+ * Permanent Electronic Records", wants of each file, under its names; pipe-delimited,
+ * as NARA's Records Express of 21 March 2016 asks. Rights is for the agency to fill in.
  * More elements are taken as they are (36 CFR 1236.54(a)(4)).
  */
 static const struct column nara_columns[] = {

@@ -24,9 +24,12 @@
 
 enum {
 	LITERAL_MINUS_MAX = 4096, /* RFC 7888 */
-	/* Few servers take less than that, and a round trip for each that is larger than all
-	 * before adds up; beyond it, no more than what was stored before. But Dovecot says
-	 * "+" to any size (quirk Q75b), and takes a literal to its end before it refuses. */
+	/*
+	 * Few servers take less than that, and a round trip for each that is larger
+	 * than all before adds up; beyond it, no more than what was stored before. But
+	 * Dovecot says "+" to any size (quirk Q75b), and takes a literal to its end
+	 * before it refuses.
+	 */
 	LITERAL_PLUS_MAX = 1024 * 1024,
 	OFFERS = 3,     /* messages of a session offered again with less arguments */
 	DATELESS = 2,   /* taken so in a row: from then on none has a date */

@@ -28,8 +28,8 @@ enum operands {
 
 #define VERB(s) s, sizeof(s) - 1
 
-/* Not SUBSCRIBE and UNSUBSCRIBE: "please unsubscribe me" is in many a mail, and at worst
- * a folder is not shown any more. */
+/* Not SUBSCRIBE and UNSUBSCRIBE: "please unsubscribe me" is in many a mail, and at
+ * worst a folder is not shown any more. */
 static const struct {
 	const char *verb;
 	size_t n;

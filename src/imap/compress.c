@@ -1,10 +1,10 @@
 /*
  * compress.c: COMPRESS=DEFLATE (RFC 4978), where it pays.
  *
- * A session begins without. Compression takes time on both sides, which is won back only
- * on a line that is slower than a processor compresses; so that is measured: bytes that
- * were carried away, by the time in which there was something to carry. A server that
- * takes its time to store the mail is no slow line.
+ * A session begins without. Compression takes time on both sides, which is won back
+ * only on a line that is slower than a processor compresses; so that is measured: bytes
+ * that were carried away, by the time in which there was something to carry. A server
+ * that takes its time to store the mail is no slow line.
  */
 #include <popferry/log.h>
 

@@ -7,8 +7,8 @@
  * one before, so that it need not know how many keys will come.
  *
  * It is believed only within a transaction, when no other program can write. An empty
- * journal has all its keys in it from the start. Otherwise the rows are read when so many
- * look-ups were in vain that this costs no more than they did.
+ * journal has all its keys in it from the start. Otherwise the rows are read when so
+ * many look-ups were in vain that this costs no more than they did.
  */
 #include "own.h"
 

@@ -17,8 +17,8 @@
 enum { BUSY_MS = 10000, PAGE_MIN = 512 };
 
 /*
- * SQLite counts its memory, with a lock around each allocation, for questions nobody asks
- * here. It must be told before anything of it is used.
+ * SQLite counts its memory, with a lock around each allocation, for questions nobody
+ * asks here. It must be told before anything of it is used.
  */
 __attribute__((constructor)) static void count_no_memory(void)
 {

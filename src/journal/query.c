@@ -19,8 +19,8 @@
 	" = " parameter
 
 /*
- * Every sink of ?2 has it or is being given it. (To SQL, | binds like >>.) Failed since then
- * means only that it could not be fetched once more.
+ * Every sink of ?2 has it or is being given it. (To SQL, | binds like >>.) Failed since
+ * then means only that it could not be fetched once more.
  */
 #define CANDIDATES(column) \
 	"SELECT * FROM (SELECT " ROW \

@@ -17,7 +17,8 @@ struct sha {
 
 void sha_init(struct sha *s);
 void sha_add(struct sha *s, const void *p, size_t n);
-/* The same on two digests; much faster together where the processor has instructions. */
+/* The same on two digests; much faster together where the processor has
+ * instructions. */
 void sha_add_two(struct sha *a, const void *ap, size_t an, struct sha *b,
 	const void *bp, size_t bn);
 /* The digest of what came so far; s begins anew. */

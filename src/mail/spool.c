@@ -203,7 +203,8 @@ static bool reuse(struct body *b, size_t cap)
 
 /* ---- bodies ---- */
 
-/* Room for `need` bytes in all; what is expected, or doubling, while bounds allow it. */
+/* Room for `need` bytes in all; what is expected, or doubling, while bounds allow
+ * it. */
 static bool grow(struct body *b, size_t need)
 {
 	size_t cap = b->cap ? b->cap : FIRST_CAP;

@@ -1,11 +1,11 @@
 /*
  * conn.h: the inside of a connection, for the files of this folder.
  *
- * conn.c begins and ends them; flow.c knows buffers, waiting and the order of things; io.c
- * moves bytes over a socket, TLS or a transport, deflate.c compresses them before; tls.c
- * and cert.c are OpenSSL; dial.c makes connections; line.c measures them; trace.c writes
- * the dialogue down; etpan.c is libetpan's view, and guard.c keeps from it what it cannot
- * stand.
+ * conn.c begins and ends them; flow.c knows buffers, waiting and the order of things;
+ * io.c moves bytes over a socket, TLS or a transport, deflate.c compresses them before;
+ * tls.c and cert.c are OpenSSL; dial.c makes connections; line.c measures them; trace.c
+ * writes the dialogue down; etpan.c is libetpan's view, and guard.c keeps from it what
+ * it cannot stand.
  */
 #ifndef NET_CONN_H
 #define NET_CONN_H

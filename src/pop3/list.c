@@ -89,8 +89,8 @@ static void take_stat(struct pop3 *p, const struct reply *r, struct pop3_listing
 }
 
 /*
- * Sends LIST, and UIDL behind it when commands may be sent ahead; STAT before them where
- * it is wanted.
+ * Sends LIST, and UIDL behind it when commands may be sent ahead; STAT before them
+ * where it is wanted.
  */
 static enum status ask(
 	struct pop3 *p, struct reply *r, struct pop3_listing *out, struct err *err)

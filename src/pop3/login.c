@@ -495,8 +495,9 @@ static enum status say_all(
 }
 
 /*
- * Dovecot reads on behind a login, so that all that comes after it can be asked for with
- * it; and where the greeting is all that is known of it yet, what it can do as well.
+ * Dovecot reads on behind a login, so that all that comes after it can be asked for
+ * with it; and where the greeting is all that is known of it yet, what it can do as
+ * well.
  */
 static enum status login_with_all(struct pop3 *p, const char *token, struct err *err)
 {

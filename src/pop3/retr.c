@@ -352,8 +352,9 @@ static bool is_short(const struct pop3 *p, const struct taker *t, uint64_t size)
 }
 
 /*
- * Larger than listed: one whose end was glued to its text (quirk Q25) swallows the reply
- * behind it and the next message, up to the end of that. The first of a session, too.
+ * Larger than listed: one whose end was glued to its text (quirk Q25) swallows the
+ * reply behind it and the next message, up to the end of that. The first of a session,
+ * too.
  */
 static bool is_long(const struct pop3 *p, const struct taker *t, uint64_t size)
 {

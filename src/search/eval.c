@@ -1,7 +1,7 @@
 /*
- * eval.c: which messages a query is about. Words are asked of FTS5, range by range, each
- * condition of its table; what they have in common is found here. No row of a message is
- * read for that: indexes have all of it.
+ * eval.c: which messages a query is about. Words are asked of FTS5, range by range,
+ * each condition of its table; what they have in common is found here. No row of a
+ * message is read for that: indexes have all of it.
  */
 #include "own.h"
 

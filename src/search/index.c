@@ -24,7 +24,8 @@ static const char schema[] =
 	" sha256 BLOB, msgid TEXT, folder INT, uidl TEXT, sender TEXT, rcpt TEXT, cc TEXT,"
 	" subject TEXT, files INT);"
 	"CREATE TABLE IF NOT EXISTS folder(id INTEGER PRIMARY KEY, name TEXT UNIQUE);"
-	/* A condition that many messages meet must not read their rows: one index each. */
+	/* A condition that many messages meet must not read their rows: one index
+	 * each. */
 	"CREATE INDEX IF NOT EXISTS message_date ON message(date);"
 	"CREATE INDEX IF NOT EXISTS message_size ON message(size);"
 	"CREATE INDEX IF NOT EXISTS message_folder ON message(folder);"

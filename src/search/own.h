@@ -76,7 +76,8 @@ uint32_t *set_list(const struct set *t, size_t *n);
 
 #define CATALOG "catalog.sqlite"
 
-/* Messages are kept by ranges of numbers: what is erased costs no more than its range. */
+/* Messages are kept by ranges of numbers: what is erased costs no more than its
+ * range. */
 enum { SHARD = 1 << 16, SHARDS = 15260 };
 
 enum sql {

@@ -146,7 +146,8 @@ static bool read_value(struct parser *p, struct value *v)
 	return true;
 }
 
-/* Is there anything that can be looked for? Only a tokenizer could tell of non-ASCII. */
+/* Is there anything that can be looked for? Only a tokenizer could tell of
+ * non-ASCII. */
 static bool has_word(const struct buf *b)
 {
 	size_t i;

@@ -1,7 +1,8 @@
 /* words.c: text as the tokenizer can part it into words. */
 #include "own.h"
 
-/* Ranges of scripts without blanks between words, and of Hangul, whose words grow tails. */
+/* Ranges of scripts without blanks between words, and of Hangul, whose words grow
+ * tails. */
 static const struct {
 	uint32_t first, last;
 } alone[] = {

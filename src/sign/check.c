@@ -57,7 +57,8 @@ static void check_signature(struct sign_state *out, const struct sign_trust *t,
 		proved ? out->time : clock_utc());
 	if (out->signature.verdict != SIGN_BAD || proved || !dated)
 		return;
-	/* Perhaps it only has expired, and who could tell when it was made is not known. */
+	/* Perhaps it only has expired, and who could tell when it was made is not
+	 * known. */
 	memset(&then, 0, sizeof(then));
 	cms_check(&then, p7s->p, p7s->n, file->name, file->p, file->n, t, out->time);
 	if (then.verdict == SIGN_BAD)

@@ -1,8 +1,8 @@
 /*
  * http.c: one question to a TSA over HTTP/1.1, and its answer.
  *
- * Just what RFC 3161 needs: POST, and a small body back by Content-Length, in chunks, or
- * as long as its DER says. No redirects: whoever is believed is named by the user.
+ * Just what RFC 3161 needs: POST, and a small body back by Content-Length, in chunks,
+ * or as long as its DER says. No redirects: whoever is believed is named by the user.
  */
 #include "own.h"
 

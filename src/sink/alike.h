@@ -13,8 +13,9 @@ enum likeness {
 
 /*
  * Content decides, unless the job goes by the Message-ID alone. Where it keeps messages
- * that differ only in trace headers, so must this; but a server may have had to change a message with
- * NUL, bare CR or 8-bit headers, and then the rest has to do: it is near.
+ * that differ only in trace headers, so must this; but a server may have had to change
+ * a message with NUL, bare CR or 8-bit headers, and then the rest has to do: it is
+ * near.
  */
 enum likeness alike_same(
 	enum dedup dedup, const struct facts *ours, const struct facts *theirs);
@@ -28,11 +29,12 @@ enum likeness alike_same(
 bool alike_rewritten(const struct facts *ours, const struct facts *theirs,
 	bool same_body, bool alone);
 
-/* A copy whose first Received field is another came another way. White space and odd bytes do
- * not count; that it has none may be the server's doing. */
+/* A copy whose first Received field is another came another way. White space and odd
+ * bytes do not count; that it has none may be the server's doing. */
 bool alike_trace(const struct facts *ours, const struct facts *theirs);
 
-/* The ident of the message as Cyrus keeps it: with an X for each 8-bit byte of its header. */
+/* The ident of the message as Cyrus keeps it: with an X for each 8-bit byte of its
+ * header. */
 enum status alike_crossed(
 	const struct message *m, unsigned char ident[DIGEST], struct err *err);
 
@@ -51,8 +53,8 @@ void squeeze_put(struct squeeze *q, const char *p, size_t n);
 void squeeze_end(struct squeeze *q, unsigned char digest[DIGEST]);
 
 /*
- * The message as it is when NUL became 0x80 and every bare CR is gone: what IMAP forces,
- * and what servers do besides.
+ * The message as it is when NUL became 0x80 and every bare CR is gone: what IMAP
+ * forces, and what servers do besides.
  */
 struct plain {
 	struct facts_maker *out; /* for its exact digest */

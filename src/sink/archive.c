@@ -371,9 +371,10 @@ static int archive_sink_wait(const struct sink *base)
 }
 
 /*
- * On a disk, as if an answer took longer than it does: with more under way a commit mostly
- * finds members whole, and takes several batches. Else it has to write, and to sync, what is
- * no member yet. In memory that costs nothing, and what is under way takes memory.
+ * On a disk, as if an answer took longer than it does: with more under way a commit
+ * mostly finds members whole, and takes several batches. Else it has to write, and to
+ * sync, what is no member yet. In memory that costs nothing, and what is under way
+ * takes memory.
  */
 static int archive_sink_rtt(const struct sink *base)
 {

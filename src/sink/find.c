@@ -101,8 +101,8 @@ static void feed(void *ctx, const char *p, size_t n)
 }
 
 /*
- * What is only near may be another message's. Without a put in doubt that is found out too
- * late, where messages count as different that are so near.
+ * What is only near may be another message's. Without a put in doubt that is found out
+ * too late, where messages count as different that are so near.
  */
 static bool is_ours(
 	const struct imap_sink *s, const struct sought *w, const struct facts *theirs)
@@ -163,7 +163,8 @@ static void take(struct table *t, struct entry *e, struct delivery *d, bool rewr
 	d->rewritten = rewritten;
 }
 
-/* Goes through one chain: the same is preferred to what is near. ST_OK: found; ST_END: not in it. */
+/* Goes through one chain: the same is preferred to what is near. ST_OK: found; ST_END:
+ * not in it. */
 static enum status try_chain(struct imap_sink *s, struct table *t, struct delivery *d,
 	struct sought *w, bool by_ident, uint64_t key, uint32_t first, struct err *err)
 {
@@ -330,7 +331,8 @@ static enum status look_crossed(struct imap_sink *s, struct table *t,
 	return rc;
 }
 
-/* Below a floor of this generation a put may have got through, and nothing older is seen. */
+/* Below a floor of this generation a put may have got through, and nothing older is
+ * seen. */
 static enum status look(struct imap_sink *s, struct table *t, struct delivery *d,
 	const struct sink_floor *from, uint32_t first, struct err *err)
 {
@@ -421,9 +423,9 @@ enum status imap_table_find(struct imap_sink *s, struct delivery *d,
 			rc = look(s, t, d, from, first, err);
 		if (rc == ST_OK)
 			s->unsaid += unsaid;
-		/* What was looked at must be as young as the patience is long; and a server
-		 * that stores one after the other of what an earlier connection sent is not
-		 * done yet (Q111). */
+		/* What was looked at must be as young as the patience is long; and a
+		 * server that stores one after the other of what an earlier connection
+		 * sent is not done yet (Q111). */
 		if (until < t->quiet)
 			until = t->quiet < last ? t->quiet : last;
 		if (rc != ST_END || t->viewed >= until)

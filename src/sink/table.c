@@ -1,9 +1,9 @@
 /*
  * table.c: what is in a mailbox.
  *
- * The headers are read once from a floor on (by FETCH, never by SEARCH, which lies: quirks
- * Q90, Q119), into 40 bytes a message. Each UID is given to one message only, so that equal
- * messages stay as many as they were.
+ * The headers are read once from a floor on (by FETCH, never by SEARCH, which lies:
+ * quirks Q90, Q119), into 40 bytes a message. Each UID is given to one message only, so
+ * that equal messages stay as many as they were.
  */
 #include <popferry/mail.h>
 #include <popferry/mem.h>

@@ -1,4 +1,5 @@
-/* table.h: what is in a mailbox, from some UID on, and to whom each message was given. */
+/* table.h: what is in a mailbox, from some UID on, and to whom each message was
+ * given. */
 #ifndef SINK_TABLE_H
 #define SINK_TABLE_H
 

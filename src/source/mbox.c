@@ -1,9 +1,10 @@
 /*
  * mbox.c: an mbox file as a source.
  *
- * A listing reads the whole file and knows each message by a digest of its bytes without
- * what mail programs note in it, so that a file may grow, or be put in order, between two
- * runs. What was changed since the listing is read again before it is believed.
+ * A listing reads the whole file and knows each message by a digest of its bytes
+ * without what mail programs note in it, so that a file may grow, or be put in order,
+ * between two runs. What was changed since the listing is read again before it is
+ * believed.
  */
 #include "sources.h"
 

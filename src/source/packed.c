@@ -1,11 +1,11 @@
 /*
  * packed.c: the messages in a zip or tar file as a source.
  *
- * Nothing is ever unpacked to disk, and no name leads anywhere. A listing reads the whole
- * file, for only that tells sizes and digests; a message is known again by its name and
- * digest. Then it is read again, from its start, as often as what is wanted stands before
- * what was given. Where the file is damaged or cut off, what stands before is given, and
- * the end says that it was not all.
+ * Nothing is ever unpacked to disk, and no name leads anywhere. A listing reads the
+ * whole file, for only that tells sizes and digests; a message is known again by its
+ * name and digest. Then it is read again, from its start, as often as what is wanted
+ * stands before what was given. Where the file is damaged or cut off, what stands
+ * before is given, and the end says that it was not all.
  */
 #include "sources.h"
 

@@ -59,8 +59,8 @@ enum status pack_read(struct packed *p, mail_take *take, void *ctx, uint64_t *si
 /* After the last entry: is the rest of it as it was written, too? */
 bool pack_ended_well(struct packed *p);
 enum status pack_damaged(struct packed *p, struct err *err);
-/* After the listing: what the hard links are of, and an order in which a file is read as
- * seldom as can be (links.c). */
+/* After the listing: what the hard links are of, and an order in which a file is read
+ * as seldom as can be (links.c). */
 void pack_links(struct packed *p);
 
 #endif

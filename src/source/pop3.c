@@ -182,7 +182,8 @@ static enum status pop3_src_list(struct source *base,
 		.stat = l.stat_count != UINT64_MAX,
 		.stat_count = l.stat_count,
 		.stat_octets = l.stat_octets,
-		/* Unless it says otherwise: what is fetched is marked there, at most. */
+		/* Unless it says otherwise: what is fetched is marked there, at
+		 * most. */
 		.lasting = pop3_server(s->pop3)->keeps && !expire && !s->windowed,
 	};
 	return ST_OK;
@@ -245,8 +246,8 @@ static void pop3_src_want(struct source *base, uint32_t number, uint64_t size)
 {
 	struct pop3_src *s = self(base);
 
-	/* So that a full session ends in good order, with nothing under way. The rest is
-	 * for the next one. */
+	/* So that a full session ends in good order, with nothing under way. The rest
+	 * is for the next one. */
 	if (s->session_limit && s->asked == s->session_limit)
 		return;
 	s->asked++;

@@ -29,15 +29,17 @@ struct split_mail {
 	bool seen, answered, flagged, draft; /* as Status and the like tell */
 };
 
-/* stop() is asked now and then, and ends what is under way. The file is the caller's. */
+/* stop() is asked now and then, and ends what is under way. The file is the
+ * caller's. */
 void split_open(struct split **out, int fd, uint64_t size, const char *path,
 	enum status (*stop)(void *ctx, struct err *err), void *ctx);
 void split_close(struct split **s);
-/* Where the first message starts. ST_END: the file is empty. ST_DENIED: it is no mbox. */
+/* Where the first message starts. ST_END: the file is empty. ST_DENIED: it is no
+ * mbox. */
 enum status split_first(struct split *s, uint64_t *at, struct err *err);
 /*
- * The message whose From_ line stands there. Its bytes go to digest(), without the header
- * fields in which programs note what becomes of it, so that it stays the same.
+ * The message whose From_ line stands there. Its bytes go to digest(), without the
+ * header fields in which programs note what becomes of it, so that it stays the same.
  */
 enum status split_read(struct split *s, uint64_t at, struct split_mail *m,
 	mail_take *digest, void *ctx, struct err *err);
@@ -61,13 +63,14 @@ bool from_quoted(const char *p, size_t n);
  */
 bool from_is(const char *p, size_t n);
 /*
- * "Tue Nov 22 10:00:00 2026", with a zone before or behind the year, or without. That of
- * Mozilla, whose sender is "-", is when the file was written, and no date.
+ * "Tue Nov 22 10:00:00 2026", with a zone before or behind the year, or without. That
+ * of Mozilla, whose sender is "-", is when the file was written, and no date.
  */
 struct when from_date(const char *p, size_t n);
 /*
- * A line of the header. *note: it is of a field in which programs note what becomes of a
- * message; what that says goes to m. *length: Content-Length, when UINT64_MAX was there.
+ * A line of the header. *note: it is of a field in which programs note what becomes of
+ * a message; what that says goes to m. *length: Content-Length, when UINT64_MAX was
+ * there.
  */
 void from_field(
 	struct split_mail *m, const char *p, size_t n, uint64_t *length, bool *note);

@@ -155,8 +155,8 @@ static enum status tree_open(
 	return rc;
 }
 
-/* Under what name it is listed. NULL: what cannot be read has none, so that it counts as
- * failed in the run that met it and in no later one. */
+/* Under what name it is listed. NULL: what cannot be read has none, so that it counts
+ * as failed in the run that met it and in no later one. */
 static char *uidl_of(const struct tree *t, const struct mail *m)
 {
 	const char *name = walk_name(t, m), *dir = t->dirs[m->dir].path;

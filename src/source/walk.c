@@ -1,6 +1,6 @@
 /*
- * walk.c: what mail there is in a directory. Links are not followed; what cannot be read
- * is kept in mind.
+ * walk.c: what mail there is in a directory. Links are not followed; what cannot be
+ * read is kept in mind.
  */
 #include "tree.h"
 

@@ -4,15 +4,16 @@
  *
  *	delay [-d MS] [-o FILE] LISTEN:TARGET...	ports of 127.0.0.1
  *
- * Every piece goes on half a round trip after it was read; a connection takes as long as
- * the handshake of TCP would. Nothing limits the rate but the memory of what is under
- * way. On SIGTERM it writes into FILE, for each pair of ports:
+ * Every piece goes on half a round trip after it was read; a connection takes as long
+ * as the handshake of TCP would. Nothing limits the rate but the memory of what is
+ * under way. On SIGTERM it writes into FILE, for each pair of ports:
  *
  *	LISTEN connections N round-trips N pieces-up N up BYTES down BYTES
  *
- * A round trip is counted by what could have caused what: a piece from the client is one
- * deeper than the deepest it was given before. So a client that waits for each answer
- * counts each, and one that asks ahead counts one, whatever the speed of the machine.
+ * A round trip is counted by what could have caused what: a piece from the client is
+ * one deeper than the deepest it was given before. So a client that waits for each
+ * answer counts each, and one that asks ahead counts one, whatever the speed of the
+ * machine.
  */
 #include <arpa/inet.h>
 #include <errno.h>

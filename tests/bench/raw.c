@@ -12,8 +12,8 @@
  *	-P PORT -u USER   of POP3         -I PORT -v USER   of IMAP
  *	-m DIR      what goes up: a Maildir, LF line ends
  *
- * The folder is selected first, literals are not waited for. Prints
- * {"messages": N, "bytes": N, "seconds": S, "cpu": S}; to read the Maildir is not in it.
+ * The folder is selected first, literals are not waited for. Prints {"messages": N,
+ * "bytes": N, "seconds": S, "cpu": S}; to read the Maildir is not in it.
  */
 #include "rawconn.h"
 

@@ -64,7 +64,8 @@ static bool wrong(char why[RIG_WHY], const char *fmt, ...)
 	return false;
 }
 
-/* What it ends with: by its own word, or (before it listens, or killed) by the signal. */
+/* What it ends with: by its own word, or (before it listens, or killed) by the
+ * signal. */
 static bool fits(struct rig *r, const struct kind *k, int code, char why[RIG_WHY])
 {
 	char *said = rig_said(r);

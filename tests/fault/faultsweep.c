@@ -1,6 +1,6 @@
 /*
- * faultsweep.c: a whole run of popferry with one system call that fails (quirk Q125), once for
- * each such call. TAP.
+ * faultsweep.c: a whole run of popferry with one system call that fails (quirk Q125),
+ * once for each such call. TAP.
  *
  *	faultsweep             a selection, for `make check`
  *	FULL=1 faultsweep      every call; of malloc(), whose calls are thousands, the
@@ -234,7 +234,8 @@ static int find_step(const char *path, const char *name)
 
 /*
  * Dies as the scene says, so that the next run has something to go on from. The step
- * with that number may be another on a busy machine (see survey_step()): then once more.
+ * with that number may be another on a busy machine (see survey_step()): then once
+ * more.
  */
 static int prepare(struct rig **r, struct point *p)
 {

@@ -49,7 +49,8 @@ void rig_begin(void)
 
 	needed("POPFERRY");
 	needed("FAULTLIB");
-	/* Nothing here loses what was not synced, and to wait for that is half of a run. */
+	/* Nothing here loses what was not synced, and to wait for that is half of a
+	 * run. */
 	if (!getenv("TMPDIR") && access("/dev/shm", W_OK | X_OK) == 0)
 		setenv("TMPDIR", "/dev/shm", 1);
 	for (i = 0; i < RIG_MAIL; i++) {

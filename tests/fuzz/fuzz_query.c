@@ -1,4 +1,5 @@
-/* fuzz_query.c: queries to an archive of three messages, and a message to be searched. */
+/* fuzz_query.c: queries to an archive of three messages, and a message to be
+ * searched. */
 #include "fuzz.h"
 
 #include <popferry/archive.h>

@@ -19,8 +19,8 @@ enum cut_side {
 
 struct cut {
 	enum cut_side side;
-	/* Bytes are counted from the first line of the client that holds this text; NULL:
-	 * from the beginning of the connection. */
+	/* Bytes are counted from the first line of the client that holds this text;
+	 * NULL: from the beginning of the connection. */
 	const char *since;
 	size_t after;   /* so many get through; in place of the next the line is cut */
 	bool reset;     /* RST to the client, else FIN; to the server it is all one */

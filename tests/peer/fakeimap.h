@@ -6,9 +6,9 @@
  * It is careless in one respect, on purpose: after it has refused the arguments of an
  * APPEND it takes what follows for commands, and carries them out.
  *
- * The directives of fakeimap_say(). Counts (k, K, N) begin with 1 at the last directive.
- * TEXT is a reply without its tag: "NO [TOOBIG] no". times=K: only so often; skip=K: not
- * the first K times.
+ * The directives of fakeimap_say(). Counts (k, K, N) begin with 1 at the last
+ * directive. TEXT is a reply without its tag: "NO [TOOBIG] no". times=K: only so often;
+ * skip=K: not the first K times.
  *
  *	well                            a good server again; mailboxes stay as they are
  *	empty                           all mail there is gone

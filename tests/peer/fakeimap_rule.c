@@ -1,4 +1,5 @@
-/* fakeimap_rule.c: what the fake IMAP server does about a command: "on" and "append". */
+/* fakeimap_rule.c: what the fake IMAP server does about a command: "on" and
+ * "append". */
 #include "fakeimap_p.h"
 #include "scene.h"
 

@@ -2,8 +2,8 @@
  * fakepop.h: a POP3 server on loopback with a maildrop in memory, for tests.
  *
  * The maildrop outlives connections. How the server behaves is said by struct
- * fakepop_ways or by the words of a case file; both may be changed between runs. Without
- * any it is a good server.
+ * fakepop_ways or by the words of a case file; both may be changed between runs.
+ * Without any it is a good server.
  *
  * It watches the client too: a command about a message that was deleted in the session,
  * and QUIT, DELE or RSET sent while the answer to a command before is not yet there (or
@@ -36,8 +36,8 @@
  *	empty                 all are gone, and the next one is message 1
  *	uidl.N TEXT           a UIDL; "%" in it is N. long=BYTES: one of so many
  *	uidl MODE             off: refused, not offered; hidden: not offered; number: the
- *	                      number in the session; random: others in each session; reset: all others
- *	                      from now on; normal
+ *	                      number in the session; random: others in each session; reset: all
+ *	                      others from now on; normal
  *	uidl.prefix TEXT uidl.suffix TEXT  before and behind all of them
  *	uidl.drop LIST list.drop LIST  no such rows
  *	uidl.extra ROW list.extra ROW  a row more

@@ -36,11 +36,11 @@
  * is left, and the end must come within CASE_SECONDS (t_cases.c).
  *
  * A message is meant by its number, from 1 in the order in which it was given to the
- * maildrop; it keeps it for the whole case, wherever the server lists it. LIST is
- * such numbers: "1..5 8 9x2" (message 9 twice), or "none". With "~" ("3~") the message
- * may have been changed: it is known by its subject "letter 3" or the "(letter 3)" in its
- * text. Without, an archive has the very bytes, and an IMAP server these with line ends and
- * NUL as IMAP forces them. OP is = (may be left out), <, <=, > or >=.
+ * maildrop; it keeps it for the whole case, wherever the server lists it. LIST is such
+ * numbers: "1..5 8 9x2" (message 9 twice), or "none". With "~" ("3~") the message may
+ * have been changed: it is known by its subject "letter 3" or the "(letter 3)" in its
+ * text. Without, an archive has the very bytes, and an IMAP server these with line ends
+ * and NUL as IMAP forces them. OP is = (may be left out), <, <=, > or >=.
  *
  *	exit CODE             of the run
  *	ledger TEXT           all that is not 0: "ledger 5 listed, 3 known, 2 stored"

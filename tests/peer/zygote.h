@@ -2,8 +2,8 @@
  * zygote.h: processes that may be killed, forked from memory.
  *
  * A program with threads must not fork and go on, and to start it anew for each death
- * takes longer than the death. So a copy of it is put aside before the first thread, and
- * forks for it.
+ * takes longer than the death. So a copy of it is put aside before the first thread,
+ * and forks for it.
  */
 #ifndef PEER_ZYGOTE_H
 #define PEER_ZYGOTE_H

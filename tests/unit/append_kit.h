@@ -1,4 +1,5 @@
-/* append_kit.h: what the tests of APPEND share: the dialogue up to it, and small messages. */
+/* append_kit.h: what the tests of APPEND share: the dialogue up to it, and small
+ * messages. */
 #ifndef APPEND_KIT_H
 #define APPEND_KIT_H
 

@@ -1,6 +1,6 @@
 /*
- * archive_kit.h: what the tests that fill archives share: the codecs, and a spool for the
- * whole program (setup and teardown of the group).
+ * archive_kit.h: what the tests that fill archives share: the codecs, and a spool for
+ * the whole program (setup and teardown of the group).
  */
 #ifndef ARCHIVE_KIT_H
 #define ARCHIVE_KIT_H

@@ -1,8 +1,8 @@
 /*
  * case_stage.h: a case while it is played, and its runs. Part of t_cases.c.
  *
- * A run that shall die is a process of its own: the test program with the arguments that
- * run_child() takes.
+ * A run that shall die is a process of its own: the test program with the arguments
+ * that run_child() takes.
  */
 #ifndef CASE_STAGE_H
 #define CASE_STAGE_H

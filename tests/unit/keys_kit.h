@@ -1,7 +1,7 @@
 /*
- * keys_kit.h: keys, archives that are encrypted to these, and what is in clear in a folder.
- * Whoever includes it says before how many messages a segment has (PER_SEGMENT), and how
- * large members are (MEMBER).
+ * keys_kit.h: keys, archives that are encrypted to these, and what is in clear in a
+ * folder. Whoever includes it says before how many messages a segment has
+ * (PER_SEGMENT), and how large members are (MEMBER).
  */
 #ifndef KEYS_KIT_H
 #define KEYS_KIT_H

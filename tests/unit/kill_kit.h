@@ -1,10 +1,12 @@
-/* kill_kit.h: a run of the archive's writer, in a process of its own that dies at a step. */
+/* kill_kit.h: a run of the archive's writer, in a process of its own that dies at a
+ * step. */
 #ifndef KILL_KIT_H
 #define KILL_KIT_H
 
 #include "t_archive.h"
 
-/* What a run does: puts what is not there yet, commits now and then, seals. The exit code. */
+/* What a run does: puts what is not there yet, commits now and then, seals. The exit
+ * code. */
 UNUSED static int run_whole(const struct archive_config *cfg, unsigned messages,
 	unsigned every,
 	enum status (*commit)(struct archive_writer *w, unsigned put, struct err *err))

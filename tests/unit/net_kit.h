@@ -1,6 +1,6 @@
 /*
- * net_kit.h: what the tests of the connection share: one over a script, traced or not, and
- * a directory for the trace (make_dir and drop_dir of the group).
+ * net_kit.h: what the tests of the connection share: one over a script, traced or not,
+ * and a directory for the trace (make_dir and drop_dir of the group).
  */
 #ifndef NET_KIT_H
 #define NET_KIT_H

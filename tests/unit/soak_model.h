@@ -120,7 +120,8 @@ static inline void model_write(
 
 /*
  * A header field in front of it, in which only the way of the message shows, or what a
- * POP3 server adds. No two messages have one size: a UIDL may be used again (quirk Q12).
+ * POP3 server adds. No two messages have one size: a UIDL may be used again (quirk
+ * Q12).
  */
 static inline char *model_top(const char *field, unsigned me, const char *rest)
 {
@@ -338,11 +339,11 @@ static inline struct bounds model_bounds(
 		foreign += m->letters[k].foreign;
 	}
 	/*
-	 * With --dedup=none a message under another UIDL is another message; but one that
-	 * equals one whose UIDL has gone is that one, under a new UIDL. So there are
-	 * as many as were ever listed together, or more. An archive is asked by UIDL and
-	 * bytes, so that after the loss of the journal, or when the UIDL went while the
-	 * message was in doubt, a twin may come in.
+	 * With --dedup=none a message under another UIDL is another message; but one
+	 * that equals one whose UIDL has gone is that one, under a new UIDL. So there
+	 * are as many as were ever listed together, or more. An archive is asked by
+	 * UIDL and bytes, so that after the loss of the journal, or when the UIDL went
+	 * while the message was in doubt, a twin may come in.
 	 */
 	if (keeps)
 		b.most = names;

@@ -5,7 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Each; each n-th where a sanitizer makes that slow, unless FULL=1 is in the environment. */
+/* Each; each n-th where a sanitizer makes that slow, unless FULL=1 is in the
+ * environment. */
 static inline int stride_of(int n)
 {
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)

@@ -132,9 +132,9 @@ static void test_same_bytes(void **state)
 }
 
 /*
- * Commits of some messages leave what was put after them for later, and none of it shows
- * in the bytes: not where segments end either. MEMBER is so small that a message of some
- * thousand bytes is a member of several pieces.
+ * Commits of some messages leave what was put after them for later, and none of it
+ * shows in the bytes: not where segments end either. MEMBER is so small that a message
+ * of some thousand bytes is a member of several pieces.
  */
 static void fill_lagging(const char *path, enum archive_codec c, unsigned n,
 	unsigned lag, unsigned crowd)

@@ -1,6 +1,6 @@
 /*
- * t_archive_crypt.c: encrypted archives: whoever has a key reads what was put, nobody else
- * reads anything, and a writer that dies at any step loses nothing.
+ * t_archive_crypt.c: encrypted archives: whoever has a key reads what was put, nobody
+ * else reads anything, and a writer that dies at any step loses nothing.
  */
 enum { MEMBER = 4096, MESSAGES = 9, PER_SEGMENT = 4, SEGMENTS = 3, STEPS_MAX = 600 };
 
@@ -130,7 +130,8 @@ static enum status get_first(struct archive_reader *r, struct err *err)
 	return rc;
 }
 
-/* CMS is decrypted as a whole: not again for each message, once it was found damaged. */
+/* CMS is decrypted as a whole: not again for each message, once it was found
+ * damaged. */
 static void check_lost(const char *dir, const char *key)
 {
 	struct archive_reader *r = NULL;
@@ -199,7 +200,8 @@ static void one_archive(enum archive_codec codec, unsigned kind)
 	check_closed(dir, SEGMENTS, MESSAGES, false);
 	check_denied(dir);
 
-	/* The next run need not name them, and knows what there is without reading it. */
+	/* The next run need not name them, and knows what there is without reading
+	 * it. */
 	w = open_crypt(dir, state, codec, NULL);
 	for (i = 0; i < MESSAGES; i++)
 		assert_int_equal(find_one(w, sp, i), i + 1);
@@ -296,8 +298,8 @@ static void test_changed_policy(void **state)
 }
 
 /*
- * Somebody who can write to the archive makes archive.json say what he likes, before there
- * is a seal that tells of it, or after he took the seals away: the job remembers.
+ * Somebody who can write to the archive makes archive.json say what he likes, before
+ * there is a seal that tells of it, or after he took the seals away: the job remembers.
  */
 static void test_remembered_policy(void **state)
 {
@@ -317,7 +319,8 @@ static void test_remembered_policy(void **state)
 	archive_close(&w);
 	was = slurp(json, &n);
 	chmod(json, 0600);
-	/* The first recipient twice, instead of both: who has the second key is left out. */
+	/* The first recipient twice, instead of both: who has the second key is left
+	 * out. */
 	text = xmemdup0(was, n);
 	at = strstr(text, keys.to[0][0]);
 	assert_non_null(at);
@@ -428,9 +431,9 @@ static void must_refuse(const char *dir, const char *st)
 }
 
 /*
- * The key is that of another open segment of this number (of another job, of an older copy
- * of the state directory), or the bytes that it is mixed with are damaged: that nothing can
- * be read does not mean that nothing was written.
+ * The key is that of another open segment of this number (of another job, of an older
+ * copy of the state directory), or the bytes that it is mixed with are damaged: that
+ * nothing can be read does not mean that nothing was written.
  */
 static void test_foreign_key(void **state)
 {

@@ -1,4 +1,5 @@
-/* dense.c and what makes members with it: base64 in gzip members, found and read back. */
+/* dense.c and what makes members with it: base64 in gzip members, found and read
+ * back. */
 #include "../../src/archive/form/dense.h"
 #include "../../src/archive/form/member.h"
 
@@ -49,7 +50,8 @@ static void add_text(struct buf *b, size_t lines)
 			draw(7));
 }
 
-/* What zlib, which is not what wrote it, makes of all gzip members there are. *n: how many. */
+/* What zlib, which is not what wrote it, makes of all gzip members there are. *n: how
+ * many. */
 static void gunzip(struct buf *out, const void *p, size_t len, unsigned *n)
 {
 	char block[4096];
@@ -120,8 +122,8 @@ static void codes_of_any_bytes(void **state)
 	buf_free(&b);
 }
 
-/* As often as Fibonacci's numbers: without a ceiling the codes would be as long as there
- * are letters. */
+/* As often as Fibonacci's numbers: without a ceiling the codes would be as long as
+ * there are letters. */
 static void codes_have_a_ceiling(void **state)
 {
 	struct buf b = BUF_INIT(ROOM);
@@ -205,8 +207,8 @@ static void text_is_no_run(void **state)
 	buf_free(&b);
 }
 
-/* Lines that are as long as the header of the next entry and its first line together, which
- * then look like one more: no member may begin where that entry does. */
+/* Lines that are as long as the header of the next entry and its first line together,
+ * which then look like one more: no member may begin where that entry does. */
 static void a_header_is_no_line(void **state)
 {
 	static const char next[] = "a-000001/data/eml/INBOX/000000002.eml";
@@ -276,7 +278,8 @@ static void a_member_of_all_kinds(void **state)
 	add_base64(&b, 10000, 76, 64);
 	check_packed(&b, &members);
 	assert_int_equal(members, 4);
-	/* Base64 of what says the same again and again: for that there are better ways. */
+	/* Base64 of what says the same again and again: for that there are better
+	 * ways. */
 	add_base64(&b, 1, 76, 64);
 	while (b.n < 200000)
 		buf_add(&b, b.p, 78);

@@ -205,7 +205,8 @@ static const char *const files[] = { "archive.json", "README.txt", "VERIFY.sh",
 	"manifest-sha256.txt", "log/custody.jsonl", "seals/acme-000001.seal.json",
 	"seals/acme-000003.seal.json", "segments/acme-000002.idx", NULL };
 
-/* Each place is found by popferry, some of them by VERIFY.sh too (script NULL: none). */
+/* Each place is found by popferry, some of them by VERIFY.sh too (script NULL:
+ * none). */
 static void flip(const char *dir, const char *script, const char *name)
 {
 	size_t n, i, at = 0;

@@ -1,6 +1,6 @@
 /*
- * t_archive_told.c: what a run tells of itself: in the segments, the seals and the custody
- * log, and what verify makes of it.
+ * t_archive_told.c: what a run tells of itself: in the segments, the seals and the
+ * custody log, and what verify makes of it.
  */
 #include "archive_kit.h"
 #include "story_kit.h"
@@ -289,8 +289,8 @@ static unsigned events(const char *dir)
 }
 
 /*
- * What a run has got may be sealed while the source is asked what came meanwhile. Its end is
- * another event only when there is more to tell.
+ * What a run has got may be sealed while the source is asked what came meanwhile. Its
+ * end is another event only when there is more to tell.
  */
 static void test_sealed_early(void **state)
 {

@@ -1,6 +1,6 @@
 /*
- * t_closed.h: what the tests of encrypted archives share that hold, keep, dispose or recover:
- * an archive, and who reads it.
+ * t_closed.h: what the tests of encrypted archives share that hold, keep, dispose or
+ * recover: an archive, and who reads it.
  */
 #ifndef T_CLOSED_H
 #define T_CLOSED_H

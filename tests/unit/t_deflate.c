@@ -1,4 +1,5 @@
-/* t_deflate.c: a compressed connection, with a peer that keeps its word, or does not. */
+/* t_deflate.c: a compressed connection, with a peer that keeps its word, or does
+ * not. */
 #include <popferry/buf.h>
 #include <popferry/mem.h>
 #include <popferry/net.h>

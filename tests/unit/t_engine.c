@@ -679,7 +679,8 @@ static const struct story stories[] = {
 				.ledger = "6 listed, 6 stored",
 				.archive = "aabA00" } },
 		"" },
-	/* An archive has its messages in no folder: neither is one taken for its twin. */
+	/* An archive has its messages in no folder: neither is one taken for its
+	 * twin. */
 	{ "an archive alone, copies kept in two folders", NULL,
 		{ { .mail = "aab",
 			  .options = "only-archive dedup=none limit=1",

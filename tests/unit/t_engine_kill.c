@@ -157,8 +157,8 @@ static void test_killed(void **state)
 /*
  * Every kind of server, destination and dedup, with one, two and three equal messages,
  * and with another UIDVALIDITY after the death. Two sessions of the source make two
- * batches, so that some messages are stored when others are in doubt. In short runs each
- * sweep takes every STRIDE-th step, and all sweeps together every one.
+ * batches, so that some messages are stored when others are in doubt. In short runs
+ * each sweep takes every STRIDE-th step, and all sweeps together every one.
  */
 static void test_matrix(void **state)
 {

@@ -1,6 +1,6 @@
 /*
- * t_equal.c: equal messages by the hundred. What the journal does for each must not grow with
- * how many there are: the steps of SQLite's machine are counted, not seconds.
+ * t_equal.c: equal messages by the hundred. What the journal does for each must not
+ * grow with how many there are: the steps of SQLite's machine are counted, not seconds.
  */
 #include <setjmp.h>
 #include <stdarg.h>

@@ -1,4 +1,5 @@
-/* t_facts_digest.c: the digests of a message against a slow reference, and which are equal. */
+/* t_facts_digest.c: the digests of a message against a slow reference, and which are
+ * equal. */
 #include "facts_kit.h"
 
 #include <popferry/buf.h>

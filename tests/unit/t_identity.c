@@ -1,6 +1,7 @@
 /*
  * t_identity.c: which message is which, and how many sessions that takes. What the case
- * files cannot say: facts of a profile, pauses between logins, what is logged and reported.
+ * files cannot say: facts of a profile, pauses between logins, what is logged and
+ * reported.
  */
 #include <setjmp.h>
 #include <stdarg.h>

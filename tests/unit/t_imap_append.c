@@ -525,8 +525,8 @@ static void test_commands_in_pieces(void **state)
 
 #define BY_ID "S: * ID (\"name\" \"Dovecot\")\n"
 
-/* Of Dovecot it is known that no date, no flag and no size of ours is refused before the
- * text: where what answers after the login is it, too, nothing waits for "+". */
+/* Of Dovecot it is known that no date, no flag and no size of ours is refused before
+ * the text: where what answers after the login is it, too, nothing waits for "+". */
 static void test_dovecot(void **state)
 {
 	enum { LARGE = 2 * 1024 * 1024 };

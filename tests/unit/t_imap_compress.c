@@ -1,4 +1,5 @@
-/* t_imap_compress.c: a compressed session, against a server that can do it, or says so. */
+/* t_imap_compress.c: a compressed session, against a server that can do it, or says
+ * so. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

@@ -1,4 +1,5 @@
-/* t_imap_refuse.c: what an APPEND is refused for, what helps, and limits known before it. */
+/* t_imap_refuse.c: what an APPEND is refused for, what helps, and limits known before
+ * it. */
 #include "append_kit.h"
 
 /* What a refusal is for, and what only looks like one. */

@@ -1,6 +1,6 @@
 /*
- * t_keeping.c: holds and retention: what must stay, for how long, and the records that say
- * so; and what is good in an archive after damage.
+ * t_keeping.c: holds and retention: what must stay, for how long, and the records that
+ * say so; and what is good in an archive after damage.
  */
 #include "t_dispose.h"
 

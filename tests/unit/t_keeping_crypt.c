@@ -1,6 +1,6 @@
 /*
- * t_keeping_crypt.c: holds and retention in encrypted archives: who has a key does what he does
- * elsewhere, who has none holds numbers, and nobody else is told what for.
+ * t_keeping_crypt.c: holds and retention in encrypted archives: who has a key does what
+ * he does elsewhere, who has none holds numbers, and nobody else is told what for.
  */
 #include "t_closed.h"
 
@@ -115,7 +115,8 @@ static void test_hold(void **state)
 	}
 }
 
-/* A segment that is not there has messages, too: whoever holds must not believe that he does. */
+/* A segment that is not there has messages, too: whoever holds must not believe that he
+ * does. */
 static void test_hold_missing(void **state)
 {
 	unsigned no;

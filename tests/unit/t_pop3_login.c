@@ -1,4 +1,5 @@
-/* t_pop3_login.c: ways to log in (in two steps: quirk Q66), refusals, secrets, the canary. */
+/* t_pop3_login.c: ways to log in (in two steps: quirk Q66), refusals, secrets, the
+ * canary. */
 #include "t_pop3.h"
 
 #include <popferry/fs.h>

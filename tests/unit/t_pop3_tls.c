@@ -1,4 +1,5 @@
-/* t_pop3_tls.c: STLS over loopback: taken, tampered with (quirk Q61), what it makes forget. */
+/* t_pop3_tls.c: STLS over loopback: taken, tampered with (quirk Q61), what it makes
+ * forget. */
 #include "loop.h"
 #include "t_pop3.h"
 

@@ -1,7 +1,7 @@
 /*
- * t_recover_crypt.c: damage in encrypted archives: of age a bad byte costs the messages of
- * its chunk, as it costs those of its member elsewhere; of CMS the whole segment; and each
- * message is good, or named as lost.
+ * t_recover_crypt.c: damage in encrypted archives: of age a bad byte costs the messages
+ * of its chunk, as it costs those of its member elsewhere; of CMS the whole segment;
+ * and each message is good, or named as lost.
  */
 #include "t_closed.h"
 
@@ -9,7 +9,8 @@ enum { LARGE = 60, LARGE_SIZE = 30000 };
 
 /* ---- archives of several chunks ---- */
 
-/* Of message i: too large, and too random, for two of them to be in one chunk of age. */
+/* Of message i: too large, and too random, for two of them to be in one chunk of
+ * age. */
 static char *large(unsigned i, size_t *n)
 {
 	char *p = xmalloc(LARGE_SIZE);
@@ -189,8 +190,8 @@ static void test_one_bad(void **state)
 	enum archive_codec codec;
 
 	(void)state;
-	/* A chunk has parts of up to four messages; what is compressed stands in members of
-	 * three, of which a chunk touches two. */
+	/* A chunk has parts of up to four messages; what is compressed stands in
+	 * members of three, of which a chunk touches two. */
 	for (codec = ARCHIVE_GZ; codec <= ARCHIVE_NONE; codec++)
 		one_bad(codec, 0, codec == ARCHIVE_NONE ? 4 : 6);
 }

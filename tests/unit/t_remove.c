@@ -258,7 +258,8 @@ static void test_size(void **state)
 
 /* ---- what is not what it was ---- */
 
-/* The maildrop holds a, b and c; b's text has `from` changed to `to`, and its UIDL has not. */
+/* The maildrop holds a, b and c; b's text has `from` changed to `to`, and its UIDL has
+ * not. */
 static void put_other(const char *from, const char *to)
 {
 	char *text = xstrdup(kit_text(rig, 'b')), *at, *other;
@@ -393,7 +394,8 @@ static void test_two_folders(void **state)
 	expect_reason("; 2 messages are kept in ", ", as kept-*.eml");
 }
 
-/* Of equal ones the other would be there all the same: the first that has no twin goes. */
+/* Of equal ones the other would be there all the same: the first that has no twin
+ * goes. */
 static void test_probe_without_twin(void **state)
 {
 	(void)state;

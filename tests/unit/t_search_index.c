@@ -1,4 +1,5 @@
-/* t_search_index.c: the index of an archive: made, kept up to date, thrown away; what is found. */
+/* t_search_index.c: the index of an archive: made, kept up to date, thrown away; what
+ * is found. */
 #include "archive_kit.h"
 
 #include <popferry/crypt.h>
@@ -646,7 +647,8 @@ static unsigned files_of_sqlite(void)
 	return n;
 }
 
-/* Of an encrypted archive SQLite writes nothing anywhere, also when it should save memory. */
+/* Of an encrypted archive SQLite writes nothing anywhere, also when it should save
+ * memory. */
 static void test_encrypted(void **state)
 {
 	char *dir = scratch(), *key = xasprintf("%s/key", dir),

@@ -1,4 +1,5 @@
-/* t_sink_find.c: how young a look at the folder must be, before a message is not there. */
+/* t_sink_find.c: how young a look at the folder must be, before a message is not
+ * there. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

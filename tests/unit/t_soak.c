@@ -3,7 +3,8 @@
  * what must be there (soak_model.h).
  *
  * The environment: SEED=N, only that one; SEEDS=N, so many; SECONDS=N, for so long;
- * KIT_BATCH=N, so many messages in a batch; SOAK_LOG=1 tells what is done. What fails prints one line that repeats it.
+ * KIT_BATCH=N, so many messages in a batch; SOAK_LOG=1 tells what is done. What fails
+ * prints one line that repeats it.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -81,8 +82,8 @@ tell(struct soak *s, const char *fmt, ...)
 
 /*
  * '$' is the word of a family, '#' a small number; words end at '|'. Nothing here
- * breaks what the guarantees rest on: what is stored is stored whole, can be seen within
- * SETTLE_MS, and is not changed beyond recognition.
+ * breaks what the guarantees rest on: what is stored is stored whole, can be seen
+ * within SETTLE_MS, and is not changed beyond recognition.
  */
 static const char *const pop_words[] = {
 	"after|#|RETR|drop",
@@ -234,9 +235,9 @@ static void behave_somehow(struct soak *s)
 		const char *words =
 			imap_words[model_below(&s->m, N_ELEMENTS(imap_words))];
 
-		/* A receipt that names a place where nothing is yet is believed, and the
-		 * copy may later be found for an equal message: with --dedup=none, where
-		 * one is lost by that, such a server is too much. */
+		/* A receipt that names a place where nothing is yet is believed, and
+		 * the copy may later be found for an equal message: with --dedup=none,
+		 * where one is lost by that, such a server is too much. */
 		if (s->m.dedup != DEDUP_NONE || strcmp(words, "uid|wrong") != 0)
 			say(s, true, words);
 	}
@@ -250,8 +251,8 @@ static void behave_somehow(struct soak *s)
 	}
 }
 
-/* What the IMAP server does at the end of a connection it has done before the greeting of
- * the next one. */
+/* What the IMAP server does at the end of a connection it has done before the greeting
+ * of the next one. */
 static void wait_for_server(struct soak *s)
 {
 	struct sockaddr_in a = { .sin_family = AF_INET };
@@ -556,7 +557,8 @@ static void do_reuse(struct soak *s)
 	new = &m->items[m->n_items - 1];
 	/*
 	 * An equal one under the same UIDL would be the same message; so would one with
-	 * the same Message-ID and main fields, which a server has made anew (quirk Q39).
+	 * the same Message-ID and main fields, which a server has made anew (quirk
+	 * Q39).
 	 */
 	for (i = 0; i + 1 < m->n_items; i++)
 		if (strcmp(m->items[i].uidl, gone->uidl) == 0 &&
@@ -739,8 +741,8 @@ static void test_soak(void **state)
 	until = clock_ms() +
 		(int64_t)number("SECONDS", n == ULONG_MAX ? SECONDS_USUAL : 1000000) *
 			1000;
-	/* The same in each `make check`, so that what fails there is of this change; others
-	 * with SECONDS or SEEDS. */
+	/* The same in each `make check`, so that what fails there is of this change;
+	 * others with SECONDS or SEEDS. */
 	seed = getenv("SECONDS") || getenv("SEEDS") ? (uint64_t)clock_utc() * 1000
 						    : SEED_USUAL;
 	for (; n && clock_ms() < until; n--, seed++)

@@ -1,6 +1,6 @@
 /*
- * t_source_packed.c: messages in zip and tar files, whole, cut off and hostile. The files
- * are written by libarchive, as others would.
+ * t_source_packed.c: messages in zip and tar files, whole, cut off and hostile. The
+ * files are written by libarchive, as others would.
  */
 #include "source_kit.h"
 

@@ -1,6 +1,6 @@
 /*
- * t_source_tree.c: Maildirs and trees of files: what is a message and where it was, while
- * other programs go on with it.
+ * t_source_tree.c: Maildirs and trees of files: what is a message and where it was,
+ * while other programs go on with it.
  */
 #include "source_kit.h"
 

@@ -156,8 +156,8 @@ static void test_where(void **state)
 }
 
 /*
- * However they come and go, known before or not: those in memory, and what is kept of it,
- * are within the bound, all bytes are there, and a block is used again.
+ * However they come and go, known before or not: those in memory, and what is kept of
+ * it, are within the bound, all bytes are there, and a block is used again.
  */
 static void test_large(void **state)
 {

@@ -254,7 +254,8 @@ static void test_other_account(void **state)
 
 /* ---- a log that is torn ---- */
 
-/* The arguments of a run of its own: "run", or whom to be, and the rig's directory, ports. */
+/* The arguments of a run of its own: "run", or whom to be, and the rig's directory,
+ * ports. */
 static int run_here(char **argv)
 {
 	const struct pace pace = kit_pace();

@@ -1,10 +1,10 @@
 /*
- * disposal.c: the segment is written anew in open/ and checked; then it takes the place of
- * the old one.
+ * disposal.c: the segment is written anew in open/ and checked; then it takes the place
+ * of the old one.
  *
- * open/dispose.json stands there from before the first change until after the last. Until
- * the new segment has been renamed into segments/ the disposal can be undone; from then on
- * only be ended.
+ * open/dispose.json stands there from before the first change until after the last.
+ * Until the new segment has been renamed into segments/ the disposal can be undone;
+ * from then on only be ended.
  */
 #include "disposal.h"
 #include "../form/custody.h"

@@ -26,14 +26,15 @@ enum status disposition_load(
 /* The one that is under way. ST_END: none is. */
 enum status disposition_pending(struct disposition *d, int dir, struct err *err);
 void disposition_free(struct disposition *d);
-/* "SLUG-000001.r1.idx" of "SLUG-000001.r1.tar.gz"; of an encrypted one with ".age", ".p7m" */
+/* "SLUG-000001.r1.idx" of "SLUG-000001.r1.tar.gz"; of an encrypted one with ".age",
+ * ".p7m" */
 void state_idx(char out[FILE_NAME_MAX], const struct state *s);
 
 /*
- * Before the next one: what it will say of the files before it has to be what the seal, or the
- * last record of the segment, says of them. Else the record followed from nothing, and what it
- * should follow from was removed. ST_DENIED, EX_DATAERR: it is not. dir is the archive's, idx the
- * name of the index.
+ * Before the next one: what it will say of the files before it has to be what the seal,
+ * or the last record of the segment, says of them. Else the record followed from
+ * nothing, and what it should follow from was removed. ST_DENIED, EX_DATAERR: it is
+ * not. dir is the archive's, idx the name of the index.
  */
 struct statement;
 enum status disposal_files(const struct disposition *next, int dir,

@@ -1,4 +1,5 @@
-/* record.c: records are written, then noted, then listed; whoever comes next finishes it. */
+/* record.c: records are written, then noted, then listed; whoever comes next finishes
+ * it. */
 #include "record.h"
 #include "../form/custody.h"
 #include "disposal.h"

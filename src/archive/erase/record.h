@@ -18,14 +18,14 @@ struct keeper {
 	struct recipients *to; /* of an encrypted one */
 };
 /*
- * Finishes what an earlier one could not. ids read an encrypted archive, and must outlive it;
- * NULL or none: nobody does. ST_DENIED, EX_TEMPFAIL: somebody has it.
+ * Finishes what an earlier one could not. ids read an encrypted archive, and must
+ * outlive it; NULL or none: nobody does. ST_DENIED, EX_TEMPFAIL: somebody has it.
  */
 enum status keeper_open(struct keeper *k, const char *path,
 	const struct identities *ids, struct err *err);
 /*
- * Before records or segments are written: finds out to whom, which are those who could read
- * before. ST_DENIED, EX_DATAERR: that was changed.
+ * Before records or segments are written: finds out to whom, which are those who could
+ * read before. ST_DENIED, EX_DATAERR: that was changed.
  */
 enum status keeper_writes(struct keeper *k, const char *path, struct err *err);
 void keeper_close(struct keeper *k);
@@ -35,8 +35,8 @@ enum status keeper_finish(struct keeper *k, struct err *err);
 /* "policy/KIND-000001.json" */
 void record_name(char out[FILE_NAME_MAX], const char *kind, unsigned no);
 
-/* The numbers of the records of a kind, without gaps from 1: how many there are. ST_DENIED,
- * EX_DATAERR: one is missing. */
+/* The numbers of the records of a kind, without gaps from 1: how many there are.
+ * ST_DENIED, EX_DATAERR: one is missing. */
 enum status record_count(unsigned *n, int dir, const char *kind, struct err *err);
 /* One of them; *text is the caller's. */
 enum status record_load(char **text, size_t *n, int dir, const char *kind, unsigned no,

@@ -1,4 +1,5 @@
-/* retable.c: tables line by line; those of messages that go are replaced. See FORMAT. */
+/* retable.c: tables line by line; those of messages that go are replaced. See
+ * FORMAT. */
 #include "retable.h"
 #include "../form/csv.h"
 #include "../form/hash.h"

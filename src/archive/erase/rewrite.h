@@ -30,10 +30,12 @@ struct rewrite {
 /* The one with this number, or NULL. */
 struct going *rewrite_going(const struct rewrite *w, uint64_t seq);
 
-/* Fills in the leaves, from the segment's own table. ST_DENIED, EX_DATAERR: it has none. */
+/* Fills in the leaves, from the segment's own table. ST_DENIED, EX_DATAERR: it has
+ * none. */
 enum status rewrite_leaves(struct rewrite *w, struct err *err);
 
-/* Gives the bytes of the new segment, and its index in *out (idx_free() it in any case). */
+/* Gives the bytes of the new segment, and its index in *out (idx_free() it in any
+ * case). */
 enum status rewrite_run(struct rewrite *w, crypt_give *give, void *ctx, struct idx *out,
 	struct err *err);
 

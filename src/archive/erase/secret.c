@@ -11,7 +11,8 @@
 #include <string.h>
 #include <unistd.h>
 
-/* What is encrypted is filled up to a multiple of this, so that its size tells little. */
+/* What is encrypted is filled up to a multiple of this, so that its size tells
+ * little. */
 enum { SECRET_STEP = 1024 };
 
 bool vault_is_closed(const struct vault *v)
@@ -88,7 +89,8 @@ static bool decode(struct buf *out, const char *s)
 	return k > 0;
 }
 
-/* What is encrypted goes through a file without a name, as all that is decrypted does. */
+/* What is encrypted goes through a file without a name, as all that is decrypted
+ * does. */
 static enum status decrypt(
 	char **out, const struct vault *v, const struct buf *sealed, struct err *err)
 {

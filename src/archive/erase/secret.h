@@ -1,6 +1,7 @@
 /*
- * secret.h: what a record says in words: whoever wrote them may have named people, messages
- * or a case. In an encrypted archive they are for its readers alone. See FORMAT.
+ * secret.h: what a record says in words: whoever wrote them may have named people,
+ * messages or a case. In an encrypted archive they are for its readers alone. See
+ * FORMAT.
  */
 #ifndef ARCHIVE_SECRET_H
 #define ARCHIVE_SECRET_H
@@ -21,8 +22,8 @@ enum status secret_add(struct buf *b, const struct vault *v, const struct buf *m
 	struct err *err);
 
 /*
- * The object that has the words of the record text; xmalloc()ed. ST_END: nobody here can
- * read them. ST_DENIED, EX_DATAERR: they are damaged.
+ * The object that has the words of the record text; xmalloc()ed. ST_END: nobody here
+ * can read them. ST_DENIED, EX_DATAERR: they are damaged.
  */
 enum status secret_read(
 	char **out, const char *text, const struct vault *v, struct err *err);

@@ -1,4 +1,5 @@
-/* vouch.c: whether a segment's files are, byte for byte, those that seal and records tell of. */
+/* vouch.c: whether a segment's files are, byte for byte, those that seal and records
+ * tell of. */
 #include "disposal.h"
 #include "../form/statement.h"
 

@@ -1,8 +1,9 @@
 /*
- * blind.c: the file STATE/archive-UUID.known: 16 bytes "popferry-known/1", a random key of
- * 32, the SHA-256 of what archive.json says of the encryption ("encrypt":{...}), then 28
- * bytes a message: its number (big endian), 8 bytes of HMAC-SHA-256 of its key
- * as in the index, and 16 bytes of that of its SHA-256; of one that was disposed of zeros.
+ * blind.c: the file STATE/archive-UUID.known: 16 bytes "popferry-known/1", a random key
+ * of 32, the SHA-256 of what archive.json says of the encryption ("encrypt":{...}),
+ * then 28 bytes a message: its number (big endian), 8 bytes of HMAC-SHA-256 of its key
+ * as in the index, and 16 bytes of that of its SHA-256; of one that was disposed of
+ * zeros.
  */
 #include "blind.h"
 #include "hash.h"

@@ -1,6 +1,7 @@
 /*
- * blind.h: which messages an encrypted archive has, for whoever cannot read it: codes of
- * their digests, under a key that is kept with the job's state and not with the archive.
+ * blind.h: which messages an encrypted archive has, for whoever cannot read it: codes
+ * of their digests, under a key that is kept with the job's state and not with the
+ * archive.
  */
 #ifndef ARCHIVE_BLIND_H
 #define ARCHIVE_BLIND_H
@@ -10,8 +11,8 @@
 struct blind;
 
 /*
- * The one in dirfd, which stays the caller's; made if there is none. ST_DENIED: damaged, or
- * the archive was encrypted to others when it was made.
+ * The one in dirfd, which stays the caller's; made if there is none. ST_DENIED:
+ * damaged, or the archive was encrypted to others when it was made.
  */
 enum status blind_open(
 	struct blind **out, int dirfd, const struct policy *p, struct err *err);

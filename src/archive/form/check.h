@@ -1,6 +1,6 @@
 /*
- * check.h: a segment that is compared with all that is known of it; shared by segment.c,
- * which reads the entries, and table.c, which knows the tables.
+ * check.h: a segment that is compared with all that is known of it; shared by
+ * segment.c, which reads the entries, and table.c, which knows the tables.
  */
 #ifndef ARCHIVE_CHECK_H
 #define ARCHIVE_CHECK_H

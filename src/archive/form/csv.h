@@ -41,7 +41,8 @@ enum { CSV_FIELD_MAX = 4096, CSV_ROW_MAX = 192 * 1024 };
 /* The line of column names. */
 void csv_header(struct buf *b);
 
-/* Any other line of so many fields; n may be NULL, or 0 for a text that ends with NUL. */
+/* Any other line of so many fields; n may be NULL, or 0 for a text that ends with
+ * NUL. */
 void csv_line(struct buf *b, const char *const *f, const size_t *n, size_t count);
 
 /* The line of one message, with its CRLF. b needs a ceiling of CSV_ROW_MAX. */

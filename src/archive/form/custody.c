@@ -1,4 +1,5 @@
-/* custody.c: events are appended, synced and chained; a torn last line never was one. */
+/* custody.c: events are appended, synced and chained; a torn last line never was
+ * one. */
 #include "custody.h"
 #include "hash.h"
 #include "json.h"

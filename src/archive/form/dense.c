@@ -1,4 +1,5 @@
-/* dense.c: finds base64, and writes gzip members that have literals only (RFC 1951, 3.2.7). */
+/* dense.c: finds base64, and writes gzip members that have literals only (RFC 1951,
+ * 3.2.7). */
 #include "dense.h"
 
 #include <endian.h>
@@ -12,7 +13,8 @@ enum {
 	RUN_MAX = 256 * 1024, /* what follows may be of another kind */
 	LINE_MIN = 40,
 	LINE_MAX = 1000, /* with its line end */
-	/* Bytes in one block: what is in an attachment changes, and its codes with it. */
+	/* Bytes in one block: what is in an attachment changes, and its codes with
+	 * it. */
 	BLOCK = 64 * 1024,
 	LITERALS = 256,
 	END = LITERALS, /* the symbol that ends a block */

@@ -1,4 +1,5 @@
-/* hash.c: SHA-256 by OpenSSL. Most of what is hashed is short, and EVP is slow at that. */
+/* hash.c: SHA-256 by OpenSSL. Most of what is hashed is short, and EVP is slow at
+ * that. */
 #define OPENSSL_SUPPRESS_DEPRECATED /* EVP digests cannot live in the caller's memory */
 #include "hash.h"
 

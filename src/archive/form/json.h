@@ -11,8 +11,8 @@
 enum { TOKEN_MAX = 256 };
 
 /*
- * The value at a path of keys ("tree.size") in the object s, up to *end. NULL when there
- * is none. No key may have a '.' or an escape in it.
+ * The value at a path of keys ("tree.size") in the object s, up to *end. NULL when
+ * there is none. No key may have a '.' or an escape in it.
  */
 const char *json_at(const char *s, const char *path, const char **end);
 

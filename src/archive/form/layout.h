@@ -40,8 +40,8 @@ enum status policy_load(struct policy *p, int dir, struct err *err);
 /* A new one from the configuration, written with README.txt beside it. */
 enum status policy_make(
 	struct policy *p, int dir, const struct archive_config *cfg, struct err *err);
-/* Those of an encrypted archive at path, also with certificates that have expired since.
- * Close them. */
+/* Those of an encrypted archive at path, also with certificates that have expired
+ * since. Close them. */
 enum status policy_recipients(struct recipients **out, const struct policy *p,
 	const char *path, bool expired, struct err *err);
 /* ST_DENIED, EX_USAGE when it is not encrypted to exactly these. */
@@ -74,7 +74,8 @@ const char *idx_suffix(const struct policy *p);
 
 void segment_name(char out[NAME_MAX_SEGMENT], const struct policy *p, unsigned no);
 /*
- * What the names of its files begin with: its name and, when messages were disposed of, ".rN".
+ * What the names of its files begin with: its name and, when messages were disposed of,
+ * ".rN".
  */
 struct segment_no {
 	unsigned no, revision;

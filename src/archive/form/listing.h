@@ -1,5 +1,6 @@
 /*
- * listing.h: metadata/listing.tsv, one line a message that the source listed. See FORMAT.
+ * listing.h: metadata/listing.tsv, one line a message that the source listed. See
+ * FORMAT.
  */
 #ifndef ARCHIVE_LISTING_H
 #define ARCHIVE_LISTING_H

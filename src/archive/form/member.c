@@ -15,21 +15,21 @@ enum {
 	FEED = 128 * 1024,
 	CHUNK = 64 * 1024,
 	/*
-	 * Of libdeflate. What is not base64 is text, at 300 MB/s; 5 would make the segment
-	 * of a list's mail 5 % smaller, and take twice as long.
+	 * Of libdeflate. What is not base64 is text, at 300 MB/s; 5 would make the
+	 * segment of a list's mail 5 % smaller, and take twice as long.
 	 */
 	GZ_LEVEL = 1,
-	/* A run of base64 is tried at one place. Without repetitions it keeps 76 per cent of
-	 * its size; where it keeps less than that it is no attachment that is compressed
-	 * already. */
+	/* A run of base64 is tried at one place. Without repetitions it keeps 76 per
+	 * cent of its size; where it keeps less than that it is no attachment that is
+	 * compressed already. */
 	GZ_SAMPLE = 8 * 1024,
 	GZ_DENSE = 74,
 	GZ_WRAP = 15 + 16, /* window 2^15, gzip header */
 	ZST_LEVEL = 3,
 	ZST_WINDOW = 22,   /* written: no less than a member of most archives */
 	ZST_READ_MAX = 27, /* read, and written at most: what plain tools accept */
-	/* Members that are unpacked at once: in the file, and unpacked. Those of the usual
-	 * size are, but for what holds a large message. */
+	/* Members that are unpacked at once: in the file, and unpacked. Those of the
+	 * usual size are, but for what holds a large message. */
 	WHOLE_MAX = 2 * 1024 * 1024,
 	MARKS_MAX = 1 << 20, /* more members than a segment can have */
 };
@@ -323,7 +323,8 @@ static enum status fill(struct unpacker *u, struct err *err)
 	u->in_pos = u->in_n = 0;
 	if (left == 0)
 		return ST_OK;
-	/* What is encrypted is damaged by whole chunks of that size: up to their borders. */
+	/* What is encrypted is damaged by whole chunks of that size: up to their
+	 * borders. */
 	n = CHUNK - (size_t)(u->at % CHUNK);
 	rc = bytes_read(u->b, u->in, left < n ? (size_t)left : n, u->at, &n, err);
 	if (rc != ST_OK)

@@ -23,14 +23,14 @@ bool pool_full(const struct pool *p, size_t n);
 /* The bytes under way, as they were given. */
 uint64_t pool_bytes(const struct pool *p);
 
-/* Gives an empty buffer all the memory it may need, once: one that grows by and by leaves
- * holes of its former sizes. */
+/* Gives an empty buffer all the memory it may need, once: one that grows by and by
+ * leaves holes of its former sizes. */
 void pool_room(struct buf *b);
 /* Takes b's bytes, and leaves it empty with its ceiling, and room. */
 void pool_give(struct pool *p, struct buf *b, bool last);
 /*
- * The oldest piece, compressed: *b until the next call, and what was said of it. ST_END:
- * none is under way or, without wait, it is not ready.
+ * The oldest piece, compressed: *b until the next call, and what was said of it.
+ * ST_END: none is under way or, without wait, it is not ready.
  */
 enum status pool_take(
 	struct pool *p, bool wait, const struct buf **b, bool *last, struct err *err);

@@ -25,7 +25,8 @@ enum tag {
 extern const char *const tag_names[TAGS];
 extern const char bagit_text[];
 
-/* From TAG_TREE to TAG_SERVER a segment may lack some: those of 0.1.0 have none of them. */
+/* From TAG_TREE to TAG_SERVER a segment may lack some: those of 0.1.0 have none of
+ * them. */
 bool tag_may_lack(enum tag tag);
 struct tag_sums {
 	unsigned char of[TAGS][DIGEST];
@@ -74,8 +75,9 @@ enum status segment_check(struct bytes *b, enum archive_codec c, const char *seg
 	struct tally *t, struct err *err);
 
 /*
- * The same for one member, whose rows these are. *u is kept for the next one; paths gets the
- * hash of each path. False: there is something bad in it, or it cannot be read.
+ * The same for one member, whose rows these are. *u is kept for the next one; paths
+ * gets the hash of each path. False: there is something bad in it, or it cannot be
+ * read.
  */
 bool segment_group(struct unpacker **u, struct bytes *b, enum archive_codec c,
 	const char *segment, const struct idx *rows, bool first, uint64_t *paths,

@@ -1,8 +1,8 @@
 /*
  * tar.c: entries, always the same bytes for the same input.
  *
- * By libarchive, but for writing a plain ustar header: that is one block of a fixed form,
- * and there can be very many.
+ * By libarchive, but for writing a plain ustar header: that is one block of a fixed
+ * form, and there can be very many.
  */
 #include "tar.h"
 

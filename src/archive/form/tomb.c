@@ -1,4 +1,5 @@
-/* tomb.c: tombstones: fixed texts that tell of a message no more than that it was here. */
+/* tomb.c: tombstones: fixed texts that tell of a message no more than that it was
+ * here. */
 #include "tomb.h"
 #include "csv.h"
 

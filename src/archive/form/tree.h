@@ -35,7 +35,8 @@ struct tree_path {
 	unsigned char node[TREE_PATH][DIGEST];
 };
 
-/* Of a leaf among those that were added to `before`; index counts from the first of all. */
+/* Of a leaf among those that were added to `before`; index counts from the first of
+ * all. */
 void tree_path(struct tree_path *out, const struct tree *before,
 	unsigned char (*leaves)[DIGEST], size_t n, uint64_t index);
 /* The root that a leaf has by its path; false: there can be no such path. */

@@ -18,8 +18,8 @@ struct vault {
 };
 
 /*
- * What a file has in it; of a damaged one what is left: what a message must be the index,
- * the tables and the tree tell. ST_DENIED, EX_NOPERM: it is for others.
+ * What a file has in it; of a damaged one what is left: what a message must be the
+ * index, the tables and the tree tell. ST_DENIED, EX_NOPERM: it is for others.
  */
 enum status vault_open(
 	struct bytes **out, const struct vault *v, const char *file, struct err *err);

@@ -32,8 +32,8 @@ struct archive_keeping {
 };
 
 /*
- * The rules alone; dir is the archive's. *k is freed by archive_keeping_free(). Where nobody
- * reads the words there are only holds, without them.
+ * The rules alone; dir is the archive's. *k is freed by archive_keeping_free(). Where
+ * nobody reads the words there are only holds, without them.
  */
 enum status keeping_rules(
 	struct archive_keeping *k, int dir, const struct vault *v, struct err *err);

@@ -175,7 +175,8 @@ static enum status class_json(struct buf *b, const struct keeper *k,
 	return rc;
 }
 
-/* Who cannot read the classes that there are cannot tell whether this one keeps less. */
+/* Who cannot read the classes that there are cannot tell whether this one keeps
+ * less. */
 static enum status must_read(const struct keeper *k, const char *path, struct err *err)
 {
 	unsigned n = 0;

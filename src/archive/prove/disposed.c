@@ -1,4 +1,5 @@
-/* disposed.c: are the segments those that their seals and the records of disposals tell of? */
+/* disposed.c: are the segments those that their seals and the records of disposals tell
+ * of? */
 #include "evidence.h"
 #include "../form/json.h"
 

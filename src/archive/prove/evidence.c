@@ -198,8 +198,8 @@ static const struct statement *seal_of(const struct evidence *v, const char *seg
 	return NULL;
 }
 
-/* The event came when the segment had its name: so whoever has the log sees the end of the
- * archive cut off. */
+/* The event came when the segment had its name: so whoever has the log sees the end of
+ * the archive cut off. */
 static void check_there(struct evidence *v, const char *segment)
 {
 	size_t i;

@@ -12,7 +12,8 @@
 struct evidence {
 	const struct archive_reader *r;
 	struct tally *t;
-	/* The digest of a file that is as manifest-sha256.txt says; NULL: of no other. */
+	/* The digest of a file that is as manifest-sha256.txt says; NULL: of no
+	 * other. */
 	const unsigned char *(*sum)(void *ctx, const char *name);
 	void *ctx;
 	struct statement *seals; /* those that are there, in their order */
@@ -36,12 +37,14 @@ bool evidence_excuses(const struct evidence *v, const char *name);
 /* What the files of this segment must be after its disposals; *s is what was sealed. */
 void evidence_now(const struct evidence *v, const struct sealed *sealed,
 	const char *seal, struct state *s);
-/* Of how many of its messages the records tell that they are gone, for who cannot look. */
+/* Of how many of its messages the records tell that they are gone, for who cannot
+ * look. */
 uint64_t evidence_gone(const struct evidence *v, const struct sealed *sealed);
 /* Tombstones, and what the records tell. */
 void evidence_tombs(
 	struct evidence *v, const struct sealed *sealed, const struct idx *x);
-/* Records that nobody vouches for, or that are missing. listed: in manifest-sha256.txt. */
+/* Records that nobody vouches for, or that are missing. listed: in
+ * manifest-sha256.txt. */
 enum status evidence_policy(struct evidence *v,
 	bool (*listed)(void *ctx, const char *name), struct err *err);
 /* An event that tells of a record. */
@@ -51,8 +54,8 @@ void evidence_event(
 /* ---- evidence.c ---- */
 
 /*
- * The seal of this segment, compared with the files and with the one before. NULL: it has
- * none, or a damaged one. Good until the next call.
+ * The seal of this segment, compared with the files and with the one before. NULL: it
+ * has none, or a damaged one. Good until the next call.
  */
 const struct statement *evidence_seal(struct evidence *v, const struct sealed *s);
 

@@ -1,6 +1,6 @@
 /*
- * proof.c: one message with all that is needed to prove it where the archive is not. See
- * FORMAT.
+ * proof.c: one message with all that is needed to prove it where the archive is not.
+ * See FORMAT.
  */
 #include "proof.h"
 #include "../form/hash.h"

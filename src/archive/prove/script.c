@@ -1,4 +1,5 @@
-/* script.c: VERIFY.sh, which checks an archive where there is no popferry. See FORMAT. */
+/* script.c: VERIFY.sh, which checks an archive where there is no popferry. See
+ * FORMAT. */
 #include "proof.h"
 
 #include <popferry/mem.h>

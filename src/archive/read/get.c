@@ -240,7 +240,8 @@ static enum status get_open(
 
 /* ---- in which segment? ---- */
 
-/* The first message of a segment comes without all of its index, those after it with. */
+/* The first message of a segment comes without all of its index, those after it
+ * with. */
 static enum status get_looked(struct archive_reader *r, struct sealed *s, struct get *g,
 	uint64_t seq, struct err *err)
 {

@@ -50,16 +50,18 @@ struct archive_reader {
 	struct err why;
 };
 
-/* ST_DENIED, EX_DATAERR: a segment is missing, by the numbers of the others or by its line. */
+/* ST_DENIED, EX_DATAERR: a segment is missing, by the numbers of the others or by its
+ * line. */
 enum status reader_whole(const struct archive_reader *r, struct err *err);
 
-/* What is said when a message is asked for that is gone. ST_DENIED; EX_PARTIAL: a record in
- * policy/ tells of that, EX_DATAERR: none does. */
+/* What is said when a message is asked for that is gone. ST_DENIED; EX_PARTIAL: a
+ * record in policy/ tells of that, EX_DATAERR: none does. */
 enum status reader_gone(const struct archive_reader *r, uint64_t seq, struct err *err);
 
 enum status reader_open_sealed(struct bytes **b, const struct archive_reader *r,
 	const struct sealed *s, struct err *err);
-/* The same for one message after the other: what is damaged is not decrypted for each. */
+/* The same for one message after the other: what is damaged is not decrypted for
+ * each. */
 enum status reader_open_once(struct bytes **b, struct archive_reader *r,
 	const struct sealed *s, struct err *err);
 

@@ -1,7 +1,7 @@
 /*
  * salvage.c: after damage. Nothing in segments/ is changed but an index that is not the
- * listed one: it is made again from the segment, and only takes the place of the old one
- * if it comes out as it was. What is encrypted comes out otherwise each time.
+ * listed one: it is made again from the segment, and only takes the place of the old
+ * one if it comes out as it was. What is encrypted comes out otherwise each time.
  */
 #include "../form/hash.h"
 #include "reader.h"

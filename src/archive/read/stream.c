@@ -2,8 +2,8 @@
  * stream.c: messages in order, out of as few unpackings as possible.
  *
  * One head stands between two entries of one segment. What comes next is read where it
- * stands; for anything else it is set down anew, at the start of a member. What cannot be
- * unpacked costs the messages of its member from there on, and is tried once.
+ * stands; for anything else it is set down anew, at the start of a member. What cannot
+ * be unpacked costs the messages of its member from there on, and is tried once.
  */
 #include "../form/hash.h"
 #include "label.h"

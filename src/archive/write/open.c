@@ -145,7 +145,8 @@ static enum status finish_records(struct archive_writer *w, struct err *err)
 	return keeper_finish(&k, err);
 }
 
-/* A message that was disposed of is not known again, not even to who has the key for that. */
+/* A message that was disposed of is not known again, not even to who has the key for
+ * that. */
 static enum status forget_disposed(struct archive_writer *w, struct err *err)
 {
 	struct disposition d;

@@ -22,8 +22,8 @@ uint64_t member_most(const struct policy *p)
 
 /* ---- what comes to .part ---- */
 
-/* The first one of them begins it. What another run has left there, and what only its key
- * can read, is read when the segment is sealed. */
+/* The first one of them begins it. What another run has left there, and what only its
+ * key can read, is read when the segment is sealed. */
 static void read_back(struct archive_writer *w, struct whole *m)
 {
 	struct open_segment *g = w->seg;

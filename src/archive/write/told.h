@@ -16,8 +16,8 @@ struct told {
 };
 
 /*
- * Asks the run, and leaves the files of the open segment, if there is one, in open/, synced.
- * last: the run is at its end, so they are all three.
+ * Asks the run, and leaves the files of the open segment, if there is one, in open/,
+ * synced. last: the run is at its end, so they are all three.
  */
 enum status told_make(
 	struct told *t, struct archive_writer *w, bool last, struct err *err);

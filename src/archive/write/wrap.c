@@ -1,6 +1,6 @@
 /*
- * wrap.c: the finished tar is compared with what is known of it, and becomes what segments/
- * gets: as it is, a zip, or encrypted.
+ * wrap.c: the finished tar is compared with what is known of it, and becomes what
+ * segments/ gets: as it is, a zip, or encrypted.
  */
 #include "wrap.h"
 #include "../form/hash.h"
@@ -155,8 +155,8 @@ static enum status write_all(struct archive_writer *w, int fd, fill *give, void 
 	return rc;
 }
 
-/* Writes open/NAME, durable, and opens what reads back of it; the key of that is nowhere
- * else. */
+/* Writes open/NAME, durable, and opens what reads back of it; the key of that is
+ * nowhere else. */
 static enum status encipher(struct archive_writer *w, const char *name, fill *give,
 	void *ctx, struct bytes **back, struct err *err)
 {
@@ -212,7 +212,8 @@ static enum status fill_tar(void *ctx, tar_take *take, void *to, struct err *err
 	return rc;
 }
 
-/* The zip must have what the tar had; what has come out of the file must be what went in. */
+/* The zip must have what the tar had; what has come out of the file must be what went
+ * in. */
 static enum status check_back(struct archive_writer *w, struct bytes *back,
 	const char *name, const struct idx *x, struct segment_facts *facts,
 	struct err *err)

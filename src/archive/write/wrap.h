@@ -17,9 +17,9 @@ enum status wrap_zip(struct archive_writer *w, const char *name, struct idx *x,
 	struct segment_facts *facts, struct err *err);
 
 /*
- * Encrypts it to those who are to read it, as a zip where it is to be one, and compares what
- * can be decrypted. facts->sha is of what is in it; sum gets that of the file, s what its seal
- * has to say of that.
+ * Encrypts it to those who are to read it, as a zip where it is to be one, and compares
+ * what can be decrypted. facts->sha is of what is in it; sum gets that of the file, s
+ * what its seal has to say of that.
  */
 enum status wrap_cipher(struct archive_writer *w, const char *name, struct idx *x,
 	struct segment_facts *facts, struct statement *s, unsigned char sum[DIGEST],

@@ -236,8 +236,8 @@ static bool segment_full(const struct archive_writer *w)
 }
 
 /*
- * Where a segment ends must not depend on how far the compressor is: when what it has in
- * hand could fill the segment, it is waited for.
+ * Where a segment ends must not depend on how far the compressor is: when what it has
+ * in hand could fill the segment, it is waited for.
  */
 static enum status know_length(struct archive_writer *w, struct err *err)
 {
