@@ -69,7 +69,7 @@ enum status search_open(struct search **out, const char *path,
 void search_close(struct search **s);
 /* How many messages are in it; and how many are not, being damaged or lost. */
 enum status search_count(
-	struct search *s, uint64_t *in, uint64_t * not, struct err *err);
+	struct search *s, uint64_t *in, uint64_t *unread, struct err *err);
 
 /* ST_DENIED, EX_DATAERR: of some messages nobody can even tell how many they are. */
 enum status search_whole(struct search *s, struct err *err);

@@ -71,11 +71,11 @@ static enum status count(
 }
 
 enum status search_count(
-	struct search *s, uint64_t *in, uint64_t * not, struct err *err)
+	struct search *s, uint64_t *in, uint64_t *unread, struct err *err)
 {
 	enum status rc = in ? count(s, SQL_COUNT, in, err) : ST_OK;
 
-	return rc == ST_OK ? count(s, SQL_DAMAGED_COUNT, not, err) : rc;
+	return rc == ST_OK ? count(s, SQL_DAMAGED_COUNT, unread, err) : rc;
 }
 
 enum status search_whole(struct search *s, struct err *err)
@@ -163,7 +163,6 @@ static enum status find(struct search *s, const struct query *q,
 
 	if (rc == ST_OK)
 		rc = find_top(s, &top, err);
-
 	if (rc == ST_OK)
 		rc = list_shards(s, &shards, &n, err);
 	if (rc == ST_OK) {

@@ -255,7 +255,6 @@ static const char *unfit(struct search *s, bool *empty)
 	struct err err = ERR_INIT;
 	int64_t app, version, tables;
 	sqlite3_stmt *st;
-
 	size_t i;
 
 	*empty = false;

@@ -272,7 +272,7 @@ static struct node *read_group(struct parser *p)
 
 static struct node *read_unary(struct parser *p)
 {
-	struct node *n, *not ;
+	struct node *n, *without;
 	const char *at = p->s;
 	bool minus = *p->s == '-';
 
@@ -286,9 +286,9 @@ static struct node *read_unary(struct parser *p)
 	n = *p->s == '(' ? read_group(p) : read_term(p);
 	if (!n)
 		return NULL;
-	not = node_new(NODE_NOT);
-	node_add(not, n);
-	return not ;
+	without = node_new(NODE_NOT);
+	node_add(without, n);
+	return without;
 }
 
 static bool at_or(const struct parser *p)
