@@ -4,31 +4,7 @@
 #ifndef ARCHIVE_DISPOSAL_H
 #define ARCHIVE_DISPOSAL_H
 
-#include "record.h"
-
-/* A segment's files before or after. */
-struct state {
-	char file[FILE_NAME_MAX]; /* in segments/ */
-	unsigned char sha[DIGEST], idx_sha[DIGEST], tags_sha[DIGEST];
-	unsigned char plain_sha[DIGEST]; /* of what is in an encrypted one */
-};
-
-/* policy/disposition-N.json */
-struct disposition {
-	unsigned no;
-	char segment[NAME_MAX_SEGMENT];
-	struct state before, after;
-	struct ranges seqs;
-	unsigned char self[DIGEST]; /* of the file */
-};
-enum status disposition_load(
-	struct disposition *d, int dir, unsigned no, struct err *err);
-/* The one that is under way. ST_END: none is. */
-enum status disposition_pending(struct disposition *d, int dir, struct err *err);
-void disposition_free(struct disposition *d);
-/* "SLUG-000001.r1.idx" of "SLUG-000001.r1.tar.gz"; of an encrypted one with ".age",
- * ".p7m" */
-void state_idx(char out[FILE_NAME_MAX], const struct state *s);
+#include "disposition.h"
 
 /*
  * Before the next one: what it will say of the files before it has to be what the seal,

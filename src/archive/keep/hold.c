@@ -1,7 +1,7 @@
 /* hold.c: legal holds, placed and released by records that stay. */
 #include "../form/custody.h"
 #include "../form/json.h"
-#include "../erase/disposal.h"
+#include "../erase/disposition.h"
 #include "keeping.h"
 #include "../read/reader.h"
 #include "../form/statement.h"
