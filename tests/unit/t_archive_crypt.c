@@ -297,6 +297,62 @@ static void test_changed_policy(void **state)
 	free(st);
 }
 
+/* The line of recipients.pem, made right. */
+static void vouch_for(const char *dir, const char *pem, size_t n)
+{
+	char *path = xasprintf("%s/manifest-sha256.txt", dir), *text, *at;
+	unsigned char sha[DIGEST];
+	char hex[2 * DIGEST + 1];
+	size_t len;
+
+	text = slurp(path, &len);
+	at = strstr(text, "  recipients.pem");
+	assert_non_null(at);
+	digest_of(pem, n, sha);
+	text_hex(hex, sha, DIGEST);
+	memcpy(at - (ptrdiff_t)strlen(hex), hex, strlen(hex));
+	spit(path, text, len);
+	free(text);
+	free(path);
+}
+
+/* The certificates are not those of archive.json: whoever verifies it is told. */
+static void test_changed_certificates(void **state)
+{
+	const struct archive_access keyless = { .closed = true };
+	char *dir = scratch(), *st = scratch(),
+	     *pem = xasprintf("%s/recipients.pem", dir), *text;
+	struct recipients *to = to_both(1);
+	struct archive_writer *w = open_crypt(dir, st, ARCHIVE_GZ, to);
+	struct archive_reader *r = NULL;
+	struct archive_check c;
+	struct err err = ERR_INIT;
+	size_t n;
+
+	(void)state;
+	ok(archive_seal(w, &err), &err);
+	archive_close(&w);
+	ok(archive_read_as(&r, dir, &keyless, &err), &err);
+	ok(archive_verify(r, &c, print_bad, NULL, &err), &err);
+	archive_done(&r);
+	text = slurp(pem, &n);
+	n = (size_t)(strchr(strstr(text, "-----END"), '\n') + 1 - text);
+	spit(pem, text, n);
+	vouch_for(dir, text, n);
+	ok(archive_read_as(&r, dir, &keyless, &err), &err);
+	assert_int_equal(archive_verify(r, &c, print_bad, NULL, &err), ST_DENIED);
+	assert_int_equal(err.exit, EX_DATAERR);
+	assert_int_equal(c.damaged, 1);
+	archive_done(&r);
+	recipients_close(&to);
+	remove_all(dir);
+	remove_all(st);
+	free(text);
+	free(pem);
+	free(dir);
+	free(st);
+}
+
 /*
  * Somebody who can write to the archive makes archive.json say what he likes, before
  * there is a seal that tells of it, or after he took the seals away: the job remembers.
@@ -590,6 +646,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(test_each),
 		cmocka_unit_test(test_mixed),
 		cmocka_unit_test(test_changed_policy),
+		cmocka_unit_test(test_changed_certificates),
 		cmocka_unit_test(test_remembered_policy),
 		cmocka_unit_test(test_lost_key),
 		cmocka_unit_test(test_foreign_key),

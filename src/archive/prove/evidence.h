@@ -4,7 +4,7 @@
 #ifndef ARCHIVE_EVIDENCE_H
 #define ARCHIVE_EVIDENCE_H
 
-#include "../erase/disposal.h"
+#include "../erase/disposition.h"
 #include "../read/reader.h"
 #include "../form/segment.h"
 #include "../form/statement.h"

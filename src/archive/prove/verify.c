@@ -105,6 +105,20 @@ static void check_manifest(struct verify *v)
 				always[i]);
 }
 
+/* archive.json, which the seals vouch for, tells whom an archive is encrypted to; their
+ * certificates stand beside it, and the next segment is encrypted to those. */
+static void check_recipients(struct verify *v)
+{
+	struct err why = ERR_INIT;
+	struct recipients *to = NULL;
+
+	if (v->r->policy.crypt != CRYPT_CMS || !is_listed(v, "recipients.pem", true))
+		return;
+	if (policy_recipients(&to, &v->r->policy, v->r->path, true, &why) != ST_OK)
+		tally_bad(&v->t, "%s", why.text);
+	recipients_close(&to);
+}
+
 /* Files that nobody vouches for, and numbers that are left out. */
 static enum status check_extra(struct verify *v, struct err *err)
 {
@@ -387,6 +401,8 @@ enum status archive_verify_as(struct archive_reader *r, const struct archive_how
 	rc = evidence_begin(&v.evidence, err);
 	if (rc == ST_OK)
 		check_manifest(&v);
+	if (rc == ST_OK)
+		check_recipients(&v);
 	if (rc == ST_OK)
 		rc = check_extra(&v, err);
 	if (rc == ST_OK)

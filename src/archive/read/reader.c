@@ -1,7 +1,7 @@
 /* reader.c: what is in an archive, without a lock. */
 #include "reader.h"
 #include "../form/csv.h"
-#include "../erase/disposal.h"
+#include "../erase/disposition.h"
 #include "../form/hash.h"
 #include "../form/segment.h"
 
@@ -267,6 +267,7 @@ enum status archive_read_as(struct archive_reader **out, const char *path,
 	struct archive_reader *r = xcalloc(1, sizeof(*r));
 	enum status rc;
 
+	r->path = xstrdup(path);
 	r->segdir = r->statedir = r->tmpdir = -1;
 	r->log = r->part = r->rest = OPEN_FILE_NONE;
 	r->dir = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -317,6 +318,7 @@ void archive_done(struct archive_reader **rp)
 	close_fd(&r->dir);
 	idx_free(&r->idx);
 	free(r->sealed);
+	free(r->path);
 	free(r);
 	*rp = NULL;
 }

@@ -28,6 +28,7 @@ struct cursor {
 void cursor_close(struct cursor *c);
 
 struct archive_reader {
+	char *path;
 	int dir, segdir;
 	struct policy policy;
 	struct vault vault;

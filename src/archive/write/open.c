@@ -1,5 +1,5 @@
 /* open.c: an archive is made or opened, locked, recovered; and let go. */
-#include "../erase/disposal.h"
+#include "../erase/disposition.h"
 #include "writer.h"
 
 #include <popferry/fault.h>
