@@ -26,7 +26,5 @@ void proof_tell(struct archive_proof *out, const struct proof *p);
 /* CHECK.sh and HOWTO.txt. */
 void proof_script(struct buf *b);
 void proof_howto(struct buf *b, const struct proof *p);
-/* Functions of a shell script that check signatures and timestamps. */
-void script_marks(struct buf *b);
 
 #endif
