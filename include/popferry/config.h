@@ -67,6 +67,7 @@ struct imap_facts {
 	uint64_t append_max, window_bytes, batch_bytes;
 	unsigned batch_count;
 	unsigned settle; /* seconds a server may take to show what it took */
+	unsigned connections; /* at most, to store; 0: 1 */
 	char *user_form;
 	char *notes;
 };

@@ -64,6 +64,7 @@ struct imap_config {
 	uint64_t append_max; /* larger messages are refused; 0: what APPENDLIMIT says */
 	enum imap_compress compress;
 	bool cautious; /* every APPEND synchronous and single, each reply awaited */
+	bool by_turns; /* one of several sessions that store in turn: imap_append() */
 	int greeting_ms, reply_ms; /* 0: 60 000, 300 000 */
 	bool inbox;     /* INBOX is what is filled: it may be selected with the login */
 	bool look_only; /* imap_folder() makes nothing: ST_SKIP when it is not there */
@@ -167,14 +168,25 @@ struct imap_append {
  * mailbox is selected first and stays so. A message over append_max, or over what
  * the server says of that mailbox, gets IMAP_REFUSED at once and nothing is sent;
  * a limit below 1 MiB is only believed once the server has refused for size (Q84).
+ *
+ * With by_turns it may return as soon as the message is announced, when its text has
+ * to wait for the server's "+". The text is sent by the next call of this, imap_flush(),
+ * imap_await() or imap_finish(); no other command may come before that. And flags and
+ * date are as imap_takes() said in another session: when they are refused now, so is
+ * the message.
  */
 enum status imap_append(struct imap *i, struct imap_append *a, struct err *err);
+
+/* This server takes a message of that size only after it has said "+". */
+bool imap_has_to_wait(const struct imap *i, const struct message *m);
+/* It has stored one in that mailbox, which is selected, with such flags and a date. */
+bool imap_takes(const struct imap *i, const struct imap_append *a);
 
 /* The shortest time a SELECT took in this session, in milliseconds; 0: none was
  * seen. */
 int imap_rtt_ms(const struct imap *i);
 
-/* Sends what is gathered. Does not wait for replies. */
+/* Sends what is gathered or announced. Does not wait for replies but "+". */
 enum status imap_flush(struct imap *i, struct err *err);
 
 /* Waits until this message is not pending, as imap_finish() for all. */

@@ -87,6 +87,9 @@ struct sink_setup {
 	const struct log *log;
 	int stop_fd;   /* readable: stop; ends waits until the sink is open. 0: none */
 	bool cautious; /* one message at a time: a batch was refused before */
+	/* Kept between sessions, 0 at first: so often one of several connections was
+	 * lost, and not the first. */
+	unsigned *crowded;
 	int deadline_ms; /* a server silent for so long is lost; 0: as usual */
 	int look_ms; /* from one look for what may still come to the next; 0: as usual */
 	bool reading; /* only for read() and survey(): nothing is made or changed */

@@ -131,6 +131,7 @@ const struct setting imap_settings[] = {
 	SIZE(imap_facts, "batch-bytes", batch_bytes, 4 * KIB, GIB),
 	UINT(imap_facts, "batch-count", batch_count, 1, 10000),
 	UINT(imap_facts, "settle", settle, 1, 3600),
+	UINT(imap_facts, "connections", connections, 1, 16),
 	FORM(imap_facts, "user", user_form, user_words),
 	TEXT(imap_facts, "notes", notes),
 };

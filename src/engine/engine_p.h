@@ -298,6 +298,7 @@ struct slot {
 	bool reading; /* to be opened for reading back only */
 	unsigned attempts;
 	unsigned losses;   /* of sessions in this batch */
+	unsigned crowded;  /* of struct sink_setup */
 	unsigned poisoned; /* messages left out in a row, for they ended sessions */
 	bool lost;       /* for good: what is not known by now is not learnt any more */
 	enum status put; /* how the last put ended, and why */

@@ -121,6 +121,7 @@ static enum status open_now(
 		.log = &e->log,
 		.stop_fd = e->stop_fd,
 		.cautious = s->cautious,
+		.crowded = &s->crowded,
 		.deadline_ms = engine_deadline_ms(e),
 		.look_ms = e->pace.look_ms,
 		.reading = s->reading,

@@ -211,19 +211,32 @@ static enum status send_ahead(
  * body of an earlier one; its body only after "+", and "+" only counts when
  * all earlier commands are answered.
  */
-static enum status send_sync(struct imap *i, struct imap_append *a, unsigned form,
-	bool wait, struct err *err)
+static enum status announce(
+	struct imap *i, struct imap_append *a, unsigned form, struct err *err)
 {
-	struct flight *f = NULL;
-	enum status rc;
+	enum status rc = make_room(i, a->message->facts.wire, false, err);
 
-	rc = make_room(i, a->message->facts.wire, false, err);
 	if (rc != ST_OK)
 		return rc;
-	f = flight_begin(i, &a, 1, true);
-	rc = send_arguments(i, f->tag, a, form, true, err);
+	i->announced = a;
+	i->announced_by = flight_begin(i, &a, 1, true);
+	rc = send_arguments(i, i->announced_by->tag, a, form, true, err);
 	if (rc == ST_OK)
 		rc = conn_flush(i->conn, err);
+	if (rc != ST_OK)
+		i->announced = NULL;
+	return rc;
+}
+
+static enum status send_announced(struct imap *i, bool wait, struct err *err)
+{
+	struct imap_append *a = i->announced;
+	struct flight *f = i->announced_by;
+	enum status rc = ST_OK;
+
+	i->announced = NULL;
+	if (!a)
+		return ST_OK;
 	while (rc == ST_OK && a->outcome == IMAP_PENDING && f->waiting)
 		rc = flight_reply(i, err);
 	if (rc != ST_OK)
@@ -236,6 +249,14 @@ static enum status send_sync(struct imap *i, struct imap_append *a, unsigned for
 			rc = flight_until(i, 0, err);
 	}
 	return rc == ST_OK && i->unsure ? flight_in_step(i, err) : rc;
+}
+
+static enum status send_sync(struct imap *i, struct imap_append *a, unsigned form,
+	bool wait, struct err *err)
+{
+	enum status rc = announce(i, a, form, err);
+
+	return rc == ST_OK ? send_announced(i, wait, err) : rc;
 }
 
 /* Offers it again in a form with less. */
@@ -327,6 +348,8 @@ static enum status send_alone(struct imap *i, struct imap_append *a, struct err 
 	enum status rc;
 
 	note_form(a, form);
+	if (i->cfg.by_turns && !i->cfg.cautious && !i->slow)
+		return announce(i, a, form, err);
 	rc = send_sync(i, a, form, slow || (!proven && !canary), err);
 	if (canary && rc == ST_OK && i->flights_n && a->outcome == IMAP_PENDING) {
 		flight_canary(i);
@@ -366,21 +389,34 @@ static enum status gather(struct imap *i, struct imap_append *a, struct err *err
 	return rc;
 }
 
+bool imap_has_to_wait(const struct imap *i, const struct message *m)
+{
+	if (i->cfg.literal == IMAP_LITERAL_SYNC)
+		return true;
+	if (i->server.literal_plus)
+		return false;
+	return !i->server.literal_minus || m->facts.wire > LITERAL_MINUS_MAX;
+}
+
+bool imap_takes(const struct imap *i, const struct imap_append *a)
+{
+	const struct mailbox *m = (const struct mailbox *)a->mailbox;
+
+	return i->selected == m && is_proven(i, form_wanted(a));
+}
+
 /* May it go out ahead of the reply to what was sent before? */
 static bool may_go_ahead(struct imap *i, const struct imap_append *a)
 {
 	uint64_t size = a->message->facts.wire;
 
-	if (i->cfg.cautious || i->slow || i->cfg.literal == IMAP_LITERAL_SYNC)
+	if (i->cfg.cautious || i->slow || imap_has_to_wait(i, a->message))
 		return false;
 	if (!is_proven(i, form_of(i, a)))
 		return false;
-	if (i->server.literal_plus) {
-		if (size > LITERAL_PLUS_MAX && size > i->largest && !is_dovecot(i))
-			return false;
-	} else if (!i->server.literal_minus || size > LITERAL_MINUS_MAX) {
+	if (i->server.literal_plus && size > LITERAL_PLUS_MAX && size > i->largest &&
+		!is_dovecot(i))
 		return false;
-	}
 	return !imap_commands_in(i, a->message);
 }
 
@@ -418,8 +454,9 @@ static enum status append(struct imap *i, struct imap_append *a, struct err *err
 
 	if (conn_dead(i->conn))
 		return conn_flush(i->conn, err);
-	if (too_large(i, a))
-		return ST_OK;
+	rc = send_announced(i, false, err);
+	if (rc != ST_OK || too_large(i, a))
+		return rc;
 	rc = go_to(i, a, err);
 	if (rc == ST_OK && i->unsure)
 		rc = flight_in_step(i, err);
@@ -464,7 +501,12 @@ static enum status settle(struct imap *i, const struct imap_append *a, struct er
 	enum status rc;
 
 	/* Even with nothing on the wire: what was gathered is lost to this session. */
-	rc = conn_dead(i->conn) ? conn_flush(i->conn, &why) : send_batch(i, &why);
+	if (conn_dead(i->conn))
+		i->announced = NULL;
+	rc = conn_dead(i->conn) ? conn_flush(i->conn, &why)
+				: send_announced(i, false, &why);
+	if (rc == ST_OK)
+		rc = send_batch(i, &why);
 	while (rc == ST_OK && i->flights_n && (!a || a->outcome == IMAP_PENDING))
 		rc = flight_reply(i, &why);
 	if (rc == ST_OK && i->unsure)
@@ -476,9 +518,16 @@ static enum status settle(struct imap *i, const struct imap_append *a, struct er
 
 enum status imap_flush(struct imap *i, struct err *err)
 {
-	enum status rc = send_batch(i, err);
+	struct err why = ERR_INIT;
+	enum status rc = send_announced(i, false, &why);
 
-	return rc == ST_OK ? conn_flush(i->conn, err) : rc;
+	if (rc == ST_OK)
+		rc = send_batch(i, &why);
+	if (rc == ST_OK)
+		rc = conn_flush(i->conn, &why);
+	if (rc != ST_OK && err)
+		*err = why;
+	return rc;
 }
 
 enum status imap_await(struct imap *i, const struct imap_append *a, struct err *err)

@@ -231,8 +231,10 @@ struct imap {
 	size_t ring_cap, ring_at, ring_n;
 	struct flight flights[COMMANDS_MAX];
 	size_t flights_at, flights_n;
-	uint64_t unanswered; /* bytes */
-	uint64_t unpolled;   /* bytes sent since we last looked for replies */
+	uint64_t unanswered;           /* bytes */
+	uint64_t unpolled;             /* bytes sent since we last looked for replies */
+	struct imap_append *announced; /* its text is not sent; NULL: none is so */
+	struct flight *announced_by;
 	struct imap_append **batch;
 	size_t batch_n;
 	uint64_t batch_bytes;

@@ -62,10 +62,10 @@ static void fill_config(struct imap_config *c, const struct sink_setup *setup)
 	};
 }
 
-static void free_job(struct imap_append *a)
+static void free_job(struct upload *u)
 {
-	free(a->err);
-	free(a);
+	free(u->append.err);
+	free(u);
 }
 
 static void imap_sink_close(struct sink **sp)
@@ -79,9 +79,8 @@ static void imap_sink_close(struct sink **sp)
 	for (i = 0; i < s->n; i++)
 		free_job(s->jobs[i]);
 	free(s->jobs);
-	free(s->deliveries);
 	imap_tables_free(s);
-	imap_close(&s->imap);
+	lanes_close(s);
 	free(s);
 	*sp = NULL;
 }
@@ -122,7 +121,6 @@ static enum status imap_sink_open(
 {
 	struct imap_sink *s = xcalloc(1, sizeof(*s));
 	struct sink *base = &s->base;
-	struct imap_config cfg;
 	enum status rc;
 
 	s->base.ops = &imap_sink;
@@ -134,8 +132,9 @@ static enum status imap_sink_open(
 	s->rival = setup->rival;
 	s->ask_ctx = setup->ask_ctx;
 	s->look_ms = setup->look_ms ? setup->look_ms : LOOK_MS;
-	fill_config(&cfg, setup);
-	rc = imap_connect(&s->imap, &cfg, err);
+	fill_config(&s->cfg, setup);
+	lanes_init(s, setup);
+	rc = imap_connect(&s->imap, &s->cfg, err);
 	if (rc == ST_OK)
 		rc = imap_login(s->imap, err);
 	if (rc != ST_OK) {
@@ -148,6 +147,8 @@ static enum status imap_sink_open(
 		return rc;
 	}
 	imap_ignore_stop(s->imap);
+	s->lane[0].imap = s->imap;
+	s->n_lanes = 1;
 	if (!setup->reading)
 		rc = begin_inbox(s, setup->end, err);
 	if (rc != ST_OK)
@@ -160,15 +161,17 @@ static enum status imap_sink_open(
  * A receipt is a hint (quirk Q114): it is believed when it is for this mailbox
  * and newer than all there was.
  */
-static bool believable(struct imap_sink *s, const struct imap_append *a)
+static bool believable(const struct upload *u)
 {
-	uint32_t last = a->mailbox == s->last_mailbox ? s->last_uid : 0;
+	const struct imap_append *a = &u->append;
+	struct lane *lane = u->lane;
+	uint32_t last = u->mailbox == lane->last_mailbox ? lane->last_uid : 0;
 
-	if (!a->uid || a->uidvalidity != a->mailbox->uidvalidity ||
+	if (!a->uid || a->uidvalidity != u->mailbox->uidvalidity ||
 		a->uid < a->mailbox->uidnext || a->uid <= last)
 		return false;
-	s->last_mailbox = a->mailbox;
-	s->last_uid = a->uid;
+	lane->last_mailbox = u->mailbox;
+	lane->last_uid = a->uid;
 	return true;
 }
 
@@ -208,8 +211,9 @@ static void settle(struct imap_sink *s, bool all)
 	size_t i;
 
 	for (i = 0; i < s->n; i++) {
-		struct imap_append *a = s->jobs[i];
-		struct delivery *d = s->deliveries[i];
+		struct upload *u = s->jobs[i];
+		struct imap_append *a = &u->append;
+		struct delivery *d = u->delivery;
 
 		if (!all && a->outcome == IMAP_PENDING)
 			break;
@@ -219,10 +223,10 @@ static void settle(struct imap_sink *s, bool all)
 		d->absent = a->absent;
 		if (a->outcome == IMAP_STORED) {
 			d->outcome = DELIVERY_STORED;
-			d->generation = a->mailbox->uidvalidity;
-			d->place = believable(s, a) ? a->uid : 0;
+			d->generation = u->mailbox->uidvalidity;
+			d->place = believable(u) ? a->uid : 0;
 			if (d->place)
-				imap_table_claim(s, a->mailbox, d->generation, d->place,
+				imap_table_claim(s, u->mailbox, d->generation, d->place,
 					a->message->facts.exact);
 			d->unsaid = is_suspicious(s, d);
 		} else if (a->outcome == IMAP_REFUSED) {
@@ -232,40 +236,39 @@ static void settle(struct imap_sink *s, bool all)
 			d->err = a->err;
 			a->err = NULL;
 		}
-		free_job(a);
+		free_job(u);
 	}
 	if (!i)
 		return;
 	s->n -= i;
-	memmove(s->jobs, s->jobs + i, s->n * sizeof(struct imap_append *));
-	memmove(s->deliveries, s->deliveries + i, s->n * sizeof(struct delivery *));
+	memmove(s->jobs, s->jobs + i, s->n * sizeof(struct upload *));
+}
+
+/* After a call for what is under way, which ended so. */
+static enum status settled(struct imap_sink *s, bool all, enum status rc)
+{
+	settle(s, all || rc != ST_OK);
+	if (rc != ST_OK)
+		lanes_drop(s);
+	return rc;
 }
 
 static enum status imap_sink_commit(struct sink *base, struct err *err)
 {
 	struct imap_sink *s = self(base);
-	enum status rc = s->n ? imap_finish(s->imap, err) : ST_OK;
+	enum status rc = s->n ? lanes_finish(s, err) : ST_OK;
 
-	settle(s, true);
-	return rc;
+	return settled(s, true, rc);
 }
 
-static enum status imap_sink_put(struct sink *base, struct delivery *d, struct err *err)
+static struct upload *add_job(
+	struct imap_sink *s, struct delivery *d, const struct imap_mailbox *mb)
 {
-	struct imap_sink *s = self(base);
-	const struct imap_mailbox *mb;
-	struct imap_append *a;
-	enum status rc = imap_folder(s->imap, d->folder, &mb, err);
+	struct upload *u = xcalloc(1, sizeof(*u));
 
-	/* Receipts are judged by what the mailbox was when it was selected. */
-	if (rc == ST_OK && s->n && s->jobs[s->n - 1]->mailbox != mb)
-		rc = imap_sink_commit(base, err);
-	if (rc != ST_OK) {
-		settle(s, rc == ST_RETRY); /* it may have waited for what went before */
-		return rc;
-	}
-	a = xcalloc(1, sizeof(*a));
-	*a = (struct imap_append){
+	u->mailbox = mb;
+	u->delivery = d;
+	u->append = (struct imap_append){
 		.message = d->message,
 		.mailbox = mb,
 		.date = d->date,
@@ -274,18 +277,32 @@ static enum status imap_sink_put(struct sink *base, struct delivery *d, struct e
 		.flagged = d->flagged,
 		.draft = d->draft,
 	};
+	u->lane = lanes_next(s, &u->append);
 	if (s->n == s->cap) {
 		s->cap = s->cap ? 2 * s->cap : 64;
-		s->jobs = xreallocarray(s->jobs, s->cap, sizeof(struct imap_append *));
-		s->deliveries = xreallocarray(
-			s->deliveries, s->cap, sizeof(struct delivery *));
+		s->jobs = xreallocarray(s->jobs, s->cap, sizeof(struct upload *));
 	}
-	s->jobs[s->n] = a;
-	s->deliveries[s->n++] = d;
-	rc = imap_append(s->imap, a, err);
-	if (rc != ST_OK)
-		settle(s, true);
-	return rc;
+	s->jobs[s->n++] = u;
+	return u;
+}
+
+static enum status imap_sink_put(struct sink *base, struct delivery *d, struct err *err)
+{
+	struct imap_sink *s = self(base);
+	const struct imap_mailbox *mb;
+	enum status rc = imap_folder(s->imap, d->folder, &mb, err);
+
+	/* Receipts are judged by what the mailbox was when it was selected. */
+	if (rc == ST_OK && s->n && s->jobs[s->n - 1]->mailbox != mb)
+		rc = imap_sink_commit(base, err);
+	if (rc == ST_RETRY)
+		return settled(s, true, rc);
+	if (rc != ST_OK) {
+		settle(s, false); /* it may have waited for what went before */
+		return rc;
+	}
+	rc = lanes_put(s, add_job(s, d, mb), err);
+	return rc == ST_OK ? rc : settled(s, true, rc);
 }
 
 static enum status imap_sink_flush(struct sink *base, struct err *err)
@@ -293,24 +310,21 @@ static enum status imap_sink_flush(struct sink *base, struct err *err)
 	struct imap_sink *s = self(base);
 	enum status rc = s->n ? imap_flush(s->imap, err) : ST_OK;
 
-	if (rc != ST_OK)
-		settle(s, true);
-	return rc;
+	return rc == ST_OK ? rc : settled(s, true, rc);
 }
 
 static enum status imap_sink_await(
 	struct sink *base, const struct delivery *d, struct err *err)
 {
 	struct imap_sink *s = self(base);
-	enum status rc = ST_OK;
+	enum status rc = lanes_send(s, err);
 	size_t i;
 
-	for (i = 0; i < s->n && s->deliveries[i] != d;)
+	for (i = 0; i < s->n && s->jobs[i]->delivery != d;)
 		i++;
-	if (i < s->n)
-		rc = imap_await(s->imap, s->jobs[i], err);
-	settle(s, rc != ST_OK);
-	return rc;
+	if (rc == ST_OK && i < s->n)
+		rc = lanes_await(s, s->jobs[i], err);
+	return settled(s, false, rc);
 }
 
 static enum status imap_sink_floor(
@@ -364,12 +378,12 @@ static enum status imap_sink_finish(struct sink *base, struct err *err)
 
 static bool imap_sink_overreached(const struct sink *base)
 {
-	return imap_refused(self(base)->imap);
+	return self(base)->refused || imap_refused(self(base)->imap);
 }
 
 static int imap_sink_wait(const struct sink *base)
 {
-	return imap_wait_ms(self(base)->imap);
+	return lanes_wait_ms(self(base));
 }
 
 static int imap_sink_rtt(const struct sink *base)
@@ -379,7 +393,7 @@ static int imap_sink_rtt(const struct sink *base)
 
 static void imap_sink_cancel(struct sink *base)
 {
-	imap_cancel(self(base)->imap);
+	lanes_cancel(self(base));
 }
 
 static const char *const schemes[] = { "imaps", "imap", NULL };

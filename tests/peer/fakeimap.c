@@ -12,7 +12,10 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <unistd.h>
 #include <zlib.h>
+
+enum { IDLE_TRIES = 5000, IDLE_US = 1000 };
 
 /* ---- COMPRESS ---- */
 
@@ -276,6 +279,9 @@ static void greet(struct session *c)
 
 	if (c->ways.down) {
 		imapd_end(c, END_BYE, "down");
+	} else if (a->connections && c->s->sessions > a->connections) {
+		c->ended = true;
+		imapd_say(c, "* %s\r\n", a->crowded_text);
 	} else if (a->greeting && a->greetings) {
 		a->greetings -= a->greetings != UINT32_MAX;
 		c->logged_in = text_starts(a->greeting, "PREAUTH");
@@ -300,6 +306,7 @@ static void serve(int fd, void *ctx)
 	c->s = ctx;
 	c->fd = fd;
 	pthread_mutex_lock(&c->s->lock);
+	c->s->sessions++;
 	c->ways = c->s->ways;
 	c->ways.down |= c->ways.down_after && box_total(c->s) >= c->ways.down_after;
 	if (c->s->acts.bump_reconnect)
@@ -314,6 +321,7 @@ static void serve(int fd, void *ctx)
 		else
 			answer(c, line);
 	}
+	c->s->sessions--;
 	pthread_mutex_unlock(&c->s->lock);
 	zipped_free(c->zip);
 	free(line);
@@ -376,6 +384,21 @@ void fakeimap_close(struct fakeimap **sp)
 unsigned fakeimap_port(const struct fakeimap *s)
 {
 	return loop_port(s->loop);
+}
+
+bool fakeimap_idle(struct fakeimap *s)
+{
+	bool idle = false;
+	int i;
+
+	for (i = 0; i < IDLE_TRIES && !idle; i++) {
+		pthread_mutex_lock(&s->lock);
+		idle = !s->sessions;
+		pthread_mutex_unlock(&s->lock);
+		if (!idle)
+			usleep(IDLE_US);
+	}
+	return idle;
 }
 
 void fakeimap_behave(struct fakeimap *s, const struct fakeimap_ways *ways)

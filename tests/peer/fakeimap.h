@@ -16,6 +16,8 @@
  *	                                "capa after ...": only then
  *	greeting TEXT [times=K]         "PREAUTH hello", "BYE busy"
  *	login reply TEXT [times=K]      to LOGIN and AUTHENTICATE
+ *	connections N [TEXT]            so many at a time, not one after the other; to
+ *	                                one more TEXT is the greeting ("BYE too many")
  *	need id                         SELECT without ID before is refused
  *	on CMD tagged TEXT              the answer to a command, which is not carried out. CMD
  *	                                is a verb, "SELECT[2]" the second, * any; FETCH, SEARCH
@@ -126,6 +128,8 @@ struct fakeimap_ways {
 void fakeimap_open(struct fakeimap **out);
 void fakeimap_close(struct fakeimap **s);
 unsigned fakeimap_port(const struct fakeimap *s);
+/* Until no connection is served any more; false: some still are after 5 s. */
+bool fakeimap_idle(struct fakeimap *s);
 void fakeimap_behave(struct fakeimap *s, const struct fakeimap_ways *ways);
 /* Carries out one directive. False: it is none, and why (cap bytes) says so. */
 bool fakeimap_say(struct fakeimap *s, int argc, char **argv, char *why, size_t cap);

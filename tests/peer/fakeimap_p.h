@@ -87,10 +87,10 @@ struct acts {
 	bool need_id, gmail, xlist_only, readonly, nocase, create_lower, parents;
 	bool visible_reselect, search_lies, fetch_quiet, bump_reconnect;
 	unsigned slow, linemax, quota, maxmsg, appendlimit, bye_after, depth, exists;
-	unsigned fetch_trunc, long_line, quota_used, quota_kib;
+	unsigned fetch_trunc, long_line, quota_used, quota_kib, connections;
 	bool fetch_headless;
 	bool has_appendlimit;
-	char *quota_text, *maxmsg_text;
+	char *quota_text, *maxmsg_text, *crowded_text;
 	struct {
 		bool untagged, silence, bye;
 		char *text; /* NULL: none is refused */
@@ -138,6 +138,7 @@ struct fakeimap {
 	struct box *boxes[BOXES];
 	size_t n_boxes;
 	unsigned dropped, skipped, changes, fetches, logins;
+	unsigned sessions; /* now */
 	unsigned offered, stored; /* messages since the last directive */
 	struct buf heard;         /* all commands */
 };

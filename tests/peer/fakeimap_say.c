@@ -1,5 +1,6 @@
 /* fakeimap_say.c: the directives of the fake IMAP server. */
 #include "fakeimap_p.h"
+#include "loop.h"
 #include "scene.h"
 
 #include <popferry/mem.h>
@@ -14,8 +15,8 @@
 void acts_release(struct acts *a)
 {
 	char **texts[] = { &a->capa[0], &a->capa[1], &a->greeting, &a->quota_text,
-		&a->maxmsg_text, &a->literal.text, &a->ns, &a->prefix, &a->delimiter,
-		&a->bad_chars };
+		&a->crowded_text, &a->maxmsg_text, &a->literal.text, &a->ns, &a->prefix,
+		&a->delimiter, &a->bad_chars };
 	size_t i;
 
 	for (i = 0; i < N_ELEMENTS(texts); i++)
@@ -83,6 +84,17 @@ static bool say_slow(void *ctx, int argc, char **argv, char *why, size_t cap)
 {
 	(void)argc;
 	return number(&ACTS(ctx)->slow, argv[0], why, cap);
+}
+
+static bool say_connections(void *ctx, int argc, char **argv, char *why, size_t cap)
+{
+	struct fakeimap *s = ctx;
+
+	if (!number(&s->acts.connections, argv[0], why, cap))
+		return false;
+	set(&s->acts.crowded_text, argc > 1 ? argv[1] : "BYE too many connections");
+	loop_at_once(s->loop, LOOP_MOST);
+	return true;
 }
 
 static bool say_linemax(void *ctx, int argc, char **argv, char *why, size_t cap)
@@ -536,6 +548,7 @@ static const struct scene_verb directives[] = {
 	{ "bad", 1, -1, say_bad },
 	{ "slow", 1, 1, say_slow },
 	{ "linemax", 1, 1, say_linemax },
+	{ "connections", 1, 2, say_connections },
 	{ "mutate", 1, 1, say_mutate },
 	{ "uid", 1, 1, say_uid },
 	{ "literal", 2, 5, say_literal },

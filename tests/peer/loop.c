@@ -13,9 +13,13 @@
 struct loop {
 	int listener;
 	unsigned port;
-	pthread_t thread;
+	struct server {
+		struct loop *loop;
+		pthread_t thread;
+		int client; /* -1: none; under lock */
+	} servers[LOOP_MOST];
+	unsigned n;
 	pthread_mutex_t lock;
-	int client; /* -1: none; under lock */
 	bool ending;
 	void (*serve)(int fd, void *ctx);
 	void *ctx;
@@ -35,51 +39,62 @@ static int bind_somewhere(unsigned *port)
 	return fd;
 }
 
-static bool enter(struct loop *l, int fd)
+static bool enter(struct server *s, int fd)
 {
 	bool ok;
 
-	pthread_mutex_lock(&l->lock);
-	ok = !l->ending;
-	l->client = ok ? fd : -1;
-	pthread_mutex_unlock(&l->lock);
+	pthread_mutex_lock(&s->loop->lock);
+	ok = !s->loop->ending;
+	s->client = ok ? fd : -1;
+	pthread_mutex_unlock(&s->loop->lock);
 	return ok;
 }
 
-static void leave(struct loop *l, int fd)
+static void leave(struct server *s, int fd)
 {
-	pthread_mutex_lock(&l->lock);
-	l->client = -1;
+	pthread_mutex_lock(&s->loop->lock);
+	s->client = -1;
 	close(fd);
-	pthread_mutex_unlock(&l->lock);
+	pthread_mutex_unlock(&s->loop->lock);
 }
 
 static void *run(void *arg)
 {
-	struct loop *l = arg;
+	struct server *s = arg;
+	struct loop *l = s->loop;
 	int fd;
 
 	while ((fd = accept(l->listener, NULL, NULL)) >= 0) {
-		if (enter(l, fd))
+		if (enter(s, fd))
 			l->serve(fd, l->ctx);
-		leave(l, fd);
+		leave(s, fd);
 	}
 	return NULL;
+}
+
+void loop_at_once(struct loop *l, unsigned n)
+{
+	for (; l->n < n && l->n < LOOP_MOST; l->n++) {
+		struct server *s = &l->servers[l->n];
+
+		s->loop = l;
+		s->client = -1;
+		if (pthread_create(&s->thread, NULL, run, s) != 0)
+			abort();
+	}
 }
 
 void loop_open(struct loop **out, void (*serve)(int fd, void *ctx), void *ctx)
 {
 	struct loop *l = xcalloc(1, sizeof(*l));
 
-	l->client = -1;
 	l->serve = serve;
 	l->ctx = ctx;
 	l->listener = bind_somewhere(&l->port);
 	if (listen(l->listener, 8) < 0)
 		abort();
 	pthread_mutex_init(&l->lock, NULL);
-	if (pthread_create(&l->thread, NULL, run, l) != 0)
-		abort();
+	loop_at_once(l, 1);
 	*out = l;
 }
 
@@ -91,16 +106,19 @@ unsigned loop_port(const struct loop *l)
 void loop_close(struct loop **lp)
 {
 	struct loop *l = *lp;
+	unsigned i;
 
 	if (!l)
 		return;
 	pthread_mutex_lock(&l->lock);
 	l->ending = true;
-	if (l->client >= 0)
-		shutdown(l->client, SHUT_RDWR);
+	for (i = 0; i < l->n; i++)
+		if (l->servers[i].client >= 0)
+			shutdown(l->servers[i].client, SHUT_RDWR);
 	shutdown(l->listener, SHUT_RDWR);
 	pthread_mutex_unlock(&l->lock);
-	pthread_join(l->thread, NULL);
+	for (i = 0; i < l->n; i++)
+		pthread_join(l->servers[i].thread, NULL);
 	close(l->listener);
 	pthread_mutex_destroy(&l->lock);
 	free(l);

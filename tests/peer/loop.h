@@ -14,8 +14,11 @@ struct loop;
  * serve() gets the (blocking) socket, which is closed when it returns.
  */
 void loop_open(struct loop **out, void (*serve)(int fd, void *ctx), void *ctx);
+/* From now on so many at a time (at most LOOP_MOST), each in a thread. */
+enum { LOOP_MOST = 16 };
+void loop_at_once(struct loop *l, unsigned n);
 unsigned loop_port(const struct loop *l);
-/* Ends the present client's socket and waits for the thread. */
+/* Ends the sockets of present clients and waits for the threads. */
 void loop_close(struct loop **l);
 
 /* A port of 127.0.0.1 on which nothing listens. */

@@ -146,7 +146,10 @@ static inline struct job *kit_job_at(
 	const char *dir, unsigned pop, unsigned imap, const char *options)
 {
 	char url[400], *copy = xstrdup(options ? options : ""), *p = copy, *next, *eq;
-	const char *user = strstr(copy, "user=");
+	const char *user = strstr(copy, "user="), *many = strstr(copy, "connections=");
+	unsigned connections = many
+		? (unsigned)strtoul(many + strlen("connections="), NULL, 10)
+		: 0;
 	struct err err = ERR_INIT;
 	struct job *j;
 
@@ -176,12 +179,16 @@ static inline struct job *kit_job_at(
 		eq = strchr(p, '=');
 		if (eq)
 			*eq++ = '\0';
-		if (!strstr(p, "archive") && strcmp(p, "user") != 0)
+		if (!strstr(p, "archive") && strcmp(p, "user") != 0 &&
+			strcmp(p, "connections") != 0)
 			kit_set(j, p, eq);
 	}
 	free(copy);
 	if (job_check(j, &err) != ST_OK)
 		fail_msg("job: %s", err.text);
+	/* The first, if any is a server. */
+	if (connections)
+		j->dest[0].imap.connections = connections;
 	return j;
 }
 

@@ -301,7 +301,7 @@ static void test_facts(void **state)
 		"[imap]\nhost = ::1\nport = 3\ntls = implicit\nauth = plain\n"
 		"literal = sync\nmultiappend = no\ncompress = no\nappend-max = 1M\n"
 		"window-bytes = 16k\nbatch-bytes = 4k\nbatch-count = 5\nsettle = 6\n"
-		"notes = m\n");
+		"connections = 7\nnotes = m\n");
 	j = load("x");
 	p = (struct plan *)j;
 	assert_true(p->has_pop3 && p->has_imap);
@@ -331,6 +331,7 @@ static void test_facts(void **state)
 	assert_int_equal(j->dest[0].imap.batch_bytes, 4096);
 	assert_int_equal(j->dest[0].imap.batch_count, 5);
 	assert_int_equal(j->dest[0].imap.settle, 6);
+	assert_int_equal(j->dest[0].imap.connections, 7);
 	assert_string_equal(j->dest[0].imap.notes, "m");
 	job_free(&j);
 }

@@ -71,7 +71,22 @@ static const struct sweep sweeps[] = {
 		.options = "archive dedup=none",
 		.imap.capabilities = "LITERAL+ MULTIAPPEND",
 		.ends = "aab" },
+	{ .name = "killed: several connections",
+		.mail = "abcdefghijklmnopqrstuvwxyz",
+		.options = "connections=3",
+		.imap.capabilities = "UIDPLUS",
+		.ends = "abcdefghijklmnopqrstuvwxyz" },
+	{ .name = "killed: several connections, copies kept",
+		.mail = "aabbccddeeffgghhiijjkkllmm",
+		.options = "dedup=none connections=3",
+		.imap.capabilities = "UIDPLUS",
+		.ends = "aabbccddeeffgghhiijjkkllmm" },
 };
+
+static bool is_many(const struct sweep *s)
+{
+	return s->options && strstr(s->options, "connections");
+}
 
 /* True when it was killed at step n; false when it got through before. */
 static bool killed_at(struct rig *r, const struct sweep *s, int n)
@@ -125,7 +140,11 @@ static void sweep(const struct sweep *s, int first, int stride)
 		kit_mail(r, s->mail);
 		fakepop_behave(r->pop, &s->pop);
 		fakeimap_behave(r->imap, &s->imap);
+		if (is_many(s))
+			sweep_say(r, false, "connections 6");
 		killed = killed_at(r, s, n);
+		if (is_many(s)) /* what it sent is stored before there is another */
+			assert_true(fakeimap_idle(r->imap));
 		if (s->renumber)
 			fakeimap_renumber(r->imap);
 		check_after(r, s, n);

@@ -610,6 +610,46 @@ static void test_dovecot(void **state)
 	free(text);
 }
 
+/* The text of what was announced goes with the next call; and where none comes nothing
+ * else is sent in its place. */
+static void test_by_turns(void **state)
+{
+	static const char *const scripts[] = {
+		START("X") SYNCED("6") "S: +\n" BODY("0")
+			SYNCED("7") "S: 6 OK done\nS: +\n" BODY(
+				"1") "S: 7 OK done\n" LOGOUT("8"),
+		START("X") SYNCED("6"),
+	};
+	struct imap_config cfg = rig_config();
+	const struct imap_mailbox *mb;
+	struct mails ms;
+	struct rig rig;
+	size_t c, k;
+
+	(void)state;
+	cfg.by_turns = true;
+	add_bodies(&ms);
+	for (c = 0; c < N_ELEMENTS(scripts); c++) {
+		struct imap_append a[2] = { 0 };
+
+		open_inbox(&rig, scripts[c], 0, &cfg, &mb);
+		for (k = 0; k < 2 - c; k++) {
+			a[k].message = ms.m[k];
+			a[k].mailbox = mb;
+			assert_int_equal(imap_append(rig.imap, &a[k], &rig.err), ST_OK);
+			assert_int_equal(a[k].outcome, IMAP_PENDING);
+		}
+		if (c == 0) {
+			assert_int_equal(imap_finish(rig.imap, &rig.err), ST_OK);
+			assert_int_equal(a[0].outcome, IMAP_STORED);
+			assert_int_equal(a[1].outcome, IMAP_STORED);
+		}
+		spent(a, N_ELEMENTS(a));
+		rig_close(&rig);
+	}
+	mails_close(&ms);
+}
+
 /* Mail is not in the trace; commands and replies are. */
 static void test_trace(void **state)
 {
@@ -661,6 +701,7 @@ int main(void)
 		cmocka_unit_test(test_commands),
 		cmocka_unit_test(test_commands_in_pieces),
 		cmocka_unit_test(test_dovecot),
+		cmocka_unit_test(test_by_turns),
 		cmocka_unit_test(test_trace),
 	};
 

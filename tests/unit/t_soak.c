@@ -28,10 +28,13 @@ enum {
 	MAIL_MAX = 30,
 	LIMIT_SECONDS = 60, /* for one seed */
 	SETTLE_MS = 60,     /* longer than LATE below by far */
+	SETTLE_MANY =
+		300, /* where what a connection sent may be read behind the next */
 	DEADLINE_MS = 400,
 	KILL_US = 30000,
 	STEP_MAX = 60,
 	WORDS = 12,
+	LANES_ONE_IN = 7, /* seeds */
 };
 
 static struct zygote *zygote;
@@ -44,6 +47,7 @@ struct soak {
 	int action;
 	char options[160];
 	bool imap, archive;
+	bool lanes;  /* several connections take turns */
 	bool good;   /* both servers, in this run */
 	bool window; /* the source may show a part only */
 	int batch;   /* messages in one; 0: as many as there are */
@@ -116,6 +120,9 @@ static const char *const imap_words[] = {
 	"append[#]|end=lost|commit=yes|times=1",
 	"append[#]|end=lost|commit=no|times=1",
 	"append[#]|end=lost|commit=late:3|times=1",
+	"append[#0]|end=lost|commit=yes|times=1",
+	"append[#0]|end=rst|commit=no|times=1",
+	"append[#0]|end=drop@#0|times=1",
 	"append|end=lost|commit=yes|skip=#|times=#",
 	"append|end=lost|commit=no|skip=#|times=#",
 	"append|end=rst|commit=yes|times=#",
@@ -221,12 +228,14 @@ static void behave_somehow(struct soak *s)
 	size_t i;
 
 	behave_well(s);
+	if (s->lanes)
+		say(s, true, "connections|6");
 	for (i = 0; i < N_ELEMENTS(offers); i++)
-		if (model_chance(&s->m, 60)) {
+		if (model_chance(&s->m, !s->lanes ? 60 : i ? 10 : 90)) {
 			strncat(capa, "|", sizeof(capa) - strlen(capa) - 1);
 			strncat(capa, offers[i], sizeof(capa) - strlen(capa) - 1);
 		}
-	if (model_chance(&s->m, 60))
+	if (s->lanes || model_chance(&s->m, 60))
 		say(s, true, capa);
 	if (model_chance(&s->m, 40))
 		return;
@@ -266,6 +275,8 @@ static void wait_for_server(struct soak *s)
 	if (recv(fd, &one, 1, 0) < 0)
 		abort();
 	close(fd);
+	if (s->lanes && !fakeimap_idle(s->r->imap))
+		bad(s, "connections that nobody ends");
 }
 
 /* ---- what is there ---- */
@@ -443,7 +454,7 @@ static int run_here(struct soak *s, const struct sweep_run *run, unsigned stop_u
 static int run(struct soak *s, unsigned limit, unsigned stop_us)
 {
 	char options[200];
-	struct sweep_run run = { .settle_ms = SETTLE_MS,
+	struct sweep_run run = { .settle_ms = s->lanes ? SETTLE_MANY : SETTLE_MS,
 		.deadline_ms = DEADLINE_MS,
 		.batch_count = s->batch,
 		.options = options };
@@ -469,7 +480,7 @@ static int run(struct soak *s, unsigned limit, unsigned stop_us)
 
 static void run_killed(struct soak *s)
 {
-	struct sweep_run run = { .settle_ms = SETTLE_MS,
+	struct sweep_run run = { .settle_ms = s->lanes ? SETTLE_MANY : SETTLE_MS,
 		.deadline_ms = DEADLINE_MS,
 		.batch_count = s->batch,
 		.options = s->options };
@@ -646,9 +657,11 @@ static void choose(struct soak *s)
 	m->no_uidl = model_chance(m, 10);
 	s->imap = dest != 2;
 	s->archive = dest != 0;
-	snprintf(s->options, sizeof(s->options), "dedup=%s%s%s", modes[mode],
-		dests[dest], model_chance(m, 20) ? " folder=Old/\303\244" : "");
-	n = model_below(m, MAIL_MAX);
+	s->lanes = s->seed % LANES_ONE_IN == 0 || getenv("SOAK_LANES");
+	snprintf(s->options, sizeof(s->options), "dedup=%s%s%s%s", modes[mode],
+		dests[dest], model_chance(m, 20) ? " folder=Old/\303\244" : "",
+		s->lanes ? " connections=4" : "");
+	n = model_below(m, s->lanes ? 3 * MAIL_MAX : MAIL_MAX);
 	while (n--)
 		model_add(m);
 }
