@@ -170,10 +170,10 @@ struct imap_append {
  * a limit below 1 MiB is only believed once the server has refused for size (Q84).
  *
  * With by_turns it may return as soon as the message is announced, when its text has
- * to wait for the server's "+". The text is sent by the next call of this, imap_flush(),
- * imap_await() or imap_finish(); no other command may come before that. And flags and
- * date are as imap_takes() said in another session: when they are refused now, so is
- * the message.
+ * to wait for the server's "+". The text is sent by the next call of this,
+ * imap_flush(), imap_await() or imap_finish(); no other command may come before that.
+ * And flags and date are as imap_takes() said in another session: when they are refused
+ * now, so is the message.
  */
 enum status imap_append(struct imap *i, struct imap_append *a, struct err *err);
 

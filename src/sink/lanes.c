@@ -2,10 +2,10 @@
  * lanes.c: several sessions with one server, which store in turn.
  *
  * A synchronising literal costs a round trip. While one session waits for "+" the next
- * announces its message, and so on: as many messages a round trip as there are sessions.
- * More are opened one by one, while there is much to store, up to what the profile
- * allows. What is lost with one of them is in doubt as if all had been lost: the first
- * session is given up, too, and a new one looks for it.
+ * announces its message, and so on: as many messages a round trip as there are
+ * sessions. More are opened one by one, while there is much to store, up to what the
+ * profile allows. What is lost with one of them is in doubt as if all had been lost:
+ * the first session is given up, too, and a new one looks for it.
  */
 #include <popferry/log.h>
 

@@ -26,6 +26,19 @@ test_starttls_on_both_sides() {
 	check 'STLS and STARTTLS were sent' grep -q STARTTLS trace
 }
 
+test_several_connections_take_turns() {
+	n=$(rig_load "$src" "$DATA/odd")
+	printf '[imap]\nliteral = sync\nconnections = 3\n' >turns.conf
+	copy 0 "$(url_pop3s "$src")" "$(url_imaps "$dst")" --dest-profile "$W/turns.conf"
+	counts stored="$n"
+	arrived_in_imap
+	logins=$(grep -c "imap-login: .*Login: user=<$dst>" "$RIG/dovecot.log")
+	check "3 connections, not $logins" test "$logins" = 3
+	copy 0 "$(url_pop3s "$src")" "$(url_imaps "$dst")" --dest-profile "$W/turns.conf"
+	counts known="$n" stored=0
+	arrived_in_imap
+}
+
 test_without_tls_only_when_asked_and_with_a_warning() {
 	n=$(rig_load "$src" "$DATA/twice")
 	copy 69 "$(url_pop3 "$src" 127.0.0.5)" "$(url_imap "$dst" 127.0.0.5)"
