@@ -1,33 +1,30 @@
-/* hash.c: SHA-256 by OpenSSL. Most of what is hashed is short, and EVP is slow at
- * that. */
-#define OPENSSL_SUPPRESS_DEPRECATED /* EVP digests cannot live in the caller's memory */
+/* hash.c: SHA-256 of memory and files. */
 #include "hash.h"
 
 #include <popferry/fs.h>
 #include <popferry/mem.h>
 
 #include <fcntl.h>
-#include <openssl/sha.h>
 #include <stdlib.h>
 #include <unistd.h>
 
 enum { CHUNK = 128 * 1024 };
 
 struct hash {
-	SHA256_CTX sha;
+	struct sha sha;
 };
 
 void hash_begin(struct hash **out)
 {
 	struct hash *h = xmalloc(sizeof(*h));
 
-	SHA256_Init(&h->sha);
+	sha_init(&h->sha);
 	*out = h;
 }
 
 void hash_put(struct hash *h, const void *p, size_t n)
 {
-	SHA256_Update(&h->sha, p, n);
+	sha_add(&h->sha, p, n);
 }
 
 void hash_end(struct hash **hp, unsigned char out[DIGEST])
@@ -37,7 +34,7 @@ void hash_end(struct hash **hp, unsigned char out[DIGEST])
 	if (!h)
 		return;
 	if (out)
-		SHA256_Final(out, &h->sha);
+		sha_end(&h->sha, out);
 	free(h);
 	*hp = NULL;
 }
@@ -54,11 +51,7 @@ enum status measure_piece(void *ctx, const void *p, size_t n, struct err *err)
 
 void hash_of(const void *p, size_t n, unsigned char out[DIGEST])
 {
-	SHA256_CTX sha;
-
-	SHA256_Init(&sha);
-	SHA256_Update(&sha, p, n);
-	SHA256_Final(out, &sha);
+	digest_of(p, n, out);
 }
 
 enum status hash_fd(int fd, const char *name, unsigned char out[DIGEST], uint64_t *size,

@@ -116,7 +116,7 @@ static enum status give_piece(struct archive_writer *w, bool last, struct err *e
 	while (rc == ST_OK && pool_full(w->pool, g->raw.n))
 		rc = collect(w, true, err);
 	if (rc == ST_OK)
-		pool_give(w->pool, &g->raw, last);
+		pool_give(w->pool, &g->raw, last, g->tables);
 	while (rc == ST_OK)
 		rc = collect(w, false, err);
 	return rc == ST_END ? ST_OK : rc;
