@@ -49,6 +49,62 @@ enum status measure_piece(void *ctx, const void *p, size_t n, struct err *err)
 	return ST_OK;
 }
 
+/* ---- many, two at a time ---- */
+
+struct lane {
+	struct sha *sha, own;
+	struct hash_item *item; /* NULL: it goes on with what has no end */
+	const char *p;
+	size_t n;
+};
+
+/* The next one that is not empty; n is 0 when there is none. */
+static void lane_next(struct lane *l, struct hash_item **v, size_t *count)
+{
+	while (l->n == 0) {
+		if (l->item)
+			sha_end(l->sha, l->item->sha);
+		l->item = NULL;
+		if (*count == 0)
+			return;
+		l->sha = &l->own;
+		l->item = (*v)++;
+		--*count;
+		l->p = l->item->p;
+		l->n = l->item->n;
+	}
+}
+
+void hash_items(
+	struct sha *h, const void *p, size_t n, struct hash_item *v, size_t count)
+{
+	struct lane a = { .sha = h, .p = p, .n = n }, b = { .sha = NULL };
+	size_t k;
+
+	sha_init(&a.own);
+	sha_init(&b.own);
+	for (;;) {
+		lane_next(&a, &v, &count);
+		lane_next(&b, &v, &count);
+		if (a.n == 0 && b.n == 0)
+			return;
+		k = a.n < b.n ? a.n : b.n;
+		if (k) {
+			sha_add_two(a.sha, a.p, k, b.sha, b.p, k);
+			a.p += k;
+			a.n -= k;
+			b.p += k;
+			b.n -= k;
+		} else if (a.n) {
+			sha_add(a.sha, a.p, a.n);
+			a.n = 0;
+		} else {
+			sha_add(b.sha, b.p, b.n);
+			b.n = 0;
+		}
+	}
+}
+
 void hash_of(const void *p, size_t n, unsigned char out[DIGEST])
 {
 	digest_of(p, n, out);
@@ -78,7 +134,7 @@ enum status hash_fd(int fd, const char *name, unsigned char out[DIGEST], uint64_
 }
 
 enum status hash_range(
-	struct hash *h, struct bytes *b, uint64_t from, uint64_t to, struct err *err)
+	struct sha *h, struct bytes *b, uint64_t from, uint64_t to, struct err *err)
 {
 	char *p = xmalloc(CHUNK);
 	enum status rc = ST_OK;
@@ -88,7 +144,7 @@ enum status hash_range(
 		rc = bytes_read(b, p, to - from < CHUNK ? (size_t)(to - from) : CHUNK,
 			from, &n, err);
 		if (rc == ST_OK)
-			hash_put(h, p, n);
+			sha_add(h, p, n);
 	}
 	free(p);
 	return rc;
@@ -96,12 +152,12 @@ enum status hash_range(
 
 enum status hash_bytes(struct bytes *b, unsigned char out[DIGEST], struct err *err)
 {
-	struct hash *h = NULL;
+	struct sha h;
 	enum status rc;
 
-	hash_begin(&h);
-	rc = hash_range(h, b, 0, bytes_size(b), err);
-	hash_end(&h, out);
+	sha_init(&h);
+	rc = hash_range(&h, b, 0, bytes_size(b), err);
+	sha_end(&h, out);
 	return rc;
 }
 

@@ -247,7 +247,6 @@ static void check_end(struct check *ck)
 void segment_seen_free(struct segment_seen *s)
 {
 	free(s->paths);
-	hash_end(&s->sha, NULL);
 	*s = (struct segment_seen){ 0 };
 }
 
@@ -323,8 +322,8 @@ static enum status hash_file_of(struct parts *ps)
 
 	if (!s)
 		return hash_bytes(ps->b, ps->sha, &ps->err);
-	rc = hash_range(s->sha, ps->b, s->bytes, bytes_size(ps->b), &ps->err);
-	hash_end(&s->sha, ps->sha);
+	rc = hash_range(&s->sha, ps->b, s->bytes, bytes_size(ps->b), &ps->err);
+	sha_end(&s->sha, ps->sha);
 	return rc;
 }
 

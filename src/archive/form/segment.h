@@ -35,10 +35,10 @@ struct tag_sums {
 
 /* What was compared while the segment grew: its first members. */
 struct segment_seen {
-	size_t n;         /* messages in them */
-	uint64_t bytes;   /* of the file */
-	uint64_t *paths;  /* short hash of each path */
-	struct hash *sha; /* of these bytes */
+	size_t n;        /* messages in them */
+	uint64_t bytes;  /* of the file */
+	uint64_t *paths; /* short hash of each path */
+	struct sha sha;  /* of these bytes */
 };
 void segment_seen_free(struct segment_seen *s);
 uint64_t segment_path(const char *path);

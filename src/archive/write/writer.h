@@ -49,6 +49,7 @@ struct open_segment {
 	size_t rest_len;          /* how much of raw is in .rest */
 	unsigned rest_no;         /* the member .rest is of */
 	struct buf log_now;       /* the records of its messages */
+	struct buf log_spare;     /* memory of one that is written */
 	struct idx now;           /* and for reading it back */
 	struct buf log_new;       /* records that go with the next write */
 	bool part_new, names_new; /* something to sync */
