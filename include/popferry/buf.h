@@ -10,6 +10,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 struct buf {
 	char *p;    /* owned; NULL while empty and never grown */
@@ -31,6 +32,8 @@ void buf_clear(struct buf *b); /* n = 0, keeps the memory */
 bool buf_add(struct buf *b, const void *p, size_t n);
 bool buf_adds(struct buf *b, const char *s);
 bool buf_addc(struct buf *b, char c);
+/* The number, in decimal; with zeros before it up to so many digits, 20 at most. */
+bool buf_addu(struct buf *b, uint64_t n, unsigned digits);
 bool buf_addf(struct buf *b, const char *fmt, ...)
 	__attribute__((format(printf, 2, 3)));
 

@@ -110,6 +110,19 @@ enum { DIGEST = 32 }; /* SHA-256 */
 /* That of n bytes. */
 void digest_of(const void *p, size_t n, unsigned char out[DIGEST]);
 
+/* In pieces. It may be copied. What is in it is OpenSSL's. */
+struct sha {
+	uint32_t state[8], count[2], block[16], used, length;
+};
+void sha_init(struct sha *s);
+void sha_add(struct sha *s, const void *p, size_t n);
+/* The same on two digests; much faster together where the processor has
+ * instructions. */
+void sha_add_two(struct sha *a, const void *ap, size_t an, struct sha *b,
+	const void *bp, size_t bn);
+/* The digest of what came so far; s begins anew. */
+void sha_end(struct sha *s, unsigned char out[DIGEST]);
+
 /* What a message has that servers or standards dislike (bits). */
 enum anomaly {
 	AN_NUL = 1 << 0,

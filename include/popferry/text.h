@@ -23,6 +23,10 @@ char *text_clean(char *out, size_t cap, const char *s, size_t n);
 /* The same for a whole string into a growing buffer, never clipped. */
 void text_clean_add(struct buf *b, const char *s, size_t n);
 
+/* The number in decimal, without a NUL: at most so many bytes. Returns its end. */
+enum { NUMBER_MAX = 20 };
+char *text_number(char *out, uint64_t n);
+
 /* Lower-case hex of n bytes into out (2n + 1 bytes). Returns out. */
 char *text_hex(char *out, const unsigned char *p, size_t n);
 /* The reverse; false unless s is exactly 2n hex digits. */

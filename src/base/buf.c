@@ -1,6 +1,7 @@
 /* buf.c: the growing buffer with a ceiling. */
 #include <popferry/buf.h>
 #include <popferry/mem.h>
+#include <popferry/text.h>
 
 #include <stdarg.h>
 #include <stdint.h>
@@ -72,6 +73,16 @@ bool buf_addc(struct buf *b, char c)
 	b->p[b->n++] = c;
 	b->p[b->n] = '\0';
 	return true;
+}
+
+bool buf_addu(struct buf *b, uint64_t n, unsigned digits)
+{
+	char text[2 * NUMBER_MAX];
+	char *from = text + NUMBER_MAX, *end = text_number(from, n);
+
+	while (end - from < (int)digits && from > text)
+		*--from = '0';
+	return buf_add(b, from, (size_t)(end - from));
 }
 
 bool buf_addf(struct buf *b, const char *fmt, ...)

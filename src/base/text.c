@@ -109,6 +109,18 @@ void text_clean_add(struct buf *b, const char *s, size_t n)
 	}
 }
 
+char *text_number(char *out, uint64_t n)
+{
+	char text[NUMBER_MAX];
+	size_t i = sizeof(text);
+
+	do
+		text[--i] = (char)('0' + n % 10);
+	while (n /= 10);
+	memcpy(out, text + i, sizeof(text) - i);
+	return out + (sizeof(text) - i);
+}
+
 char *text_hex(char *out, const unsigned char *p, size_t n)
 {
 	size_t i;
@@ -121,15 +133,33 @@ char *text_hex(char *out, const unsigned char *p, size_t n)
 	return out;
 }
 
+/* One more than the value; 0: none. */
+static const unsigned char hexvalues[256] = { ['0'] = 1,
+	['1'] = 2,
+	['2'] = 3,
+	['3'] = 4,
+	['4'] = 5,
+	['5'] = 6,
+	['6'] = 7,
+	['7'] = 8,
+	['8'] = 9,
+	['9'] = 10,
+	['a'] = 11,
+	['b'] = 12,
+	['c'] = 13,
+	['d'] = 14,
+	['e'] = 15,
+	['f'] = 16,
+	['A'] = 11,
+	['B'] = 12,
+	['C'] = 13,
+	['D'] = 14,
+	['E'] = 15,
+	['F'] = 16 };
+
 static int hexval(char c)
 {
-	if (c >= '0' && c <= '9')
-		return c - '0';
-	if (c >= 'a' && c <= 'f')
-		return c - 'a' + 10;
-	if (c >= 'A' && c <= 'F')
-		return c - 'A' + 10;
-	return -1;
+	return hexvalues[(unsigned char)c] - 1;
 }
 
 bool text_unhex(unsigned char *out, size_t n, const char *s)

@@ -2,26 +2,38 @@
 #define OPENSSL_SUPPRESS_DEPRECATED /* EVP digests cannot live in the caller's memory */
 #include "sha.h"
 
+#include <openssl/sha.h>
+
+_Static_assert(sizeof(struct sha) == sizeof(SHA256_CTX) &&
+		offsetof(struct sha, count) == offsetof(SHA256_CTX, Nl) &&
+		offsetof(struct sha, used) == offsetof(SHA256_CTX, num),
+	"struct sha is what OpenSSL has, so that no other header of ours needs its own");
+
+static SHA256_CTX *ctx(struct sha *s)
+{
+	return (SHA256_CTX *)(void *)s;
+}
+
 void sha_init(struct sha *s)
 {
-	SHA256_Init(&s->ctx);
+	SHA256_Init(ctx(s));
 }
 
 void sha_add(struct sha *s, const void *p, size_t n)
 {
-	SHA256_Update(&s->ctx, p, n);
+	SHA256_Update(ctx(s), p, n);
 }
 
 void sha_end(struct sha *s, unsigned char out[DIGEST])
 {
-	SHA256_Final(out, &s->ctx);
-	SHA256_Init(&s->ctx);
+	SHA256_Final(out, ctx(s));
+	SHA256_Init(ctx(s));
 }
 
 /* Fills up the block that is under way. Returns what it took. */
 static size_t fill_block(struct sha *s, const void *p, size_t n)
 {
-	size_t k = s->ctx.num ? SHA_BLOCK - s->ctx.num : 0;
+	size_t k = s->used ? SHA_BLOCK - s->used : 0;
 
 	if (k > n)
 		k = n;
@@ -31,11 +43,11 @@ static size_t fill_block(struct sha *s, const void *p, size_t n)
 
 static void count(struct sha *s, size_t blocks)
 {
-	uint64_t bits = (uint64_t)s->ctx.Nh << 32 | s->ctx.Nl;
+	uint64_t bits = (uint64_t)s->count[1] << 32 | s->count[0];
 
 	bits += (uint64_t)blocks * SHA_BLOCK * 8;
-	s->ctx.Nl = (SHA_LONG)bits;
-	s->ctx.Nh = (SHA_LONG)(bits >> 32);
+	s->count[0] = (uint32_t)bits;
+	s->count[1] = (uint32_t)(bits >> 32);
 }
 
 void sha_add_two(struct sha *a, const void *ap, size_t an, struct sha *b,
@@ -52,7 +64,7 @@ void sha_add_two(struct sha *a, const void *ap, size_t an, struct sha *b,
 		y += k;
 		bn -= k;
 		blocks = (an < bn ? an : bn) / SHA_BLOCK;
-		sha_two_blocks(a->ctx.h, x, b->ctx.h, y, blocks);
+		sha_two_blocks(a->state, x, b->state, y, blocks);
 		count(a, blocks);
 		count(b, blocks);
 		k = blocks * SHA_BLOCK;

@@ -9,22 +9,7 @@
 
 #include <popferry/mail.h>
 
-#include <openssl/sha.h>
-
-struct sha {
-	SHA256_CTX ctx;
-};
-
-void sha_init(struct sha *s);
-void sha_add(struct sha *s, const void *p, size_t n);
-/* The same on two digests; much faster together where the processor has
- * instructions. */
-void sha_add_two(struct sha *a, const void *ap, size_t an, struct sha *b,
-	const void *bp, size_t bn);
-/* The digest of what came so far; s begins anew. */
-void sha_end(struct sha *s, unsigned char out[DIGEST]);
-
-enum { SHA_BLOCK = SHA256_CBLOCK };
+enum { SHA_BLOCK = 64 };
 /* Can sha_two_blocks() be called here? */
 bool sha_two_known(void);
 /* Takes as many whole blocks into one state as into the other. */

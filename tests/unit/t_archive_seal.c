@@ -5,6 +5,7 @@
 #include "archive_kit.h"
 
 #include "../../src/archive/form/hash.h"
+#include "../../src/archive/form/segment.h"
 #include "../../src/archive/form/tree.h"
 
 #include <dirent.h>
@@ -464,6 +465,82 @@ static void test_quick(void **state)
 	free(dir);
 }
 
+/* ---- what a segment is compared with before it is sealed ---- */
+
+enum { MADE_MOST = 32 };
+
+/* From the tar itself: the tables' digests, and the hashes of the paths. */
+static void make(struct segment_made *m, const char *tar, size_t n)
+{
+	size_t at = 0, found = 0, skip = strlen("acme-000001/");
+	char path[TAR_PATH_MAX];
+	uint64_t size, seq;
+	int tag;
+
+	memset(m, 0, sizeof(*m));
+	m->paths = xcalloc(MADE_MOST, sizeof(*m->paths));
+	for (; at < n && tar_header(tar + at, path, &size); at += tar_room(size)) {
+		if (entry_path_seq(path + skip, false, &seq)) {
+			assert_true(found < MADE_MOST);
+			m->paths[found++] = segment_path(path + skip);
+		}
+		for (tag = 0; tag < TAGS; tag++)
+			if (strcmp(path + skip, tag_names[tag]) == 0) {
+				m->sums.has[tag] = true;
+				hash_of(tar + at + TAR_BLOCK, size, m->sums.of[tag]);
+			}
+	}
+}
+
+static uint64_t findings_of(
+	struct bytes *b, const struct idx *x, const struct segment_made *m, bool tree)
+{
+	struct segment_facts facts = { .made = m };
+	struct err err = ERR_INIT;
+	struct tally t = { 0 };
+
+	assert_int_equal(segment_check(b, ARCHIVE_NONE, "acme-000001", "it", x, &facts,
+				 &t, &err),
+		ST_OK);
+	assert_int_equal(facts.has_tree, tree);
+	return t.damaged;
+}
+
+/* The tables as they were made, and no other. */
+static void test_made(void **state)
+{
+	static const enum tag tables[] = { TAG_CSV, TAG_TREE, TAG_MANIFEST };
+	char *dir = sealed(ARCHIVE_NONE), *path, *tar;
+	struct segment_made m;
+	struct err err = ERR_INIT;
+	struct bytes *b;
+	struct idx x = { 0 };
+	size_t n, i;
+
+	(void)state;
+	path = path_in(dir, "segments/acme-000001.tar");
+	tar = read_in(dir, "segments/acme-000001.tar", &n);
+	make(&m, tar, n);
+	assert_int_equal(
+		bytes_plain(&b, open(path, O_RDONLY | O_CLOEXEC), true, &err), ST_OK);
+	assert_int_equal(idx_rebuild(&x, b, ARCHIVE_NONE, "acme-000001", &err), ST_OK);
+	assert_int_equal(findings_of(b, &x, &m, true), 0);
+	for (i = 0; i < N_ELEMENTS(tables); i++) {
+		m.sums.of[tables[i]][3] ^= 1;
+		assert_int_equal(findings_of(b, &x, &m, tables[i] != TAG_TREE), 1);
+		m.sums.of[tables[i]][3] ^= 1;
+	}
+	m.paths[x.n - 1] ^= 2;
+	assert_int_equal(findings_of(b, &x, &m, true), 1);
+	bytes_close(&b);
+	idx_free(&x);
+	remove_all(dir);
+	free(m.paths);
+	free(tar);
+	free(path);
+	free(dir);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -475,6 +552,7 @@ int main(void)
 		cmocka_unit_test(test_custody),
 		cmocka_unit_test(test_old),
 		cmocka_unit_test(test_quick),
+		cmocka_unit_test(test_made),
 	};
 
 	return cmocka_run_group_tests(tests, setup, teardown);

@@ -3,6 +3,7 @@
 #include <popferry/mem.h>
 #include <popferry/text.h>
 
+#include <inttypes.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -181,6 +182,34 @@ static void test_glob(void **state)
 	assert_false(text_glob("*a*a*a*a*a*a*a*a*a*a*b", hostile, sizeof(hostile)));
 }
 
+static void test_number(void **state)
+{
+	static const uint64_t rows[] = { 0, 1, 9, 10, 99, 100, 4294967295,
+		1000000000000, UINT64_MAX };
+	char want[32], got[32];
+	struct buf b = BUF_INIT(24);
+	size_t i;
+
+	(void)state;
+	for (i = 0; i < N_ELEMENTS(rows); i++) {
+		snprintf(want, sizeof(want), "%" PRIu64, rows[i]);
+		*text_number(got, rows[i]) = '\0';
+		assert_string_equal(got, want);
+		buf_clear(&b);
+		assert_true(buf_addu(&b, rows[i], 1));
+		assert_string_equal(buf_str(&b), want);
+		snprintf(want, sizeof(want), "%09" PRIu64, rows[i]);
+		buf_clear(&b);
+		assert_true(buf_addu(&b, rows[i], 9));
+		assert_string_equal(buf_str(&b), want);
+	}
+	buf_clear(&b);
+	assert_true(buf_addu(&b, 7, 20));
+	assert_false(buf_addu(&b, 7, 9));
+	assert_string_equal(buf_str(&b), "00000000000000000007");
+	buf_free(&b);
+}
+
 static void test_hex(void **state)
 {
 	static const char *const bad[] = { "", "0", "00", "00ff0", "00ff0g", "00ff00ff",
@@ -271,6 +300,7 @@ int main(void)
 		cmocka_unit_test(test_clip),
 		cmocka_unit_test(test_json),
 		cmocka_unit_test(test_glob),
+		cmocka_unit_test(test_number),
 		cmocka_unit_test(test_hex),
 		cmocka_unit_test(test_base64),
 		cmocka_unit_test(test_small_texts),

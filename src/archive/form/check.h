@@ -31,8 +31,6 @@ struct check {
 
 enum { CHECK_TEXT_MAX = 64 * 1024, CHECK_LINE_MAX = 512 };
 
-uint64_t check_path_hash(const char *path);
-
 /* Reads the entry through; out is its SHA-256. take may be NULL. */
 enum status check_read(struct check *ck, struct entries *s, unsigned char out[DIGEST],
 	enum status (*take)(struct check *ck, const char *p, size_t n));

@@ -5,6 +5,7 @@
 #include <popferry/mem.h>
 #include <popferry/text.h>
 
+#include <endian.h>
 #include <inttypes.h>
 #include <libdeflate.h>
 #include <stdio.h>
@@ -29,9 +30,15 @@ static uint32_t crc_of(char kind, const char *p, size_t n)
 static void add_record_of(struct buf *out, char kind, const char *a, size_t a_n,
 	const char *b, size_t b_n)
 {
-	uint32_t crc = libdeflate_crc32(crc_of(kind, a, a_n), b, b_n);
+	uint32_t crc = htobe32(libdeflate_crc32(crc_of(kind, a, a_n), b, b_n));
+	char hex[2 * sizeof(crc) + 1];
 
-	buf_addf(out, "%c %zu %08" PRIx32 "\n", kind, a_n + b_n, crc);
+	buf_addc(out, kind);
+	buf_addc(out, ' ');
+	buf_addu(out, a_n + b_n, 1);
+	buf_addc(out, ' ');
+	buf_adds(out, text_hex(hex, (const unsigned char *)&crc, sizeof(crc)));
+	buf_addc(out, '\n');
 	buf_add(out, a, a_n);
 	buf_add(out, b, b_n);
 	buf_addc(out, '\n');
@@ -74,11 +81,15 @@ void commit_source(struct buf *b, const char *source)
 void commit_message(struct buf *b, uint64_t at, const unsigned char key[KEY],
 	uint32_t occurrence, const struct buf *row)
 {
-	char hex[2 * KEY + 1], place[HEAD_MAX + sizeof(hex) + 40];
-	int n = snprintf(place, sizeof(place), "%" PRIu64 " %s %" PRIu32 "\n", at,
-		text_hex(hex, key, KEY), occurrence);
+	char place[2 * NUMBER_MAX + 2 * KEY + 4], *p = text_number(place, at);
 
-	add_record_of(b, 'R', place, (size_t)n, row->p, row->n);
+	*p++ = ' ';
+	text_hex(p, key, KEY);
+	p += 2 * KEY;
+	*p++ = ' ';
+	p = text_number(p, occurrence);
+	*p++ = '\n';
+	add_record_of(b, 'R', place, (size_t)(p - place), row->p, row->n);
 }
 
 void commit_member(
@@ -156,21 +167,39 @@ static size_t look(struct scan *s, uint64_t at, size_t need, char **p)
 	return need;
 }
 
+/* "R 613 0badf00d", LF; of how many bytes. 0: it is none. */
+static size_t read_head(const char *p, size_t n, char *kind, size_t *len, uint32_t *crc)
+{
+	char hex[2 * sizeof(*crc) + 1];
+	size_t i = 2;
+
+	if (n < i || p[1] != ' ')
+		return 0;
+	*kind = p[0];
+	for (*len = 0; i < n && p[i] >= '0' && p[i] <= '9' && *len <= RECORD_MAX; i++)
+		*len = *len * 10 + (size_t)(p[i] - '0');
+	if (*len > RECORD_MAX || i == 2 || n - i < sizeof(hex) + 1 || p[i] != ' ')
+		return 0;
+	memcpy(hex, p + i + 1, sizeof(hex) - 1);
+	hex[sizeof(hex) - 1] = '\0';
+	i += sizeof(hex);
+	if (p[i] != '\n' || !text_unhex((unsigned char *)crc, sizeof(*crc), hex))
+		return 0;
+	*crc = be32toh(*crc);
+	return i + 1;
+}
+
 /* The record at s->at; false when there is no whole and right one. */
 static bool next_record(struct scan *s, struct record *r)
 {
-	char head[HEAD_MAX + 1], *p;
-	size_t n = look(s, s->at, HEAD_MAX, &p), head_n, len;
-	unsigned crc;
-	int used = 0;
-	char kind;
+	size_t n, head_n, len;
+	uint32_t crc;
+	char kind, *p;
 
-	memcpy(head, p, n);
-	head[n] = '\0';
-	if (sscanf(head, "%c %7zu %8x%n", &kind, &len, &crc, &used) != 3 ||
-		head[used] != '\n' || len > RECORD_MAX)
+	n = look(s, s->at, HEAD_MAX, &p);
+	head_n = read_head(p, n, &kind, &len, &crc);
+	if (head_n == 0)
 		return false;
-	head_n = (size_t)used + 1;
 	if (look(s, s->at, head_n + len + 1, &p) != head_n + len + 1)
 		return false;
 	p += head_n;
@@ -233,6 +262,7 @@ struct state_reader {
 	struct member *members;
 	size_t members_n;
 	struct csv csv;
+	struct row_sums rows;
 	size_t rows_ok, sources_ok; /* covered by a commit */
 	bool begun;
 };
@@ -293,9 +323,15 @@ static bool take_source(struct open_state *o, const struct record *r)
 
 static enum status fill_row(void *ctx, char *const f[CSV_COLUMNS], struct err *err)
 {
-	struct idx_row *row = ctx;
+	struct state_reader *sr = ctx;
+	struct idx_row *row = &sr->o->idx.rows[sr->o->idx.n - 1];
 
 	(void)err;
+	sr->rows.path_bytes += strlen(f[CSV_PATH]);
+	/* RFC 3339 in UTC sorts as text. */
+	if (strcmp(f[CSV_RETRIEVED], sr->rows.newest) > 0)
+		snprintf(sr->rows.newest, sizeof(sr->rows.newest), "%s",
+			f[CSV_RETRIEVED]);
 	row->seq = (uint32_t)strtoull(f[CSV_SEQ], NULL, 10);
 	row->size = strtoull(f[CSV_SIZE], NULL, 10);
 	return text_unhex(row->sha, DIGEST, f[CSV_SHA256]) ? ST_OK : ST_DENIED;
@@ -305,22 +341,23 @@ static bool take_row(struct state_reader *sr, const struct record *r)
 {
 	struct open_state *o = sr->o;
 	struct idx_row *row;
-	char key[2 * KEY + 1];
-	uint32_t occurrence;
-	uint64_t at;
-	int used = 0;
+	char hex[2 * KEY + 1], *p;
+	size_t n;
 
-	if (sscanf(r->p, "%" SCNu64 " %16s %" SCNu32 "%n", &at, key, &occurrence,
-		    &used) != 3 ||
-		r->p[used] != '\n' || o->idx.n == SEGMENT_MESSAGES_MAX)
+	if (o->idx.n == SEGMENT_MESSAGES_MAX)
 		return false;
-	used++;
 	row = idx_add(&o->idx);
-	row->in = at;
-	row->occurrence = occurrence;
-	return text_unhex(row->key, KEY, key) &&
-		csv_feed(&sr->csv, r->p + used, r->n - (size_t)used, fill_row, row,
-			NULL) == ST_OK &&
+	row->in = strtoull(r->p, &p, 10);
+	if (*p != ' ' || strnlen(p, sizeof(hex)) < sizeof(hex))
+		return false;
+	memcpy(hex, p + 1, sizeof(hex) - 1);
+	hex[sizeof(hex) - 1] = '\0';
+	row->occurrence = (uint32_t)strtoul(p + sizeof(hex), &p, 10);
+	if (*p++ != '\n' || !text_unhex(row->key, KEY, hex))
+		return false;
+	n = r->n - (size_t)(p - r->p);
+	sr->rows.bytes += n;
+	return csv_feed(&sr->csv, p, n, fill_row, sr, NULL) == ST_OK &&
 		csv_end(&sr->csv, NULL) == ST_OK && row->seq == o->first + o->idx.n - 1;
 }
 
@@ -351,6 +388,7 @@ static bool take_commit(struct state_reader *sr, const struct record *r)
 	m = o->members ? &sr->members[o->members - 1] : NULL;
 	o->rest_at = m ? m->raw + m->raw_len : 0;
 	sr->rows_ok = o->idx.n;
+	o->rows = sr->rows;
 	sr->sources_ok = o->sources_n;
 	o->log_len = r->next;
 	return o->part_len == (m ? m->off + m->len : 0);

@@ -13,6 +13,12 @@
 
 enum { SOURCES_MAX = 64, SOURCE_MAX = 512 };
 
+/* Of the rows of messages.csv. */
+struct row_sums {
+	uint64_t bytes, path_bytes; /* of the lines; of the paths in them */
+	char newest[24];            /* when the last one was retrieved */
+};
+
 /* What has been committed, as the log tells it. */
 struct open_state {
 	unsigned no;          /* of the segment */
@@ -27,6 +33,7 @@ struct open_state {
 	char *told; /* what Z says, for the seal */
 	unsigned char seed[SEED];
 	struct idx idx; /* rows of .rest have off REST and in within .rest */
+	struct row_sums rows;
 	char *sources[SOURCES_MAX];
 	size_t sources_n;
 };

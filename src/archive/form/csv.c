@@ -9,7 +9,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 static const char *const csv_columns[CSV_COLUMNS] = { "seq", "id", "path", "size",
 	"sha256", "md5", "edrm_mih", "source_folder", "source_uidl", "source_msgno",
@@ -56,6 +55,10 @@ static void add_field(struct buf *b, const char *s, size_t n)
 {
 	size_t i = 0;
 
+	if (n == 0) {
+		buf_add(b, "\"\"", 2);
+		return;
+	}
 	if (n > CSV_FIELD_MAX)
 		n = CSV_FIELD_MAX;
 	buf_addc(b, '"');
@@ -99,17 +102,23 @@ void csv_header(struct buf *b)
 /* RFC 3339 with the zone the sender wrote. */
 static void zoned(char out[40], const struct when *w)
 {
-	time_t t = (time_t)(w->utc + w->zone * 60);
-	int z = abs(w->zone);
-	struct tm tm;
+	int z = abs(w->zone), h = z / 60 % 100, m = z % 60;
 	size_t n;
 
 	out[0] = '\0';
-	if (!w->known || !gmtime_r(&t, &tm))
+	if (w->known)
+		clock_rfc3339(out, w->utc + w->zone * 60);
+	n = strlen(out);
+	if (n == 0)
 		return;
-	n = strftime(out, 32, "%Y-%m-%dT%H:%M:%S", &tm);
-	snprintf(out + n, 40 - n, "%c%02d:%02d", w->zone < 0 ? '-' : '+', z / 60 % 100,
-		z % 60);
+	/* Its Z goes. */
+	out[n - 1] = w->zone < 0 ? '-' : '+';
+	out[n++] = (char)('0' + h / 10);
+	out[n++] = (char)('0' + h % 10);
+	out[n++] = ':';
+	out[n++] = (char)('0' + m / 10);
+	out[n++] = (char)('0' + m % 10);
+	out[n] = '\0';
 }
 
 static void judged(char out[32], const struct facts *f, int64_t retrieved)
@@ -126,9 +135,16 @@ static void judged(char out[32], const struct facts *f, int64_t retrieved)
 
 static void flags_of(char out[40], const struct archive_entry *e)
 {
-	snprintf(out, 40, "%s%s%s%s", e->seen ? " seen" : "",
-		e->answered ? " answered" : "", e->flagged ? " flagged" : "",
-		e->draft ? " draft" : "");
+	out[0] = '\0';
+	if (e->seen || e->answered || e->flagged || e->draft)
+		snprintf(out, 40, "%s%s%s%s", e->seen ? " seen" : "",
+			e->answered ? " answered" : "", e->flagged ? " flagged" : "",
+			e->draft ? " draft" : "");
+}
+
+static void number(char out[24], uint64_t n)
+{
+	*text_number(out, n) = '\0';
 }
 
 void csv_row(struct buf *b, uint64_t seq, const char *path, const struct message *m,
@@ -140,12 +156,12 @@ void csv_row(struct buf *b, uint64_t seq, const char *path, const struct message
 	const char *f[CSV_COLUMNS] = { NULL };
 	size_t n[CSV_COLUMNS] = { 0 };
 
-	snprintf(no, sizeof(no), "%" PRIu64, seq);
 	snprintf(id, sizeof(id), "%09" PRIu64, seq);
-	snprintf(size, sizeof(size), "%" PRIu64, x->size);
-	snprintf(msgno, sizeof(msgno), "%" PRIu32, e->number);
+	number(no, seq);
+	number(size, x->size);
+	number(msgno, e->number);
 	if (e->listed_size != UINT64_MAX)
-		snprintf(list, sizeof(list), "%" PRIu64, e->listed_size);
+		number(list, e->listed_size);
 	zoned(internal, &e->date);
 	judged(utc, x, e->retrieved);
 	flags_of(flags, e);

@@ -1,33 +1,30 @@
-/* hash.c: SHA-256 by OpenSSL. Most of what is hashed is short, and EVP is slow at
- * that. */
-#define OPENSSL_SUPPRESS_DEPRECATED /* EVP digests cannot live in the caller's memory */
+/* hash.c: SHA-256 of memory and files. */
 #include "hash.h"
 
 #include <popferry/fs.h>
 #include <popferry/mem.h>
 
 #include <fcntl.h>
-#include <openssl/sha.h>
 #include <stdlib.h>
 #include <unistd.h>
 
 enum { CHUNK = 128 * 1024 };
 
 struct hash {
-	SHA256_CTX sha;
+	struct sha sha;
 };
 
 void hash_begin(struct hash **out)
 {
 	struct hash *h = xmalloc(sizeof(*h));
 
-	SHA256_Init(&h->sha);
+	sha_init(&h->sha);
 	*out = h;
 }
 
 void hash_put(struct hash *h, const void *p, size_t n)
 {
-	SHA256_Update(&h->sha, p, n);
+	sha_add(&h->sha, p, n);
 }
 
 void hash_end(struct hash **hp, unsigned char out[DIGEST])
@@ -37,7 +34,7 @@ void hash_end(struct hash **hp, unsigned char out[DIGEST])
 	if (!h)
 		return;
 	if (out)
-		SHA256_Final(out, &h->sha);
+		sha_end(&h->sha, out);
 	free(h);
 	*hp = NULL;
 }
@@ -52,13 +49,65 @@ enum status measure_piece(void *ctx, const void *p, size_t n, struct err *err)
 	return ST_OK;
 }
 
+/* ---- many, two at a time ---- */
+
+struct lane {
+	struct sha *sha, own;
+	struct hash_item *item; /* NULL: it goes on with what has no end */
+	const char *p;
+	size_t n;
+};
+
+/* The next one that is not empty; n is 0 when there is none. */
+static void lane_next(struct lane *l, struct hash_item **v, size_t *count)
+{
+	while (l->n == 0) {
+		if (l->item)
+			sha_end(l->sha, l->item->sha);
+		l->item = NULL;
+		if (*count == 0)
+			return;
+		l->sha = &l->own;
+		l->item = (*v)++;
+		--*count;
+		l->p = l->item->p;
+		l->n = l->item->n;
+	}
+}
+
+void hash_items(
+	struct sha *h, const void *p, size_t n, struct hash_item *v, size_t count)
+{
+	struct lane a = { .sha = h, .p = p, .n = n }, b = { .sha = NULL };
+	size_t k;
+
+	sha_init(&a.own);
+	sha_init(&b.own);
+	for (;;) {
+		lane_next(&a, &v, &count);
+		lane_next(&b, &v, &count);
+		if (a.n == 0 && b.n == 0)
+			return;
+		k = a.n < b.n ? a.n : b.n;
+		if (k) {
+			sha_add_two(a.sha, a.p, k, b.sha, b.p, k);
+			a.p += k;
+			a.n -= k;
+			b.p += k;
+			b.n -= k;
+		} else if (a.n) {
+			sha_add(a.sha, a.p, a.n);
+			a.n = 0;
+		} else {
+			sha_add(b.sha, b.p, b.n);
+			b.n = 0;
+		}
+	}
+}
+
 void hash_of(const void *p, size_t n, unsigned char out[DIGEST])
 {
-	SHA256_CTX sha;
-
-	SHA256_Init(&sha);
-	SHA256_Update(&sha, p, n);
-	SHA256_Final(out, &sha);
+	digest_of(p, n, out);
 }
 
 enum status hash_fd(int fd, const char *name, unsigned char out[DIGEST], uint64_t *size,
@@ -85,7 +134,7 @@ enum status hash_fd(int fd, const char *name, unsigned char out[DIGEST], uint64_
 }
 
 enum status hash_range(
-	struct hash *h, struct bytes *b, uint64_t from, uint64_t to, struct err *err)
+	struct sha *h, struct bytes *b, uint64_t from, uint64_t to, struct err *err)
 {
 	char *p = xmalloc(CHUNK);
 	enum status rc = ST_OK;
@@ -95,7 +144,7 @@ enum status hash_range(
 		rc = bytes_read(b, p, to - from < CHUNK ? (size_t)(to - from) : CHUNK,
 			from, &n, err);
 		if (rc == ST_OK)
-			hash_put(h, p, n);
+			sha_add(h, p, n);
 	}
 	free(p);
 	return rc;
@@ -103,12 +152,12 @@ enum status hash_range(
 
 enum status hash_bytes(struct bytes *b, unsigned char out[DIGEST], struct err *err)
 {
-	struct hash *h = NULL;
+	struct sha h;
 	enum status rc;
 
-	hash_begin(&h);
-	rc = hash_range(h, b, 0, bytes_size(b), err);
-	hash_end(&h, out);
+	sha_init(&h);
+	rc = hash_range(&h, b, 0, bytes_size(b), err);
+	sha_end(&h, out);
 	return rc;
 }
 

@@ -20,13 +20,24 @@ struct measure {
 };
 enum status measure_piece(void *ctx, const void *p, size_t n, struct err *err);
 
+/* Things of which each gets its own digest. */
+struct hash_item {
+	const char *p;
+	size_t n;
+	unsigned char sha[DIGEST];
+};
+/* Of all of them, and h goes on with p[0, n): two of these at a time, which takes
+ * little more than half the time. */
+void hash_items(
+	struct sha *h, const void *p, size_t n, struct hash_item *v, size_t count);
+
 void hash_of(const void *p, size_t n, unsigned char out[DIGEST]);
 /* Of a whole file. name is for texts. */
 enum status hash_fd(int fd, const char *name, unsigned char out[DIGEST], uint64_t *size,
 	struct err *err);
 /* Of what is in [from, to) of it. */
 enum status hash_range(
-	struct hash *h, struct bytes *b, uint64_t from, uint64_t to, struct err *err);
+	struct sha *h, struct bytes *b, uint64_t from, uint64_t to, struct err *err);
 /* Of all that is in it. */
 enum status hash_bytes(struct bytes *b, unsigned char out[DIGEST], struct err *err);
 enum status hash_file(int dirfd, const char *name, unsigned char out[DIGEST],

@@ -16,6 +16,7 @@
 
 enum {
 	UIDL_SHORT = 256,
+	ID_DIGITS = 9,
 	IDX_LINE_MAX = 256,
 	IDX_MAX = IDX_LINE_MAX * (SEGMENT_MESSAGES_MAX + 2)
 };
@@ -66,25 +67,41 @@ void idx_free(struct idx *x)
 	memset(x, 0, sizeof(*x));
 }
 
+static void add_number(struct buf *b, uint64_t n, unsigned digits)
+{
+	buf_addu(b, n, digits);
+	buf_addc(b, '\t');
+}
+
+static void add_row(struct buf *b, const struct idx_row *r)
+{
+	char hex[2 * DIGEST + 1];
+
+	add_number(b, r->seq, 1);
+	add_number(b, r->seq, ID_DIGITS);
+	add_number(b, r->off, 1);
+	add_number(b, r->len, 1);
+	add_number(b, r->in, 1);
+	add_number(b, r->size, 1);
+	buf_adds(b, r->gone ? "T\t" : "L\t");
+	add_number(b, r->occurrence, 1);
+	buf_add(b, text_hex(hex, r->sha, DIGEST), 2 * DIGEST);
+	buf_addc(b, '\t');
+	buf_add(b, text_hex(hex, r->key, KEY), 2 * KEY);
+	buf_addc(b, '\n');
+}
+
 enum status idx_write(const struct idx *x, const struct vault *v, int dir,
 	const char *segment, struct err *err)
 {
-	char name[FILE_NAME_MAX], sha[2 * DIGEST + 1], key[2 * KEY + 1];
+	char name[FILE_NAME_MAX];
 	struct buf b = BUF_INIT(IDX_MAX);
 	enum status rc;
 	size_t i;
 
 	buf_adds(&b, head);
-	for (i = 0; i < x->n; i++) {
-		const struct idx_row *r = &x->rows[i];
-
-		buf_addf(&b,
-			"%" PRIu32 "\t%09" PRIu32 "\t%" PRIu64 "\t%" PRIu64 "\t%" PRIu64
-			"\t%" PRIu64 "\t%c\t%" PRIu32 "\t%s\t%s\n",
-			r->seq, r->seq, r->off, r->len, r->in, r->size,
-			r->gone ? 'T' : 'L', r->occurrence,
-			text_hex(sha, r->sha, DIGEST), text_hex(key, r->key, KEY));
-	}
+	for (i = 0; i < x->n; i++)
+		add_row(&b, &x->rows[i]);
 	buf_addf(&b, "tags\t-\t%" PRIu64 "\t%" PRIu64 "\n", x->tags_off, x->tags_len);
 	file_name(name, segment, idx_suffix(v->policy));
 	rc = vault_replace(v, dir, name, b.p, b.n, err);

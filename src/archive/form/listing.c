@@ -52,18 +52,11 @@ void listing_uidl(struct buf *b, const char *uidl, size_t n)
 /* With a tab behind it. There are millions: no printf. */
 static void add_number(struct buf *b, uint64_t n, uint64_t none)
 {
-	char text[24];
-	size_t i = sizeof(text);
-
-	text[--i] = '\t';
-	if (n == none) {
-		text[--i] = '-';
-	} else {
-		do
-			text[--i] = (char)('0' + n % 10);
-		while (n /= 10);
-	}
-	buf_add(b, text + i, sizeof(text) - i);
+	if (n == none)
+		buf_addc(b, '-');
+	else
+		buf_addu(b, n, 1);
+	buf_addc(b, '\t');
 }
 
 void listing_line(struct buf *b, const struct story_item *it)

@@ -26,6 +26,7 @@ enum {
 	GZ_DENSE = 74,
 	GZ_WRAP = 15 + 16, /* window 2^15, gzip header */
 	ZST_LEVEL = 3,
+	ZST_LIGHT = 1,
 	ZST_WINDOW = 22,   /* written: no less than a member of most archives */
 	ZST_READ_MAX = 27, /* read, and written at most: what plain tools accept */
 	/* Members that are unpacked at once: in the file, and unpacked. Those of the
@@ -90,6 +91,16 @@ static void look_far(struct packer *p, size_t most)
 	if (ZSTD_isError(bad))
 		xmemory_gone();
 	p->far = true;
+}
+
+void packer_light(struct packer *p, bool light)
+{
+	int level = light ? ZST_LIGHT : ZST_LEVEL;
+
+	if (p->zst &&
+		ZSTD_isError(
+			ZSTD_CCtx_setParameter(p->zst, ZSTD_c_compressionLevel, level)))
+		xmemory_gone();
 }
 
 /* Is it as if it were random? */

@@ -19,6 +19,9 @@ uint64_t member_bytes(enum archive_codec c);
 struct packer;
 
 void packer_open(struct packer **out, enum archive_codec c);
+/* What comes is tables, of which half are digests: zstd's lowest level makes them
+ * smaller than a higher one does, in half the time. */
+void packer_light(struct packer *p, bool light);
 /* What is in b becomes one member or frame; the same bytes always give the same. */
 enum status packer_run(struct packer *p, struct buf *b, struct err *err);
 void packer_close(struct packer **p);

@@ -17,7 +17,7 @@ struct piece {
 	struct piece *next;
 	struct buf b; /* first what was given, then what came of it */
 	size_t given;
-	bool last, done;
+	bool last, light, done;
 	enum status rc;
 	struct err err;
 };
@@ -77,6 +77,7 @@ void pool_room(struct buf *b)
 
 static void pack(struct packer *packer, struct piece *c)
 {
+	packer_light(packer, c->light);
 	c->rc = packer_run(packer, &c->b, &c->err);
 }
 
@@ -164,7 +165,7 @@ static struct piece *piece_new(struct pool *p)
 	return c;
 }
 
-void pool_give(struct pool *p, struct buf *b, bool last)
+void pool_give(struct pool *p, struct buf *b, bool last, bool light)
 {
 	struct piece *c = piece_new(p);
 	struct buf mine = c->b;
@@ -175,6 +176,7 @@ void pool_give(struct pool *p, struct buf *b, bool last)
 	*b = mine;
 	c->given = c->b.n;
 	c->last = last;
+	c->light = light;
 	p->pieces++;
 	p->bytes += c->given;
 	if (!p->started)

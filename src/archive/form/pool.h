@@ -26,8 +26,9 @@ uint64_t pool_bytes(const struct pool *p);
 /* Gives an empty buffer all the memory it may need, once: one that grows by and by
  * leaves holes of its former sizes. */
 void pool_room(struct buf *b);
-/* Takes b's bytes, and leaves it empty with its ceiling, and room. */
-void pool_give(struct pool *p, struct buf *b, bool last);
+/* Takes b's bytes, and leaves it empty with its ceiling, and room. light:
+ * packer_light(). */
+void pool_give(struct pool *p, struct buf *b, bool last, bool light);
 /*
  * The oldest piece, compressed: *b until the next call, and what was said of it.
  * ST_END: none is under way or, without wait, it is not ready.

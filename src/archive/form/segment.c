@@ -51,7 +51,7 @@ static enum status check_message(
 	rc = check_read(ck, s, sha, NULL);
 	if (rc < 0)
 		return rc;
-	ck->paths[ck->pos - 1] = check_path_hash(path);
+	ck->paths[ck->pos - 1] = segment_path(path);
 	if (memcmp(sha, r->sha, DIGEST) != 0) {
 		tally_bad(ck->t,
 			"%s: message %" PRIu32 " (%s, in bytes %" PRIu64 " to %" PRIu64
@@ -247,7 +247,6 @@ static void check_end(struct check *ck)
 void segment_seen_free(struct segment_seen *s)
 {
 	free(s->paths);
-	hash_end(&s->sha, NULL);
 	*s = (struct segment_seen){ 0 };
 }
 
@@ -323,8 +322,8 @@ static enum status hash_file_of(struct parts *ps)
 
 	if (!s)
 		return hash_bytes(ps->b, ps->sha, &ps->err);
-	rc = hash_range(s->sha, ps->b, s->bytes, bytes_size(ps->b), &ps->err);
-	hash_end(&s->sha, ps->sha);
+	rc = hash_range(&s->sha, ps->b, s->bytes, bytes_size(ps->b), &ps->err);
+	sha_end(&s->sha, ps->sha);
 	return rc;
 }
 
@@ -462,6 +461,17 @@ static void check_gaps(struct check *ck, uint64_t size)
 	check_gap(ck, x->tags_off + x->tags_len, size);
 }
 
+/* The tables tell of the entries that are there. */
+static void check_paths(struct check *ck, const struct segment_made *made)
+{
+	size_t i;
+
+	for (i = 0; i < ck->x->n; i++)
+		if (ck->paths[i] && ck->paths[i] != made->paths[i])
+			tally_bad(ck->t, "%s: %s does not describe message %" PRIu32,
+				ck->file, tag_names[TAG_CSV], ck->x->rows[i].seq);
+}
+
 enum status segment_check(struct bytes *b, enum archive_codec c, const char *segment,
 	const char *file, const struct idx *x, struct segment_facts *facts,
 	struct tally *t, struct err *err)
@@ -486,6 +496,8 @@ enum status segment_check(struct bytes *b, enum archive_codec c, const char *seg
 			rc = check_group(
 				&ck, b, c, x->tags_off, x->tags_len, x->n + 1 + TAGS);
 	}
+	if (rc == ST_OK && facts && facts->made)
+		check_paths(&ck, facts->made);
 	check_end(&ck);
 	return rc;
 }

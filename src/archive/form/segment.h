@@ -35,19 +35,29 @@ struct tag_sums {
 
 /* What was compared while the segment grew: its first members. */
 struct segment_seen {
-	size_t n;         /* messages in them */
-	uint64_t bytes;   /* of the file */
-	uint64_t *paths;  /* short hash of each path */
-	struct hash *sha; /* of these bytes */
+	size_t n;        /* messages in them */
+	uint64_t bytes;  /* of the file */
+	uint64_t *paths; /* short hash of each path */
+	struct sha sha;  /* of these bytes */
 };
 void segment_seen_free(struct segment_seen *s);
+uint64_t segment_path(const char *path);
+
+/* What was made of the rows when the tables were written. */
+struct segment_made {
+	struct tag_sums sums;
+	uint64_t *paths; /* short hash of each path in messages.csv */
+};
 
 /* What a seal says of a segment. */
 struct segment_facts {
 	struct segment_seen *seen; /* need not be looked at again; NULL: nothing was */
-	unsigned char *sha;        /* gets the digest of b; NULL: it is not wanted */
-	struct tree tree;          /* before it, and then with it */
-	bool has_tree;             /* it was read, and is right */
+	/* The tables are to be these, and the tree has their leaves already; NULL: what
+	 * they say is looked at. */
+	const struct segment_made *made;
+	unsigned char *sha; /* gets the digest of b; NULL: it is not wanted */
+	struct tree tree;   /* before it, and then with it */
+	bool has_tree;      /* it was read, and is right */
 	unsigned char tags_sha[DIGEST];
 	bool has_tags;
 	struct listing_sums listing; /* of TAG_LISTING, where it has one */

@@ -47,7 +47,7 @@ enum tag check_tag_at(struct check *ck, const char *path)
 	return tag;
 }
 
-uint64_t check_path_hash(const char *path)
+uint64_t segment_path(const char *path)
 {
 	unsigned char sha[DIGEST];
 	uint64_t h;
@@ -96,7 +96,7 @@ static void check_row(struct check *ck, const char *table, const char *path,
 	}
 	r = &ck->x->rows[i];
 	if (!text_unhex(sha, DIGEST, sha_hex) || memcmp(sha, r->sha, DIGEST) != 0 ||
-		(ck->paths[i] && ck->paths[i] != check_path_hash(path)) ||
+		(ck->paths[i] && ck->paths[i] != segment_path(path)) ||
 		(size && strtoull(size, NULL, 10) != r->size))
 		tally_bad(ck->t, "%s: %s does not describe message %" PRIu32, ck->file,
 			table, r->seq);
@@ -202,8 +202,7 @@ static bool leaf_of(
 		tail[2 * SALT] = '\0';
 	if (text_unhex(salt, SALT, tail)) {
 		tail[2 * SALT] = '\t';
-		tree_line(&want, r, salt);
-		tree_leaf(leaf, r, salt);
+		tree_line(&want, r, salt, leaf);
 	}
 	right = want.n == n && memcmp(want.p, s, n) == 0;
 	buf_free(&want);
@@ -304,6 +303,23 @@ static enum status check_listing(struct check *ck, struct entries *s)
 	return rc;
 }
 
+/* They were made of the rows when they were written: it is enough that they are as they
+ * were then. */
+static enum status check_made(struct check *ck, struct entries *s, enum tag tag)
+{
+	const struct segment_made *made = ck->facts->made;
+	enum status rc = check_read(ck, s, ck->sums.of[tag], NULL);
+	bool same = made->sums.has[tag] &&
+		memcmp(ck->sums.of[tag], made->sums.of[tag], DIGEST) == 0;
+
+	if (rc == ST_OK && !same)
+		tally_bad(ck->t, "%s: %s is not what was written", ck->file,
+			tag_names[tag]);
+	if (tag == TAG_TREE)
+		ck->facts->has_tree = rc == ST_OK && same;
+	return rc;
+}
+
 enum status check_tag(
 	struct check *ck, struct entries *s, enum tag tag, const char *path)
 {
@@ -314,6 +330,8 @@ enum status check_tag(
 	if (strcmp(path, tag_names[tag]) != 0)
 		return err_set(ck->err, ST_DENIED, EX_DATAERR,
 			"%s stands where %s should", path, tag_names[tag]);
+	if (ck->facts && ck->facts->made && tag > TAG_INFO && tag < TAG_TAGMANIFEST)
+		return check_made(ck, s, tag);
 	switch (tag) {
 	case TAG_CSV:
 		return check_csv(ck, s, ck->sums.of[tag]);

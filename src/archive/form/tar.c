@@ -12,6 +12,7 @@
 #include <archive_entry.h>
 #include <errno.h>
 #include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -137,6 +138,7 @@ enum {
 	AT_PREFIX = 345,
 	NAME_WIDTH = 100,
 	PREFIX_WIDTH = 155,
+	SIZE_DIGITS = 11,
 };
 #define USTAR_SIZE_MAX UINT64_C(077777777777)
 static const char zeros[TAR_END];
@@ -175,15 +177,28 @@ static bool ustar(char block[TAR_BLOCK], const char *path, uint64_t size)
 	memcpy(block + AT_MINOR, "000000 ", 7);
 	memset(block + AT_SUM, ' ', 8);
 	block[AT_TYPE] = '0';
-	for (i = 11; i-- > 0; size /= 8)
+	for (i = SIZE_DIGITS; i-- > 0; size /= 8)
 		block[AT_SIZE + i] = (char)('0' + size % 8);
-	block[AT_SIZE + 11] = ' ';
+	block[AT_SIZE + SIZE_DIGITS] = ' ';
 	for (i = 0; i < TAR_BLOCK; i++)
 		sum += (unsigned char)block[i];
 	for (i = 6; i-- > 0; sum /= 8)
 		block[AT_SUM + i] = (char)('0' + sum % 8);
 	block[AT_SUM + 6] = '\0';
 	return true;
+}
+
+bool tar_header(const char *block, char path[TAR_PATH_MAX], uint64_t *size)
+{
+	char again[TAR_BLOCK];
+	size_t i;
+
+	snprintf(path, TAR_PATH_MAX, "%.*s%s%.*s", PREFIX_WIDTH, block + AT_PREFIX,
+		block[AT_PREFIX] ? "/" : "", NAME_WIDTH, block + AT_NAME);
+	for (*size = 0, i = 0; i < SIZE_DIGITS; i++)
+		*size = *size * 8 + (unsigned char)(block[AT_SIZE + i] - '0') % 8;
+	/* Whatever was no digit is not what comes of it. */
+	return ustar(again, path, *size) && memcmp(again, block, TAR_BLOCK) == 0;
 }
 
 /* Bytes that libarchive does not see. */

@@ -35,6 +35,11 @@ void tarw_close(struct tarw **t);
 
 /* ---- reading ---- */
 
+enum { TAR_PATH_MAX = 260 };
+/* False unless tarw_entry() writes this block alone before an entry: of that path, and
+ * size. */
+bool tar_header(const char *block, char path[TAR_PATH_MAX], uint64_t *size);
+
 /* Only plain files with decent relative names come out; all else is damage. */
 struct entries;
 

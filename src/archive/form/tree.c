@@ -4,8 +4,6 @@
 
 #include <popferry/text.h>
 
-#include <inttypes.h>
-#include <stdio.h>
 #include <string.h>
 
 const char tree_head[] = "seq\tsize\tsha256\tsalt\tleaf\n";
@@ -155,38 +153,55 @@ bool tree_path_root(const struct tree_path *p, const unsigned char leaf[DIGEST],
 
 /* ---- leaves ---- */
 
+/* seq, space, sha: what both digests have. No printf: there are millions. */
+static char *add_row(char *p, const struct idx_row *r)
+{
+	p = text_number(p, r->seq);
+	*p++ = ' ';
+	text_hex(p, r->sha, DIGEST);
+	return p + 2 * DIGEST;
+}
+
 void tree_salt(unsigned char out[SALT], const unsigned char seed[SEED],
 	const struct idx_row *r)
 {
-	unsigned char full[DIGEST], text[SEED + 2 * DIGEST + 16];
-	char sha[2 * DIGEST + 1];
-	int n;
+	unsigned char full[DIGEST];
+	char text[SEED + TREE_LINE_MAX];
 
 	memcpy(text, seed, SEED);
-	n = snprintf((char *)text + SEED, sizeof(text) - SEED, "%" PRIu32 " %s", r->seq,
-		text_hex(sha, r->sha, DIGEST));
-	hash_of(text, SEED + (size_t)n, full);
+	hash_of(text, (size_t)(add_row(text + SEED, r) - text), full);
 	memcpy(out, full, SALT);
 }
 
 void tree_leaf(unsigned char out[DIGEST], const struct idx_row *r,
 	const unsigned char salt[SALT])
 {
-	char sha[2 * DIGEST + 1], hex[2 * SALT + 1], text[TREE_LINE_MAX] = "";
-	int n = snprintf(text + 1, sizeof(text) - 1, "v1 %" PRIu32 " %s %" PRIu64 " %s",
-		r->seq, text_hex(sha, r->sha, DIGEST), r->size,
-		text_hex(hex, salt, SALT));
+	char text[TREE_LINE_MAX] = { 0, 'v', '1', ' ' }, *p = add_row(text + 4, r);
 
-	hash_of(text, 1 + (size_t)n, out);
+	*p++ = ' ';
+	p = text_number(p, r->size);
+	*p++ = ' ';
+	text_hex(p, salt, SALT);
+	hash_of(text, (size_t)(p - text) + (size_t)2 * SALT, out);
 }
 
-void tree_line(struct buf *b, const struct idx_row *r, const unsigned char salt[SALT])
+static void add_hex(struct buf *b, const unsigned char *p, size_t n, char behind)
 {
-	char sha[2 * DIGEST + 1], hex[2 * SALT + 1], leaf_hex[2 * DIGEST + 1];
-	unsigned char leaf[DIGEST];
+	char hex[2 * DIGEST + 1];
 
+	buf_add(b, text_hex(hex, p, n), 2 * n);
+	buf_addc(b, behind);
+}
+
+void tree_line(struct buf *b, const struct idx_row *r, const unsigned char salt[SALT],
+	unsigned char leaf[DIGEST])
+{
 	tree_leaf(leaf, r, salt);
-	buf_addf(b, "%" PRIu32 "\t%" PRIu64 "\t%s\t%s\t%s\n", r->seq, r->size,
-		text_hex(sha, r->sha, DIGEST), text_hex(hex, salt, SALT),
-		text_hex(leaf_hex, leaf, DIGEST));
+	buf_addu(b, r->seq, 1);
+	buf_addc(b, '\t');
+	buf_addu(b, r->size, 1);
+	buf_addc(b, '\t');
+	add_hex(b, r->sha, DIGEST, '\t');
+	add_hex(b, salt, SALT, '\t');
+	add_hex(b, leaf, DIGEST, '\n');
 }

@@ -43,9 +43,10 @@ void tree_path(struct tree_path *out, const struct tree *before,
 bool tree_path_root(const struct tree_path *p, const unsigned char leaf[DIGEST],
 	unsigned char out[DIGEST]);
 
-/* metadata/merkle.tsv: the line of names; the line of a message. */
+/* metadata/merkle.tsv: the line of names; the line of a message, and its leaf. */
 enum { TREE_LINE_MAX = 256 };
 extern const char tree_head[];
-void tree_line(struct buf *b, const struct idx_row *r, const unsigned char salt[SALT]);
+void tree_line(struct buf *b, const struct idx_row *r, const unsigned char salt[SALT],
+	unsigned char leaf[DIGEST]);
 
 #endif

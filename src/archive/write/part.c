@@ -38,7 +38,7 @@ static void read_back(struct archive_writer *w, struct whole *m)
 				&f, codec_packs(c) ? c : ARCHIVE_NONE, g->name);
 	}
 	if (g->back)
-		readback_give(g->back, &m->rows, g->part_len, g->piece_len);
+		readback_give(g->back, &m->rows, g->part_len, g->piece_len, m->raw_len);
 	idx_free(&m->rows);
 }
 
@@ -62,7 +62,8 @@ static enum status member_written(struct archive_writer *w, struct err *err)
 		g->wholes = m->next;
 		if (!g->wholes)
 			g->wholes_tail = &g->wholes;
-		buf_free(&m->log);
+		buf_free(&g->log_spare);
+		g->log_spare = m->log;
 		free(m);
 	}
 	g->part_len += g->piece_len;
@@ -116,7 +117,7 @@ static enum status give_piece(struct archive_writer *w, bool last, struct err *e
 	while (rc == ST_OK && pool_full(w->pool, g->raw.n))
 		rc = collect(w, true, err);
 	if (rc == ST_OK)
-		pool_give(w->pool, &g->raw, last);
+		pool_give(w->pool, &g->raw, last, g->tables);
 	while (rc == ST_OK)
 		rc = collect(w, false, err);
 	return rc == ST_END ? ST_OK : rc;
@@ -179,7 +180,10 @@ enum status part_member(
 	m->log = g->log_now;
 	m->rows = g->now;
 	g->now = (struct idx){ 0 };
-	buf_init(&g->log_now, m->log.max);
+	g->log_now = g->log_spare;
+	buf_clear(&g->log_now);
+	g->log_now.max = m->log.max;
+	buf_init(&g->log_spare, m->log.max);
 	*g->wholes_tail = m;
 	g->wholes_tail = &m->next;
 	g->raw_at += raw_len;

@@ -1,6 +1,7 @@
 /* readback.c: a thread that follows the writer, and compares what the file gives. */
 #include "readback.h"
 #include "../form/hash.h"
+#include "../form/whole.h"
 
 #include <popferry/mem.h>
 
@@ -12,7 +13,7 @@
 struct group {
 	struct group *next;
 	struct idx rows;
-	uint64_t off, len;
+	uint64_t off, len, raw;
 };
 
 struct readback {
@@ -25,7 +26,7 @@ struct readback {
 	struct open_file f;
 	enum archive_codec codec;
 	char segment[NAME_MAX_SEGMENT];
-	struct unpacker *u;
+	struct whole_reader *whole;
 	struct segment_seen seen;
 };
 
@@ -35,24 +36,44 @@ static void group_free(struct group *g)
 	free(g);
 }
 
-static bool look_at(struct readback *r, struct group *g, struct err *err)
+/* One that is too large to be read at once, or not what it should be. */
+static bool look_closely(struct readback *r, struct group *g, struct err *err)
 {
 	struct segment_seen *s = &r->seen;
-	size_t n = g->rows.n, i;
+	struct sha sha = s->sha;
+	struct unpacker *u = NULL;
 	struct bytes *b = NULL;
+	size_t i;
 	bool good;
 
-	s->paths = xreallocarray(s->paths, s->n + n, sizeof(*s->paths));
-	for (i = 0; i < n; i++) {
+	for (i = 0; i < g->rows.n; i++) {
 		g->rows.rows[i].off = g->off;
 		g->rows.rows[i].len = g->len;
 	}
 	/* Anew each time: the file has grown. */
-	good = g->off == s->bytes && open_file_bytes(&b, &r->f, err) == ST_OK &&
-		segment_group(&r->u, b, r->codec, r->segment, &g->rows, s->n == 0,
+	good = open_file_bytes(&b, &r->f, err) == ST_OK &&
+		segment_group(&u, b, r->codec, r->segment, &g->rows, s->n == 0,
 			s->paths + s->n, err) &&
-		hash_range(s->sha, b, g->off, g->off + g->len, err) == ST_OK;
+		hash_range(&sha, b, g->off, g->off + g->len, err) == ST_OK;
+	/* Its memory is for this member only: few are as large. */
+	unpacker_close(&u);
 	bytes_close(&b);
+	if (good)
+		s->sha = sha;
+	return good;
+}
+
+static bool look_at(struct readback *r, struct group *g, struct err *err)
+{
+	struct segment_seen *s = &r->seen;
+	size_t n = g->rows.n;
+	bool good;
+
+	s->paths = xreallocarray(s->paths, s->n + n, sizeof(*s->paths));
+	good = g->off == s->bytes &&
+		(whole_read(r->whole, &r->f, g->off, g->len, g->raw, &g->rows,
+			 s->n == 0, &s->sha, s->paths + s->n) ||
+			look_closely(r, g, err));
 	if (good) {
 		s->n += n;
 		s->bytes += g->len;
@@ -98,7 +119,7 @@ static void destroy(struct readback *r)
 	}
 	pthread_mutex_destroy(&r->lock);
 	pthread_cond_destroy(&r->more);
-	unpacker_close(&r->u);
+	whole_close(&r->whole);
 	segment_seen_free(&r->seen);
 	open_file_close(&r->f);
 	free(r);
@@ -114,7 +135,8 @@ struct readback *readback_begin(
 	r->codec = c;
 	snprintf(r->segment, sizeof(r->segment), "%s", segment);
 	r->tail = &r->head;
-	hash_begin(&r->seen.sha);
+	whole_open(&r->whole, c, segment);
+	sha_init(&r->seen.sha);
 	pthread_mutex_init(&r->lock, NULL);
 	pthread_cond_init(&r->more, NULL);
 	if (pthread_create(&r->thread, NULL, follow, r) != 0) {
@@ -124,8 +146,8 @@ struct readback *readback_begin(
 	return r;
 }
 
-void readback_give(
-	struct readback *r, const struct idx *rows, uint64_t off, uint64_t len)
+void readback_give(struct readback *r, const struct idx *rows, uint64_t off,
+	uint64_t len, uint64_t raw)
 {
 	struct group *g = xcalloc(1, sizeof(*g));
 
@@ -135,6 +157,7 @@ void readback_give(
 	memcpy(g->rows.rows, rows->rows, rows->n * sizeof(*rows->rows));
 	g->off = off;
 	g->len = len;
+	g->raw = raw;
 	pthread_mutex_lock(&r->lock);
 	*r->tail = g;
 	r->tail = &g->next;

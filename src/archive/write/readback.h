@@ -14,10 +14,10 @@ struct readback;
  * encrypted. NULL: there is no thread to be had, and all is read when it is sealed. */
 struct readback *readback_begin(
 	struct open_file *f, enum archive_codec c, const char *segment);
-/* A member that is whole in the file, behind the one before; rows are its messages,
- * with their number, size and digest. */
-void readback_give(
-	struct readback *r, const struct idx *rows, uint64_t off, uint64_t len);
+/* A member that is whole in the file, behind the one before, and its tar bytes; rows
+ * are its messages, with their number, size and digest. */
+void readback_give(struct readback *r, const struct idx *rows, uint64_t off,
+	uint64_t len, uint64_t raw);
 /* Ends after the member under way. *seen: the members from the first on that are good;
  * whatever comes behind them has to be looked at, and to be told of. */
 void readback_end(struct readback **r, struct segment_seen *seen);

@@ -169,22 +169,26 @@ static enum status complete(struct archive_writer *w, struct open_state *o,
 	const char *part, struct segment_facts *facts, struct err *err)
 {
 	enum archive_codec c = w->policy.codec;
+	struct segment_made made = { 0 };
 	struct segment_seen seen;
 	enum status rc = last_member(w, o, err);
 
 	if (rc == ST_OK)
-		rc = tags_add(w, o, err);
+		rc = tags_add(w, o, &made, &facts->tree, err);
 	if (rc == ST_OK && fsync(w->seg->part.fd) < 0)
 		rc = err_sys(err, ST_FATAL, "sync %s", part);
 	fault_step("archive-seal-written");
 	pool_close(&w->pool); /* its memory is for the check */
 	readback_end(&w->seg->back, &seen);
 	facts->seen = &seen;
+	facts->made = &made;
 	if (rc == ST_OK)
 		rc = wrap_check(w, part, c == ARCHIVE_ZIP ? ARCHIVE_NONE : c, &o->idx,
 			facts, err);
 	facts->seen = NULL;
+	facts->made = NULL;
 	segment_seen_free(&seen);
+	free(made.paths);
 	return rc;
 }
 

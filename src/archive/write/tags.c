@@ -6,6 +6,7 @@
 #include "writer.h"
 
 #include <popferry/mem.h>
+#include <popferry/text.h>
 
 #include <fcntl.h>
 #include <inttypes.h>
@@ -17,107 +18,53 @@ enum {
 	INFO_MAX = 128 * 1024,
 	LINE_MAX_BYTES = 2 * DIGEST + 512,
 	COPY_BYTES = 64 * 1024,
+	/* A line of merkle.tsv without its numbers: three digests, tabs, LF. */
+	TREE_LINE_REST = 2 * (DIGEST + SALT + DIGEST) + 5,
 };
 
-/*
- * The rows are read from the log once to measure and digest what is made of
- * them, and again for each table that is written: they can be large.
- */
+/* The rows are read from the log for each table that is made of them: they can be
+ * large. */
 struct tags {
 	struct archive_writer *w;
 	const struct open_state *o;
 	struct buf line; /* of the manifest */
 	struct buf head; /* of messages.csv */
 	struct buf info, tagmanifest;
-	struct hash *csv_hash, *manifest_hash; /* while measuring */
-	uint64_t csv_n, tree_n, manifest_n, bytes;
+	struct hash *hash; /* of the table under way */
+	struct tree *tree;
 	uint64_t told_n[TAGS]; /* of what the run told */
-	char newest[24];
-	struct tag_sums sums;
+	struct segment_made *made;
 };
 
-/* metadata/merkle.tsv, in pieces. */
-static enum status tree_text(const struct tags *t,
-	enum status (*take)(void *ctx, const void *p, size_t n, struct err *err),
-	void *ctx, struct err *err)
+/* ---- how long they will be ---- */
+
+static uint64_t tree_bytes(const struct idx *x)
 {
-	const struct idx *x = &t->o->idx;
-	struct buf b = BUF_INIT(TREE_LINE_MAX);
-	unsigned char salt[SALT];
-	enum status rc = take(ctx, tree_head, strlen(tree_head), err);
+	uint64_t n = strlen(tree_head);
+	char text[NUMBER_MAX];
 	size_t i;
 
-	for (i = 0; rc == ST_OK && i < x->n; i++) {
-		tree_salt(salt, t->w->seg->seed, &x->rows[i]);
-		buf_clear(&b);
-		tree_line(&b, &x->rows[i], salt);
-		rc = take(ctx, b.p, b.n, err);
+	for (i = 0; i < x->n; i++) {
+		n += (uint64_t)(text_number(text, x->rows[i].seq) - text);
+		n += (uint64_t)(text_number(text, x->rows[i].size) - text);
 	}
-	buf_free(&b);
-	return rc;
+	return n + x->n * TREE_LINE_REST;
 }
 
-static enum status write_piece(void *ctx, const void *p, size_t n, struct err *err)
+static uint64_t manifest_bytes(const struct open_state *o)
 {
-	return tarw_data(ctx, p, n, err);
-}
-
-/* None of these fields needs an escape. */
-static void manifest_line(struct buf *b, const struct csv_part *f)
-{
-	buf_clear(b);
-	buf_add(b, f[CSV_SHA256].p, f[CSV_SHA256].n);
-	buf_adds(b, "  ");
-	buf_add(b, f[CSV_PATH].p, f[CSV_PATH].n);
-	buf_addc(b, '\n');
-}
-
-static enum status measure_row(
-	void *ctx, size_t row, const char *line, size_t n, struct err *err)
-{
-	struct csv_part f[CSV_RETRIEVED + 1], *when = &f[CSV_RETRIEVED];
-	struct tags *t = ctx;
-
-	(void)err;
-	hash_put(t->csv_hash, line, n);
-	t->csv_n += n;
-	csv_parts(f, CSV_RETRIEVED + 1, line, n);
-	manifest_line(&t->line, f);
-	hash_put(t->manifest_hash, t->line.p, t->line.n);
-	t->manifest_n += t->line.n;
-	t->bytes += t->o->idx.rows[row].size;
-	/* RFC 3339 in UTC sorts as text. */
-	if (when->n < sizeof(t->newest) && strncmp(when->p, t->newest, when->n) > 0)
-		snprintf(t->newest, sizeof(t->newest), "%.*s", (int)when->n, when->p);
-	return ST_OK;
-}
-
-static enum status write_manifest_row(
-	void *ctx, size_t row, const char *line, size_t n, struct err *err)
-{
-	struct csv_part f[CSV_SHA256 + 1];
-	struct tags *t = ctx;
-
-	(void)row;
-	csv_parts(f, CSV_SHA256 + 1, line, n);
-	manifest_line(&t->line, f);
-	return tarw_data(t->w->seg->tar, t->line.p, t->line.n, err);
-}
-
-static enum status write_csv_row(
-	void *ctx, size_t row, const char *line, size_t n, struct err *err)
-{
-	struct tags *t = ctx;
-
-	(void)row;
-	return tarw_data(t->w->seg->tar, line, n, err);
+	return o->rows.path_bytes + o->idx.n * (2 * DIGEST + strlen("  \n"));
 }
 
 static void make_info(struct tags *t)
 {
 	const struct open_segment *g = t->w->seg;
+	const struct idx *x = &t->o->idx;
+	uint64_t bytes = 0;
 	size_t i;
 
+	for (i = 0; i < x->n; i++)
+		bytes += x->rows[i].size;
 	buf_addf(&t->info,
 		"Bag-Software-Agent: popferry (archive format %d)\n"
 		"Bagging-Date: %.10s\n"
@@ -127,51 +74,30 @@ static void make_info(struct tags *t)
 		"Segment-Number: %u\n"
 		"First-Message: %" PRIu64 "\n"
 		"Last-Message: %" PRIu64 "\n",
-		ARCHIVE_FORMAT, t->newest, t->w->policy.id, t->w->policy.id, g->name,
-		t->bytes, t->o->idx.n, g->no, g->first, g->next - 1);
+		ARCHIVE_FORMAT, t->o->rows.newest, t->w->policy.id, t->w->policy.id,
+		g->name, bytes, x->n, g->no, g->first, g->next - 1);
 	for (i = 0; i < t->o->sources_n; i++)
 		buf_addf(&t->info, "Source-URL: %s\n", t->o->sources[i]);
+	hash_of(t->info.p, t->info.n, t->made->sums.of[TAG_INFO]);
 }
 
 /* Measured before it was written down. */
 static void measure_told(struct tags *t)
 {
+	struct tag_sums *sums = &t->made->sums;
 	struct told_file f;
 	int tag;
 
 	for (tag = TAG_LISTING; tag <= TAG_SERVER; tag++) {
-		t->sums.has[tag] = told_find(t->o->told, (enum tag)tag, &f);
-		if (!t->sums.has[tag])
+		sums->has[tag] = told_find(t->o->told, (enum tag)tag, &f);
+		if (!sums->has[tag])
 			continue;
 		t->told_n[tag] = f.n;
-		memcpy(t->sums.of[tag], f.sha, DIGEST);
+		memcpy(sums->of[tag], f.sha, DIGEST);
 	}
 }
 
-static enum status measure(struct tags *t, struct err *err)
-{
-	struct measure tree = { NULL, 0 };
-	enum status rc;
-
-	measure_told(t);
-
-	hash_begin(&tree.hash);
-	tree_text(t, measure_piece, &tree, err);
-	hash_end(&tree.hash, t->sums.of[TAG_TREE]);
-	t->tree_n = tree.n;
-	t->sums.has[TAG_TREE] = true;
-	hash_begin(&t->csv_hash);
-	hash_begin(&t->manifest_hash);
-	hash_put(t->csv_hash, t->head.p, t->head.n);
-	t->csv_n = t->head.n;
-	rc = open_state_rows(t->o, &t->w->seg->log, measure_row, t, err);
-	hash_end(&t->csv_hash, t->sums.of[TAG_CSV]);
-	hash_end(&t->manifest_hash, t->sums.of[TAG_MANIFEST]);
-	make_info(t);
-	hash_of(t->info.p, t->info.n, t->sums.of[TAG_INFO]);
-	tagmanifest_text(&t->tagmanifest, &t->sums);
-	return rc;
-}
+/* ---- writing them ---- */
 
 static enum status tag_begin(struct tags *t, enum tag tag, uint64_t n, struct err *err)
 {
@@ -192,36 +118,84 @@ static enum status tag_text(
 	return rc == ST_OK ? tarw_entry_end(tar, err) : rc;
 }
 
-static enum status tag_csv(struct tags *t, struct err *err)
+static enum status put(struct tags *t, const char *p, size_t n, struct err *err)
 {
-	struct tarw *tar = t->w->seg->tar;
-	enum status rc = tag_begin(t, TAG_CSV, t->csv_n, err);
-
-	if (rc == ST_OK)
-		rc = tarw_data(tar, t->head.p, t->head.n, err);
-	if (rc == ST_OK)
-		rc = open_state_rows(t->o, &t->w->seg->log, write_csv_row, t, err);
-	return rc == ST_OK ? tarw_entry_end(tar, err) : rc;
+	hash_put(t->hash, p, n);
+	return tarw_data(t->w->seg->tar, p, n, err);
 }
 
-static enum status tag_tree(struct tags *t, struct err *err)
+/* A table, whose digest is known with it. */
+static enum status tag_table(struct tags *t, enum tag tag, uint64_t n,
+	enum status (*rows)(struct tags *t, struct err *err), struct err *err)
 {
-	struct tarw *tar = t->w->seg->tar;
-	enum status rc = tag_begin(t, TAG_TREE, t->tree_n, err);
+	enum status rc = tag_begin(t, tag, n, err);
 
+	hash_begin(&t->hash);
 	if (rc == ST_OK)
-		rc = tree_text(t, write_piece, tar, err);
-	return rc == ST_OK ? tarw_entry_end(tar, err) : rc;
+		rc = rows(t, err);
+	hash_end(&t->hash, t->made->sums.of[tag]);
+	t->made->sums.has[tag] = true;
+	return rc == ST_OK ? tarw_entry_end(t->w->seg->tar, err) : rc;
 }
 
-static enum status tag_manifest(struct tags *t, struct err *err)
+static enum status csv_one(
+	void *ctx, size_t row, const char *line, size_t n, struct err *err)
 {
-	struct tarw *tar = t->w->seg->tar;
-	enum status rc = tag_begin(t, TAG_MANIFEST, t->manifest_n, err);
+	struct csv_part f[CSV_PATH + 1];
+	struct tags *t = ctx;
 
-	if (rc == ST_OK)
-		rc = open_state_rows(t->o, &t->w->seg->log, write_manifest_row, t, err);
-	return rc == ST_OK ? tarw_entry_end(tar, err) : rc;
+	csv_parts(f, CSV_PATH + 1, line, n);
+	/* It needs no escape. */
+	buf_clear(&t->line);
+	buf_add(&t->line, f[CSV_PATH].p, f[CSV_PATH].n);
+	t->made->paths[row] = segment_path(buf_str(&t->line));
+	return put(t, line, n, err);
+}
+
+static enum status csv_rows(struct tags *t, struct err *err)
+{
+	enum status rc = put(t, t->head.p, t->head.n, err);
+
+	return rc == ST_OK ? open_state_rows(t->o, &t->w->seg->log, csv_one, t, err)
+			   : rc;
+}
+
+static enum status tree_rows(struct tags *t, struct err *err)
+{
+	const struct idx *x = &t->o->idx;
+	unsigned char salt[SALT], leaf[DIGEST];
+	enum status rc = put(t, tree_head, strlen(tree_head), err);
+	size_t i;
+
+	for (i = 0; rc == ST_OK && i < x->n; i++) {
+		tree_salt(salt, t->w->seg->seed, &x->rows[i]);
+		buf_clear(&t->line);
+		tree_line(&t->line, &x->rows[i], salt, leaf);
+		tree_add(t->tree, leaf);
+		rc = put(t, t->line.p, t->line.n, err);
+	}
+	return rc;
+}
+
+static enum status manifest_one(
+	void *ctx, size_t row, const char *line, size_t n, struct err *err)
+{
+	struct csv_part f[CSV_SHA256 + 1];
+	struct tags *t = ctx;
+
+	(void)row;
+	csv_parts(f, CSV_SHA256 + 1, line, n);
+	buf_clear(&t->line);
+	buf_add(&t->line, f[CSV_SHA256].p, f[CSV_SHA256].n);
+	buf_adds(&t->line, "  ");
+	buf_add(&t->line, f[CSV_PATH].p, f[CSV_PATH].n);
+	buf_addc(&t->line, '\n');
+	return put(t, t->line.p, t->line.n, err);
+}
+
+static enum status manifest_rows(struct tags *t, struct err *err)
+{
+	return open_state_rows(t->o, &t->w->seg->log, manifest_one, t, err);
 }
 
 /* From its file in open/. */
@@ -260,27 +234,32 @@ static enum status tag_told(struct tags *t, enum tag tag, struct err *err)
 
 static enum status tags_write(struct tags *t, struct err *err)
 {
+	const struct open_state *o = t->o;
 	struct open_segment *g = t->w->seg;
-	uint64_t raw = tar_room(t->info.n) + tar_room(t->csv_n) + tar_room(t->tree_n) +
-		tar_room(t->manifest_n) + tar_room(t->tagmanifest.n) + TAR_END;
+	uint64_t csv = t->head.n + o->rows.bytes, tree = tree_bytes(&o->idx),
+		 manifest = manifest_bytes(o),
+		 raw = tar_room(t->info.n) + tar_room(csv) + tar_room(tree) +
+		tar_room(manifest) + tar_room(t->tagmanifest.n) + TAR_END;
 	enum status rc;
 	int tag;
 
 	for (tag = TAG_LISTING; tag <= TAG_SERVER; tag++)
-		raw += t->sums.has[tag] ? tar_room(t->told_n[tag]) : 0;
+		raw += t->made->sums.has[tag] ? tar_room(t->told_n[tag]) : 0;
+	g->tables = true;
 	rc = part_begin(t->w, raw, err);
-
 	if (rc == ST_OK)
 		rc = tag_text(t, TAG_INFO, &t->info, err);
 	if (rc == ST_OK)
-		rc = tag_csv(t, err);
+		rc = tag_table(t, TAG_CSV, csv, csv_rows, err);
 	if (rc == ST_OK)
-		rc = tag_tree(t, err);
+		rc = tag_table(t, TAG_TREE, tree, tree_rows, err);
 	for (tag = TAG_LISTING; rc == ST_OK && tag <= TAG_SERVER; tag++)
-		if (t->sums.has[tag])
+		if (t->made->sums.has[tag])
 			rc = tag_told(t, (enum tag)tag, err);
 	if (rc == ST_OK)
-		rc = tag_manifest(t, err);
+		rc = tag_table(t, TAG_MANIFEST, manifest, manifest_rows, err);
+	buf_clear(&t->tagmanifest);
+	tagmanifest_text(&t->tagmanifest, &t->made->sums);
 	if (rc == ST_OK)
 		rc = tag_text(t, TAG_TAGMANIFEST, &t->tagmanifest, err);
 	if (rc == ST_OK)
@@ -290,20 +269,25 @@ static enum status tags_write(struct tags *t, struct err *err)
 	return rc == ST_OK ? part_settle(t->w, PART_ALL, err) : rc;
 }
 
-enum status tags_add(struct archive_writer *w, struct open_state *o, struct err *err)
+enum status tags_add(struct archive_writer *w, struct open_state *o,
+	struct segment_made *made, struct tree *tree, struct err *err)
 {
-	struct tags t = { .w = w, .o = o };
+	struct tags t = { .w = w, .o = o, .made = made, .tree = tree };
 	enum status rc;
 
+	made->paths = xcalloc(o->idx.n, sizeof(*made->paths));
 	buf_init(&t.line, LINE_MAX_BYTES);
 	buf_init(&t.head, CSV_ROW_MAX);
 	buf_init(&t.info, INFO_MAX);
 	buf_init(&t.tagmanifest, LINE_MAX_BYTES * TAGS);
 	csv_header(&t.head);
-	rc = measure(&t, err);
+	measure_told(&t);
+	make_info(&t);
+	/* What it says comes later; as long as this it will be. */
+	made->sums.has[TAG_TREE] = true;
+	tagmanifest_text(&t.tagmanifest, &made->sums);
 	o->idx.tags_off = w->seg->part_len;
-	if (rc == ST_OK)
-		rc = tags_write(&t, err);
+	rc = tags_write(&t, err);
 	o->idx.tags_len = w->seg->part_len - o->idx.tags_off;
 	buf_free(&t.line);
 	buf_free(&t.head);

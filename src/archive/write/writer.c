@@ -86,6 +86,7 @@ void segment_free(struct archive_writer *w)
 	open_file_close(&g->rest);
 	buf_free(&g->raw);
 	buf_free(&g->log_now);
+	buf_free(&g->log_spare);
 	idx_free(&g->now);
 	buf_free(&g->log_new);
 	explicit_bzero(g->key, sizeof(g->key));

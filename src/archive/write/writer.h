@@ -49,10 +49,12 @@ struct open_segment {
 	size_t rest_len;          /* how much of raw is in .rest */
 	unsigned rest_no;         /* the member .rest is of */
 	struct buf log_now;       /* the records of its messages */
+	struct buf log_spare;     /* memory of one that is written */
 	struct idx now;           /* and for reading it back */
 	struct buf log_new;       /* records that go with the next write */
 	bool part_new, names_new; /* something to sync */
 	bool sealing;             /* the log says so */
+	bool tables;              /* what comes now is no message */
 	bool restored;            /* it has messages of an earlier run */
 	struct readback *back;    /* NULL: nothing is read back before it is sealed */
 	unsigned char seed[SEED]; /* of its salts */
@@ -125,8 +127,11 @@ enum status write_log(struct open_segment *g, struct err *err);
 /* recover.c: brings open/ to the state of the last commit. */
 enum status writer_recover(struct archive_writer *w, struct err *err);
 
-/* tags.c: of the open segment whose members are all whole; tells o where it is. */
-enum status tags_add(struct archive_writer *w, struct open_state *o, struct err *err);
+struct segment_made;
+/* tags.c: of the open segment whose members are all whole; tells o where it is, made
+ * what it is (free its paths), and the tree its leaves. */
+enum status tags_add(struct archive_writer *w, struct open_state *o,
+	struct segment_made *made, struct tree *tree, struct err *err);
 
 /* seal.c: of a committed segment; afterwards none is open. last: it ends the run. */
 enum status seal_segment(struct archive_writer *w, bool last, struct err *err);
