@@ -312,6 +312,7 @@ static enum status set_down(struct archive_stream *s, size_t i, bool narrow,
 		return err_set(err, ST_DENIED, EX_DATAERR,
 			"message %" PRIu32 " is not where the index says", row->seq);
 	unpacker_open(&s->u, c, b, at, end - at, false);
+	unpacker_vouched(s->u);
 	rc = unpacker_skip(s->u, skip, err);
 	*unpacked = rc == ST_OK;
 	return rc == ST_OK ? entries_open(&s->entries, s->u, err) : rc;
