@@ -145,6 +145,11 @@ static const char *find_blank(const char *p, const char *end)
 	return tab ? tab : space;
 }
 
+/* Where a first word is seen to end, or to be an odd one. */
+static const bool stops[256] = {
+	[' '] = true, ['\t'] = true, ['\n'] = true, ['"'] = true
+};
+
 /* Does the word behind these blanks begin as a verb does? Tells most lines apart. */
 static bool verb_follows(const char *p, const char *end)
 {
@@ -162,7 +167,7 @@ static bool command_in(struct head *h, const char *p, const char *end)
 		size_t near = end - p < TAG_NEAR ? (size_t)(end - p) : TAG_NEAR, k = 0;
 		bool tag; /* the line begins with a word, which ends at the blank */
 
-		while (k < near && !is_blank(p[k]) && p[k] != '\n' && p[k] != '"')
+		while (k < near && !stops[(unsigned char)p[k]])
 			k++;
 		lf = line = p;
 		blank = p + k;
