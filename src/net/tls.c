@@ -33,11 +33,12 @@ static CRYPTO_ONCE wire_once = CRYPTO_ONCE_STATIC_INIT;
 static int wire_write(BIO *b, const char *p, int n)
 {
 	struct conn *c = BIO_get_data(b);
+	int flags = MSG_NOSIGNAL | (c->follows ? MSG_MORE : 0);
 	ssize_t k;
 
 	BIO_clear_retry_flags(b);
 	do {
-		k = send(c->fd, p, (size_t)n, MSG_NOSIGNAL | (c->follows ? MSG_MORE : 0));
+		k = send(c->fd, p, (size_t)n, flags);
 		c->counts.writes++;
 	} while (k < 0 && errno == EINTR);
 	if (k < 0 && (errno == EAGAIN || errno == EWOULDBLOCK))
