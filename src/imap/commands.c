@@ -15,6 +15,7 @@
 
 enum {
 	LINE_HEAD = 512, /* kept of a line that does not end in its piece */
+	TAG_NEAR = 32,   /* a first word of less is looked for byte by byte */
 };
 
 /* What must follow the verb for a server to obey. */
@@ -48,6 +49,20 @@ static const struct {
 	{ VERB("SETACL"), OP_ANY + 3 },
 	{ VERB("STORE"), OP_SET },
 	{ VERB("UID"), OP_UID },
+};
+
+/* Of the verbs the first two letters, in either case: by the first, those that may be
+ * the second. */
+#define LETTER(c) (1u << ((c)&31))
+static const uint32_t pairs[32] = {
+	['A' & 31] = LETTER('P'),
+	['C' & 31] = LETTER('L') | LETTER('O') | LETTER('R'),
+	['D' & 31] = LETTER('E'),
+	['E' & 31] = LETTER('X'),
+	['M' & 31] = LETTER('O'),
+	['R' & 31] = LETTER('E'),
+	['S' & 31] = LETTER('E') | LETTER('T'),
+	['U' & 31] = LETTER('I'),
 };
 
 /* The next word of a line, a quoted string being one; false: there is none. */
@@ -117,6 +132,11 @@ static void keep(struct head *h, const char *p, const char *end)
 	h->n += n < room ? n : room;
 }
 
+static bool is_blank(char c)
+{
+	return c == ' ' || c == '\t';
+}
+
 static const char *find_blank(const char *p, const char *end)
 {
 	const char *space = memchr(p, ' ', (size_t)(end - p));
@@ -125,24 +145,50 @@ static const char *find_blank(const char *p, const char *end)
 	return tab ? tab : space;
 }
 
+/* Where a first word is seen to end, or to be an odd one. */
+static const bool stops[256] = {
+	[' '] = true, ['\t'] = true, ['\n'] = true, ['"'] = true
+};
+
+/* Does the word behind these blanks begin as a verb does? Tells most lines apart. */
+static bool verb_follows(const char *p, const char *end)
+{
+	while (p < end && is_blank(*p))
+		p++;
+	return end - p >= 2 && pairs[p[0] & 31] & LETTER(p[1]);
+}
+
 /* In lines from p on; what is left of the last one is kept. */
 static bool command_in(struct head *h, const char *p, const char *end)
 {
 	const char *blank, *line, *lf;
 
-	while (p < end) {
+	for (; p < end; p = lf + 1) {
+		size_t near = end - p < TAG_NEAR ? (size_t)(end - p) : TAG_NEAR, k = 0;
+		bool tag; /* the line begins with a word, which ends at the blank */
+
+		while (k < near && !stops[(unsigned char)p[k]])
+			k++;
+		lf = line = p;
+		blank = p + k;
+		if (k < near && *blank == '\n') {
+			lf = blank;
+			continue;
+		}
+		tag = k && k < near && *blank != '"';
 		/* A command has a blank; lines of an attachment have none. */
-		blank = find_blank(p, end);
-		lf = memrchr(p, '\n', (size_t)((blank ? blank : end) - p));
-		line = lf ? lf + 1 : p;
+		if (!tag) {
+			blank = find_blank(p, end);
+			lf = memrchr(p, '\n', (size_t)((blank ? blank : end) - p));
+			line = lf ? lf + 1 : p;
+		}
 		lf = blank ? memchr(blank, '\n', (size_t)(end - blank)) : NULL;
 		if (!lf) {
 			keep(h, line, end);
 			return false;
 		}
-		if (is_command(line, lf))
+		if ((!tag || verb_follows(blank, lf)) && is_command(line, lf))
 			return true;
-		p = lf + 1;
 	}
 	return false;
 }

@@ -87,6 +87,7 @@ struct conn {
 	char first[FIRST_WORDS]; /* received during the TLS handshake */
 	size_t first_n;
 	bool wire_eof;
+	bool follows; /* another record is written behind this one */
 	int wire_errno;
 
 	struct deflate *zip; /* NULL: not compressed */

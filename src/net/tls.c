@@ -33,11 +33,12 @@ static CRYPTO_ONCE wire_once = CRYPTO_ONCE_STATIC_INIT;
 static int wire_write(BIO *b, const char *p, int n)
 {
 	struct conn *c = BIO_get_data(b);
+	int flags = MSG_NOSIGNAL | (c->follows ? MSG_MORE : 0);
 	ssize_t k;
 
 	BIO_clear_retry_flags(b);
 	do {
-		k = send(c->fd, p, (size_t)n, MSG_NOSIGNAL);
+		k = send(c->fd, p, (size_t)n, flags);
 		c->counts.writes++;
 	} while (k < 0 && errno == EINTR);
 	if (k < 0 && (errno == EAGAIN || errno == EWOULDBLOCK))
@@ -507,7 +508,9 @@ long tls_write(struct conn *c, const char *p, size_t n)
 	int k;
 
 	ERR_clear_error();
+	c->follows = n > LARGE_PIECE;
 	k = SSL_write(c->tls, p, clip(n));
+	c->follows = false;
 	if (k > 0) {
 		c->want_out = POLLOUT;
 		return k;

@@ -308,6 +308,35 @@ static void test_flipped(void **state)
 	assert_true(bad > 25);
 }
 
+/* A frame's own checksum says nothing that the digests do not say. */
+static void test_checksum(void **state)
+{
+	char *at = make(ARCHIVE_ZST),
+	     *index = xasprintf("%s/segments/acme-000001.idx", at),
+	     *path = xasprintf("%s/segments/acme-000001.tar.zst", at), *p;
+	struct err err = ERR_INIT;
+	unsigned long off, len;
+	struct opened o;
+	unsigned i;
+	size_t n;
+
+	(void)state;
+	p = slurp(index, &n);
+	assert_int_equal(sscanf(strchr(p, '\n'), "%*u %*u %lu %lu", &off, &len), 2);
+	free(p);
+	p = slurp(path, &n);
+	p[off + len - 1] ^= 1;
+	spit(path, p, n);
+	ok(open_stream(&o, at, &err), &err);
+	for (i = 0; i < MESSAGES; i++)
+		assert_int_equal(get(o.s, i, &err), GOT);
+	close_stream(&o);
+	free(p);
+	free(path);
+	free(index);
+	done(at);
+}
+
 static void test_cut(void **state)
 {
 	unsigned c;
@@ -772,6 +801,7 @@ int main(void)
 		cmocka_unit_test(test_any_order),
 		cmocka_unit_test(test_full),
 		cmocka_unit_test(test_flipped),
+		cmocka_unit_test(test_checksum),
 		cmocka_unit_test(test_cut),
 		cmocka_unit_test(test_index),
 		cmocka_unit_test(test_table),

@@ -838,6 +838,43 @@ static void burst_of_records(void **state)
 	loop_close(&l);
 }
 
+/* Records are sent together, and the kernel never keeps the last of them for more. */
+static void nothing_kept(void **state)
+{
+	enum { ROUNDS = 20, SENT = 40 * KIB, KEPT_MS = 200 };
+	struct server s = { .manner = ECHO, .id = &good };
+	char *out = xcalloc(1, SENT);
+	struct err err = ERR_INIT;
+	struct conn *c;
+	struct loop *l;
+	int64_t start;
+	size_t n, got;
+	int i;
+
+	(void)state;
+	loop_open(&l, serve_quietly, &s);
+	assert_int_equal(
+		connect_tls(&c, l, "localhost", ca_path, NULL, TLS_IMPLICIT, &err),
+		ST_OK);
+	conn_patience(c, 5000);
+	assert_string_equal(line_of(c), "+OK hello");
+	start = clock_ms();
+	for (i = 0; i < ROUNDS; i++) {
+		assert_int_equal(conn_send(c, out, SENT, &err), ST_OK);
+		assert_int_equal(conn_flush(c, &err), ST_OK);
+		for (got = 0; got < SENT; got += n) {
+			conn_peek(c, &n);
+			if (!n)
+				assert_int_equal(conn_fill(c, &err), ST_OK);
+			conn_take(c, n);
+		}
+	}
+	assert_true(clock_ms() < start + ROUNDS * KEPT_MS / 2);
+	conn_close(&c);
+	loop_close(&l);
+	free(out);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -853,6 +890,7 @@ int main(void)
 		cmocka_unit_test(full_duplex),
 		cmocka_unit_test(choppy_records),
 		cmocka_unit_test(burst_of_records),
+		cmocka_unit_test(nothing_kept),
 	};
 
 	return cmocka_run_group_tests(tests, make_world, drop_world);

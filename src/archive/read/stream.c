@@ -34,6 +34,8 @@ struct archive_stream {
 	struct archive_reader *r;
 	struct span *spans;
 	size_t n, cap;
+	struct idx first; /* of the sealed one listed first, until it is entered */
+	size_t first_of;  /* SIZE_MAX: there is none */
 
 	/* The segment that was entered: */
 	const struct span *in; /* NULL: none */
@@ -70,6 +72,7 @@ void archive_stream_open(struct archive_stream **out, struct archive_reader *r)
 	struct archive_stream *s = xcalloc(1, sizeof(*s));
 
 	s->r = r;
+	s->first_of = SIZE_MAX;
 	*out = s;
 }
 
@@ -153,7 +156,8 @@ static void lose_segment(struct listing *l, unsigned no)
 
 static enum status list_sealed(struct listing *l, size_t i, struct err *err)
 {
-	struct archive_reader *r = l->s->r;
+	struct archive_stream *s = l->s;
+	struct archive_reader *r = s->r;
 	unsigned before = i ? r->sealed[i - 1].no : 0;
 	struct err why = ERR_INIT;
 	struct idx x = { 0 };
@@ -167,7 +171,13 @@ static enum status list_sealed(struct listing *l, size_t i, struct err *err)
 		list_idx(l, i, r->sealed[i].name, &x);
 	else
 		lose(l, xstrdup(why.text));
-	idx_free(&x);
+	/* Most likely it is asked for next: large ones take their time to read. */
+	if (rc == ST_OK && s->first_of == SIZE_MAX) {
+		s->first = x;
+		s->first_of = i;
+	} else {
+		idx_free(&x);
+	}
 	return ST_OK;
 }
 
@@ -236,6 +246,19 @@ static void leave(struct archive_stream *s)
 	s->in = NULL;
 }
 
+static enum status get_idx(
+	struct archive_stream *s, const struct span *span, struct err *err)
+{
+	struct archive_reader *r = s->r;
+
+	if (s->first_of != span->sealed)
+		return idx_get(&s->own, &r->vault, r->sealed[span->sealed].stem, err);
+	s->own = s->first;
+	s->first = (struct idx){ 0 };
+	s->first_of = SIZE_MAX;
+	return ST_OK;
+}
+
 static enum status enter(
 	struct archive_stream *s, const struct span *span, struct err *err)
 {
@@ -254,7 +277,7 @@ static enum status enter(
 	if (!open)
 		rc = reader_open_once(&s->b, r, sealed, err);
 	if (rc == ST_OK && !open)
-		rc = idx_get(&s->own, &r->vault, sealed->stem, err);
+		rc = get_idx(s, span, err);
 	/* Another one than was listed? */
 	if (rc == ST_OK &&
 		(s->x->rows[0].seq != span->first ||
@@ -312,6 +335,7 @@ static enum status set_down(struct archive_stream *s, size_t i, bool narrow,
 		return err_set(err, ST_DENIED, EX_DATAERR,
 			"message %" PRIu32 " is not where the index says", row->seq);
 	unpacker_open(&s->u, c, b, at, end - at, false);
+	unpacker_vouched(s->u);
 	rc = unpacker_skip(s->u, skip, err);
 	*unpacked = rc == ST_OK;
 	return rc == ST_OK ? entries_open(&s->entries, s->u, err) : rc;
@@ -568,6 +592,7 @@ void archive_stream_close(struct archive_stream **sp)
 	if (!s)
 		return;
 	leave(s);
+	idx_free(&s->first);
 	while (s->n)
 		free(s->spans[--s->n].lost);
 	free(s->spans);
