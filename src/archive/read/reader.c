@@ -224,14 +224,49 @@ static enum status look(struct archive_reader *r, struct err *err)
 	return ST_OK;
 }
 
-/* Whether one of the identities opens what is there. */
+static enum status try_file(
+	const struct archive_reader *r, const char *file, struct err *err)
+{
+	struct bytes *b = NULL;
+	enum status rc = vault_open(&b, &r->vault, file, err);
+
+	bytes_close(&b);
+	return rc;
+}
+
+/* Whether one of the identities opens what is there: any file, for the last one may be
+ * damaged just where it says whom it is for. What is damaged otherwise is told where it
+ * is looked at. */
+static enum status try_identities(const struct archive_reader *r, struct err *err)
+{
+	struct err denied = ERR_INIT;
+	size_t i;
+
+	for (i = r->sealed_n; i--;) {
+		const struct sealed *s = &r->sealed[i];
+		char idx[FILE_NAME_MAX];
+		const char *const files[] = { idx, s->file };
+		size_t k;
+
+		file_name(idx, s->stem, idx_suffix(&r->policy));
+		for (k = 0; k < N_ELEMENTS(files); k++) {
+			struct err why = ERR_INIT;
+
+			if (try_file(r, files[k], &why) == ST_OK)
+				return ST_OK;
+			if (why.exit == EX_NOPERM && denied.status == ST_OK)
+				denied = why;
+		}
+	}
+	if (denied.status == ST_OK)
+		return ST_OK;
+	return err_set(err, denied.status, denied.exit, "%s", denied.text);
+}
+
 static enum status open_vault(
 	struct archive_reader *r, const struct archive_access *a, struct err *err)
 {
 	const char *tmp = getenv("TMPDIR");
-	struct bytes *b = NULL;
-	char file[FILE_NAME_MAX];
-	enum status rc;
 
 	if (!r->vault.ids)
 		return a->closed ? ST_OK : vault_closed(&r->policy, err);
@@ -240,13 +275,7 @@ static enum status open_vault(
 	if (r->tmpdir < 0)
 		return err_sys(err, ST_FATAL, "%s", tmp && *tmp ? tmp : "/tmp");
 	r->vault.tmpdir = r->tmpdir;
-	if (!r->sealed_n)
-		return ST_OK;
-	file_name(file, r->sealed[r->sealed_n - 1].stem, idx_suffix(&r->policy));
-	rc = vault_open(&b, &r->vault, file, err);
-	bytes_close(&b);
-	/* What is damaged is told where it is looked at. */
-	return rc == ST_DENIED && err->exit != EX_NOPERM ? ST_OK : rc;
+	return try_identities(r, err);
 }
 
 enum crypt_kind archive_crypt(const struct archive_reader *r)
