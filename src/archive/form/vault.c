@@ -45,6 +45,11 @@ static enum status open_fd(
 	if (errno == ELOOP || errno == ENXIO)
 		return err_set(err, ST_DENIED, EX_DATAERR,
 			"segments/%s: it is no regular file", file);
+	if (errno == ENOENT) /* whoever asks has just seen it */
+		return err_set(err, ST_FATAL, EX_TEMPFAIL,
+			"segments/%s is gone: messages were disposed of meanwhile, or "
+			"somebody took it away; try again",
+			file);
 	return err_sys(err, ST_FATAL, "open segments/%s", file);
 }
 

@@ -107,6 +107,11 @@ static enum status list_sealed(struct archive_reader *r, struct err *err)
 	return rc;
 }
 
+static unsigned last_sealed(const struct archive_reader *r)
+{
+	return r->sealed_n ? r->sealed[r->sealed_n - 1].no : 0;
+}
+
 /* ST_RETRY: a file is gone or not there yet, since a writer is at work. */
 static enum status open_data(struct open_file *f, int opendir, const char *name,
 	const unsigned char *key, struct err *err)
@@ -154,7 +159,7 @@ static enum status open_key(
 
 static enum status look_log(struct archive_reader *r, int opendir, struct err *err)
 {
-	unsigned last = r->sealed_n ? r->sealed[r->sealed_n - 1].no : 0;
+	unsigned last = last_sealed(r);
 	bool crypt = r->policy.crypt != CRYPT_NONE;
 	unsigned char key[CRYPT_KEY];
 	char file[FILE_NAME_MAX];
@@ -223,6 +228,62 @@ static enum status look(struct archive_reader *r, struct err *err)
 		return err_set(err, rc, why.exit, "%s", why.text);
 	return ST_OK;
 }
+
+/* ---- what came since ---- */
+
+static bool is_of(const struct archive_reader *r, unsigned no, const char *file)
+{
+	char name[NAME_MAX_SEGMENT];
+	size_t n;
+
+	segment_name(name, &r->policy, no);
+	n = strlen(name);
+	return strncmp(file, name, n) == 0 && (file[n] == '.' || file[n] == '\0');
+}
+
+static unsigned log_now(const struct archive_reader *r)
+{
+	int opendir = openat(r->dir, "open", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	unsigned no = 0;
+
+	if (opendir < 0 || open_log_find(&no, opendir, &r->policy, NULL) < 0)
+		no = 0;
+	close_fd(&opendir);
+	return no;
+}
+
+bool reader_arrived(const struct archive_reader *r, const char *file)
+{
+	unsigned last = last_sealed(r), log = log_now(r);
+	struct segment_no *list = NULL;
+	bool yes = log > last && log != r->log_no && is_of(r, log, file);
+	size_t n = 0, i;
+
+	if (segments_list(&list, &n, r->segdir, &r->policy, NULL) == ST_OK)
+		for (i = n; !yes && i-- && list[i].no > last;)
+			yes = is_of(r, list[i].no, file);
+	free(list);
+	return yes;
+}
+
+bool reader_replaced(const struct archive_reader *r)
+{
+	struct segment_no *list = NULL;
+	bool yes = false;
+	size_t n = 0, i, k;
+
+	if (segments_list(&list, &n, r->segdir, &r->policy, NULL) == ST_OK)
+		for (i = k = 0; !yes && i < r->sealed_n; i++) {
+			while (k < n && list[k].no < r->sealed[i].no)
+				k++;
+			yes = k < n && list[k].no == r->sealed[i].no &&
+				list[k].revision != r->sealed[i].revision;
+		}
+	free(list);
+	return yes;
+}
+
+/* ---- opening ---- */
 
 static enum status try_file(
 	const struct archive_reader *r, const char *file, struct err *err)
