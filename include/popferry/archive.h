@@ -304,7 +304,9 @@ struct archive_how {
  * its SHA-256 and size, each segment's rows with its entries, numbers without gap; each
  * segment with its seal, the seals and the custody log with each other.
  * Each finding goes to bad() as one sentence that names the file, message or byte
- * range. ST_OK when all is good, ST_DENIED with EX_DATAERR when not. how may be NULL.
+ * range. ST_OK when all is good, ST_DENIED with EX_DATAERR when not; EX_TEMPFAIL:
+ * messages were disposed of since r was opened. What runs add meanwhile is passed over.
+ * how may be NULL.
  */
 enum status archive_verify_as(struct archive_reader *r, const struct archive_how *how,
 	struct archive_check *out, void (*bad)(void *ctx, const char *what), void *ctx,

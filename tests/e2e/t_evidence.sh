@@ -114,3 +114,92 @@ test_evidence_older() {
 	mv newer arc
 	copy 0 "$(url_pop3s "$src")" archive:arc --dedup none
 }
+
+# alike [REASON]: popferry and the VERIFY.sh that was kept both find it, soon.
+alike() {
+	pf 65 verify arc
+	says "${1:-damaged}"
+	got=0
+	timeout 60 sh good/VERIFY.sh "$PWD/arc" >out 2>err || got=$?
+	check "VERIFY.sh finds it: $got" test $got -eq 65
+}
+
+test_evidence_alike() {
+	rig_load "$src" "$DATA/twice"
+	copy 0 "$(url_pop3s "$src")" archive:arc --dedup none
+	rig_load "$src" "$DATA/twice"
+	copy 0 "$(url_pop3s "$src")" archive:arc --dedup none
+	pf 0 keygen k.key k.pem
+	pf 0 seal arc --key k.key --cert k.pem
+	pf 0 hold place arc 1 --matter x # it lists what was signed
+	pf 0 verify arc
+	sh arc/VERIFY.sh
+	mv arc good
+
+	anew # nothing here is of the archive that archive.json names
+	sed -i 's/"slug":"arc"/"slug":"a"/' arc/archive.json
+	covered archive.json
+	alike 'is missing'
+
+	anew # what checks is gone, and its line
+	rm arc/VERIFY.sh
+	covered VERIFY.sh
+	alike 'no line for VERIFY.sh'
+
+	anew # the last line is cut
+	truncate -s -1 arc/manifest-sha256.txt
+	alike 'manifest-sha256.txt is damaged'
+
+	for file in seals/arc-000001.seal.json segments/arc-000001.tar.gz archive.json; do
+		anew # elsewhere, and of the right bytes today
+		mv "arc/$file" away
+		ln -s "$W/away" "arc/$file"
+		alike 'cannot be read'
+		rm away
+	done
+
+	anew # a pipe holds nobody up
+	rm arc/segments/arc-000001.idx
+	mkfifo arc/segments/arc-000001.idx
+	alike 'cannot be read'
+
+	anew # a number that a shell takes for an octal one, and that is none
+	sed -i 's/"count":\([0-9]*\),"first":/"count":08,"first":/' arc/seals/arc-000002.seal.json
+	covered seals/arc-000002.seal.json
+	alike 'arc-000002.seal.json'
+
+	for file in arc/trust/*; do
+		file=trust/${file##*/}
+		anew # a certificate that is needed later
+		: >"arc/$file"
+		alike "$file was changed"
+	done
+
+	anew # nobody makes it anew, as if all were as it was
+	rm arc/manifest-sha256.txt
+	for command in "hold place arc 2 --matter x" "dispose arc 2 --yes --authority x" "import arc $DATA/odd"; do
+		pf 65 $command
+		says 'manifest-sha256.txt is missing: put it back'
+	done
+	alike 'manifest-sha256.txt is missing'
+	cp good/manifest-sha256.txt arc
+	pf 0 import arc "$DATA/odd"
+	pf 0 verify arc
+}
+
+# The certificates of an encrypted archive are those that archive.json tells of.
+test_evidence_recipients() {
+	for name in ann ben; do
+		openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 30 \
+			-keyout $name.key -out $name.pem -subj "/CN=$name" 2>err
+	done
+	cat ann.pem ben.pem >both.pem
+	pf 0 import arc "$DATA/twice" --encrypt-to both.pem
+	pf 0 verify arc
+	sh arc/VERIFY.sh arc
+	mv arc good
+	anew
+	cat ann.pem >arc/recipients.pem
+	covered recipients.pem
+	alike 'recipients.pem'
+}

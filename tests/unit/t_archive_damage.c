@@ -355,6 +355,13 @@ static enum status pass_over(void *ctx, const struct archive_row *row, struct er
 	return ST_OK;
 }
 
+static void pass_bytes(void *ctx, const char *p, size_t n)
+{
+	(void)ctx;
+	(void)p;
+	(void)n;
+}
+
 static void test_missing_and_extra(void **state)
 {
 	char *dir = two_segments(ARCHIVE_GZ),
@@ -382,6 +389,34 @@ static void test_missing_and_extra(void **state)
 	assert_int_equal(err.exit, EX_DATAERR);
 	remove_all(dir);
 	free(extra);
+	free(seg);
+	free(dir);
+}
+
+/* What is no file costs the messages of that segment, and no others. */
+static void test_no_files(void **state)
+{
+	char *dir = two_segments(ARCHIVE_GZ),
+	     *seg = xasprintf("%s/segments/acme-000001.tar.gz", dir),
+	     *away = xasprintf("%s/away", dir);
+	struct archive_reader *r = NULL;
+	struct err err = ERR_INIT;
+	struct findings f;
+
+	(void)state;
+	assert_int_equal(rename(seg, away), 0);
+	assert_int_equal(symlink("../away", seg), 0);
+	assert_true(verify(dir, &f, NULL) >= 2);
+	assert_non_null(strstr(f.all, "acme-000001.tar.gz: it is no regular file"));
+	ok(archive_read(&r, dir, &err), &err);
+	assert_int_equal(archive_each(r, pass_over, NULL, &err), ST_DENIED);
+	assert_int_equal(err.exit, EX_DATAERR);
+	assert_int_equal(archive_get(r, 1, pass_bytes, NULL, &err), ST_DENIED);
+	assert_int_equal(err.exit, EX_DATAERR);
+	ok(archive_get(r, 12, pass_bytes, NULL, &err), &err);
+	archive_done(&r);
+	remove_all(dir);
+	free(away);
 	free(seg);
 	free(dir);
 }
@@ -435,6 +470,7 @@ int main(void)
 		cmocka_unit_test(test_containment),
 		cmocka_unit_test(test_forged),
 		cmocka_unit_test(test_missing_and_extra),
+		cmocka_unit_test(test_no_files),
 		cmocka_unit_test(test_open_flips),
 	};
 

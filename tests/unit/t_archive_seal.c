@@ -541,6 +541,52 @@ static void test_made(void **state)
 	free(dir);
 }
 
+/* ---- beside a run ---- */
+
+struct beside {
+	const char *dir;
+	unsigned n;
+};
+
+/* The first finding comes when manifest-sha256.txt was read. */
+static void note_and_run(void *ctx, const char *what)
+{
+	struct beside *b = ctx;
+
+	if (b->n++ > 0)
+		fail_msg("%s", what);
+	fill_sealed(b->dir, ARCHIVE_GZ, 16, 18, 5);
+}
+
+/* What runs at work have sealed since it was opened is no damage. */
+static void test_beside_a_run(void **state)
+{
+	char *dir = sealed(ARCHIVE_GZ);
+	struct beside b = { dir, 0 };
+	struct archive_reader *r = NULL;
+	struct archive_check c;
+	struct err err = ERR_INIT;
+	struct findings f = { 0 };
+
+	(void)state;
+	ok(archive_read(&r, dir, &err), &err);
+	fill_sealed(dir, ARCHIVE_GZ, 14, 16, 5);
+	archive_verify(r, &c, note_finding, &f, &err);
+	if (f.n)
+		fail_msg("%s", f.all);
+	assert_int_equal(c.messages, 14);
+	archive_done(&r);
+	write_in(dir, "README.txt", "x", 1);
+	ok(archive_read(&r, dir, &err), &err);
+	assert_int_equal(archive_verify(r, &c, note_and_run, &b, &err), ST_DENIED);
+	assert_int_equal(err.exit, EX_DATAERR);
+	assert_int_equal(b.n, 1);
+	assert_int_equal(c.messages, 16);
+	archive_done(&r);
+	remove_all(dir);
+	free(dir);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -553,6 +599,7 @@ int main(void)
 		cmocka_unit_test(test_old),
 		cmocka_unit_test(test_quick),
 		cmocka_unit_test(test_made),
+		cmocka_unit_test(test_beside_a_run),
 	};
 
 	return cmocka_run_group_tests(tests, setup, teardown);

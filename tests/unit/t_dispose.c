@@ -305,6 +305,26 @@ static void test_kills(void **state)
 	assert_true(step > 10 && step < STEPS_MAX);
 }
 
+/* Who has opened the archive before is told to do so again, and of no damage. */
+static void test_beside_a_reader(void **state)
+{
+	char *dir = sealed(ARCHIVE_GZ);
+	struct archive_reader *r = NULL;
+	struct archive_check c;
+	struct err err = ERR_INIT;
+
+	(void)state;
+	ok(archive_read(&r, dir, &err), &err);
+	must_dispose(dir, "7", 1);
+	assert_true(archive_verify(r, &c, NULL, NULL, &err) < 0);
+	assert_int_equal(err.exit, EX_TEMPFAIL);
+	assert_true(archive_get(r, 8, drop_bytes, NULL, &err) < 0);
+	assert_int_equal(err.exit, EX_TEMPFAIL);
+	archive_done(&r);
+	remove_all(dir);
+	free(dir);
+}
+
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
@@ -313,6 +333,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(test_not_found),
 		cmocka_unit_test(test_other_files),
 		cmocka_unit_test(test_kills),
+		cmocka_unit_test(test_beside_a_reader),
 	};
 
 	if (argc == 4 && strcmp(argv[1], "--run") == 0)

@@ -189,6 +189,8 @@ static enum status finish_kind(struct keeper *k, const char *kind, struct err *e
 	rc = manifest_each(k->dir, see, &s, err);
 	if (rc < 0 || s.there)
 		return rc;
+	if (rc == ST_END) /* told to whoever writes more */
+		return ST_OK;
 	rc = record_load(&text, &len, k->dir, kind, n, err);
 	if (rc == ST_OK) {
 		if (!json_get(event, text, "event"))
@@ -253,6 +255,8 @@ enum status keeper_writes(struct keeper *k, const char *path, struct err *err)
 	if (rc == ST_OK)
 		rc = statement_vouches(k->dir, &k->policy, n ? list[n - 1].no : 1, err);
 	free(list);
+	if (rc == ST_OK)
+		rc = manifest_there(k->dir, k->segdir, &k->policy, err);
 	if (rc == ST_OK && k->policy.crypt != CRYPT_NONE)
 		rc = policy_recipients(&k->to, &k->policy, path, true, err);
 	k->vault.to = k->to;

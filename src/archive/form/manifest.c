@@ -164,17 +164,19 @@ static enum status cover_segments(struct lines *l, size_t known, int dir, int se
 	return rc;
 }
 
-/* The records of holds, retention and disposals. */
-static enum status cover_policy(struct lines *l, size_t known, int dir, struct err *err)
+/* The records of holds, retention and disposals; certificates. */
+static enum status cover_folder(
+	struct lines *l, size_t known, int dir, const char *folder, struct err *err)
 {
-	char path[FILE_NAME_MAX];
+	char path[FILE_NAME_MAX], in[FILE_NAME_MAX];
 	struct names *names;
 	const char *file;
-	enum status rc = names_open(&names, dir, "policy", err);
+	enum status rc = names_open(&names, dir, folder, err);
 
+	file_name(in, folder, "/");
 	while (rc == ST_OK && (rc = names_next(names, &file, err)) == ST_OK)
-		if (file[0] != '.' && strlen(file) + 8 < sizeof(path)) {
-			file_name(path, "policy/", file);
+		if (file[0] != '.' && strlen(in) + strlen(file) < sizeof(path)) {
+			file_name(path, in, file);
 			rc = cover(l, known, dir, path, NULL, err);
 		}
 	names_close(&names);
@@ -209,6 +211,23 @@ static enum status drop_replaced(
 	return rc;
 }
 
+enum status manifest_there(int dir, int segdir, const struct policy *p, struct err *err)
+{
+	struct segment_no *list = NULL;
+	size_t n = 0;
+	enum status rc = file_there(dir, manifest, err);
+
+	if (rc != ST_END)
+		return rc;
+	rc = segments_list(&list, &n, segdir, p, err);
+	free(list);
+	if (rc == ST_OK && n)
+		rc = err_set(err, ST_DENIED, EX_DATAERR,
+			"%s is missing: put it back from a copy of the archive",
+			manifest);
+	return rc;
+}
+
 enum status manifest_update(int dir, int segdir, const struct policy *p,
 	const struct known_sum *sum, struct err *err)
 {
@@ -216,8 +235,10 @@ enum status manifest_update(int dir, int segdir, const struct policy *p,
 	struct lines l = { NULL, 0, 0 };
 	char hex[2 * DIGEST + 1];
 	size_t known, i;
-	enum status rc = manifest_each(dir, keep, &l, err);
+	enum status rc = manifest_there(dir, segdir, p, err);
 
+	if (rc == ST_OK)
+		rc = manifest_each(dir, keep, &l, err);
 	if (rc >= 0)
 		rc = drop_replaced(&l, segdir, p, err);
 	if (rc < 0)
@@ -235,7 +256,9 @@ enum status manifest_update(int dir, int segdir, const struct policy *p,
 	if (rc == ST_OK)
 		rc = cover_segments(&l, known, dir, segdir, p, sum, err);
 	if (rc == ST_OK)
-		rc = cover_policy(&l, known, dir, err);
+		rc = cover_folder(&l, known, dir, "policy", err);
+	if (rc == ST_OK)
+		rc = cover_folder(&l, known, dir, "trust", err);
 	if (rc < 0)
 		goto out;
 	qsort(l.p, l.n, sizeof(*l.p), by_name);

@@ -38,7 +38,19 @@ static enum status open_fd(
 {
 	/* O_NONBLOCK: a pipe of that name must not hold us up. */
 	*fd = openat(v->segdir, file, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
-	return *fd < 0 ? err_sys(err, ST_FATAL, "open segments/%s", file) : ST_OK;
+	if (*fd >= 0)
+		return ST_OK;
+	/* A link or a socket: what is not a file of this archive costs its messages, and
+	 * no others. */
+	if (errno == ELOOP || errno == ENXIO)
+		return err_set(err, ST_DENIED, EX_DATAERR,
+			"segments/%s: it is no regular file", file);
+	if (errno == ENOENT) /* whoever asks has just seen it */
+		return err_set(err, ST_FATAL, EX_TEMPFAIL,
+			"segments/%s is gone: messages were disposed of meanwhile, or "
+			"somebody took it away; try again",
+			file);
+	return err_sys(err, ST_FATAL, "open segments/%s", file);
 }
 
 static enum status open_bytes(struct bytes **out, const struct vault *v, int fd,

@@ -65,6 +65,7 @@ check_sums() {
 		sha256sum -c "$2" 2>/dev/null | grep -v ': OK$'
 	} >"$tmp/sums"
 	test -s "$2" || echo 'is empty' >>"$tmp/sums"
+	test -z "$(tail -c 1 "$2")" || echo 'its last line is cut' >>"$tmp/sums"
 	test -s "$tmp/sums" || return
 	bad_lines "$1" <"$tmp/sums"
 	found=$((found + 1))
@@ -271,6 +272,11 @@ get() {
 	sed -n "s/.*$1.*/\\1/p" "$seal"
 }
 
+# As it is written: no more digits than the shell can count with, and none too many.
+number_of() {
+	get "$1" | grep -xE '0|[1-9][0-9]{0,14}'
+}
+
 listed() {
 	grep -qxF "$1  $2" manifest-sha256.txt
 }
@@ -314,20 +320,20 @@ check_seal() {
 	fi
 	hex='\([0-9a-f]*\)'
 	n='\([0-9]*\)'
-	count=$(get "\"range\":{\"count\":$n,")
+	count=$(number_of "\"range\":{\"count\":$n,")
 	edge=$(get '"edge":\[\([^]]*\)\]')
 	root=$(get "\"root\":\"$hex\"")
-	size=$(get "\"size\":$n},\"type\":\"mail-archive-seal\\/1\"}")
-	prev=$(get "\"prev\":{\"seal\":$n,")
+	size=$(number_of "\"size\":$n},\"type\":\"mail-archive-seal\\/1\"}")
+	prev=$(number_of "\"prev\":{\"seal\":$n,")
 	prev_sha=$(get "\"prev\":{\"seal\":[0-9]*,\"sha256\":\"$hex\"}")
 	json_sha=$(get "\"archive_json_sha256\":\"$hex\"")
 	file_sha=$(get "\"name\":\"$1\\.$ext\",\"sha256\":\"$hex\"")
 	idx_sha=$(get "\"idx_sha256\":\"$hex\"")
 	tags_sha=$(get "\"tagmanifest_sha256\":\"$hex\"")
-	events=$(get "\"custody\":{\"events\":$n,")
+	events=$(number_of "\"custody\":{\"events\":$n,")
 	head=$(get "\"head\":\"$hex\"")
 	if test -z "$count" || test -z "$size" || test -z "$events" ||
-		test "$(get "\"seal\":$n,\"sealed_at\"")" != "$number" ||
+		test "$(number_of "\"seal\":$n,\"sealed_at\"")" != "$number" ||
 		test "$size" -lt "$count"; then
 		bad "$seal is damaged"
 		return
@@ -362,13 +368,13 @@ check_seal() {
 
 # The fates of what was listed, each with its number, make up the listing.
 check_fates() {
-	total=$(get "\"listed\":$n,")
+	total=$(number_of "\"listed\":$n,")
 	fates=
 	test -n "$total" || return
 	for fate in duplicate failed filtered known left stored vanished; do
-		number_of=$(get "\"$fate\":${n}[,}]")
-		fates="$fates $fate ${number_of:-0}"
-		total=$((total - ${number_of:-0}))
+		fated=$(number_of "\"$fate\":${n}[,}]")
+		fates="$fates $fate ${fated:-0}"
+		total=$((total - ${fated:-0}))
 	done
 	test "$total" = 0 || bad "$seal does not balance: not all that was listed is accounted for"
 }
@@ -476,6 +482,21 @@ made() {
 		echo "log/custody.jsonl tells of $sum $kind, and there are $#: some were taken away"
 }
 
+# The certificates are those that archive.json, which the seals vouch for, tells of.
+check_recipients() {
+	command -v openssl >/dev/null || return
+	mkdir "$tmp/to"
+	awk -v to="$tmp/to/" '/^-----BEGIN/ { file = to sprintf("%02d", ++n) } n { print >file }' recipients.pem
+	for file in "$tmp"/to/*; do
+		openssl x509 -in "$file" -noout -fingerprint -sha256 2>/dev/null |
+			sed 's/.*=//' | tr -d : | tr A-F a-f | sed 's/^/sha256:/'
+	done | sort -u >"$tmp/are"
+	sed -n 's/.*"encrypt":{"kind":"cms","to":\[\([^]]*\)\].*/\1/p' archive.json |
+		tr -d '"' | tr , '\n' | sort -u >"$tmp/want"
+	cmp -s "$tmp/want" "$tmp/are" ||
+		bad 'recipients.pem does not have the certificates that archive.json tells of'
+}
+
 # ---- all of it ----
 
 slug=$(sed -n 's/.*"slug":"\([a-z0-9-]*\)".*/\1/p' archive.json)
@@ -512,6 +533,20 @@ if test -f open/dispose.json; then
 	exit 69
 fi
 
+# Whatever is read here is a file, and one of this archive.
+for file in * log/* policy/* seals/* segments/* trust/*; do
+	test -e "$file" || test -L "$file" || continue
+	case $file in
+	*/*) test -f "$file" && test ! -L "$file" ;;
+	*) test -d "$file" || { test -f "$file" && test ! -L "$file"; } ;;
+	esac || bad "$file is a link or something else that is no file"
+done
+if test "$found" != 0; then
+	echo "DAMAGED: $found findings; nothing else was looked at"
+	exit 65
+fi
+ls segments >"$tmp/before"
+
 # What is not sealed yet, or just being sealed, is for the next run.
 open=
 for log in open/"$slug"-[0-9]*.log; do
@@ -522,10 +557,12 @@ check_sums manifest-sha256.txt manifest-sha256.txt
 script=
 grep -q '"tree":' archive.json && script=VERIFY.sh
 for file in README.txt archive.json $script segments/* seals/*.seal.json; do
-	test -e "$file" || continue
 	case $file in
 	*/"$open".*) continue ;;
+	*/"$slug"-[0-9]* | [!s]*) ;;
+	*) test ! -e "$file" || bad "$file is not of this archive, whose files begin with $slug-" ;;
 	esac
+	test -e "$file" || test "${file%/*}" = "$file" || continue
 	cut -c 67- manifest-sha256.txt | grep -qxF "$file" ||
 		bad "$file has no line in manifest-sha256.txt"
 done
@@ -566,6 +603,7 @@ while read -r no; do
 done <"$tmp/numbers"
 check_custody
 check_signatures
+test "$encrypted" != cms || check_recipients
 
 test "$unsealed" = 0 ||
 	echo "$unsealed segments have no seal: they were made by popferry 0.1.0"
@@ -578,6 +616,10 @@ test "$closed" = 0 ||
 if test "$found" = 0; then
 	echo "good: $segments segments, $messages messages"
 	exit 0
+fi
+if ! ls segments | cmp -s - "$tmp/before"; then
+	echo 'a run or a disposal changed the archive meanwhile: run this again'
+	exit 69
 fi
 echo "DAMAGED: $found findings; $segments segments with $messages messages were looked at"
 exit 65

@@ -49,9 +49,31 @@ static bool is_listed(const struct verify *v, const char *name, bool good)
 	return !good || l->good;
 }
 
+struct sought {
+	const char *name;
+	bool found;
+};
+
+static enum status seek(
+	void *ctx, const char *name, const unsigned char sha[DIGEST], struct err *err)
+{
+	struct sought *s = ctx;
+
+	(void)sha;
+	(void)err;
+	s->found = s->found || strcmp(name, s->name) == 0;
+	return ST_OK;
+}
+
+/* Or it has got one since we looked. */
 static bool has_line(void *ctx, const char *name)
 {
-	return find(ctx, name) != NULL;
+	const struct verify *v = ctx;
+	struct sought s = { name, find(v, name) != NULL };
+
+	if (!s.found)
+		manifest_each(v->r->dir, seek, &s, NULL);
+	return s.found;
 }
 
 static const unsigned char *sum_of(void *ctx, const char *name)
@@ -138,7 +160,7 @@ static enum status check_extra(struct verify *v, struct err *err)
 				file[n] == '.'))
 			continue;
 		name = xasprintf("segments/%s", file);
-		if (!is_listed(v, name, false))
+		if (!is_listed(v, name, false) && !reader_arrived(v->r, file))
 			tally_bad(&v->t, "%s has no line in manifest-sha256.txt", name);
 		free(name);
 	}
@@ -427,7 +449,11 @@ enum status archive_verify_as(struct archive_reader *r, const struct archive_how
 	while (v.n)
 		free(v.list[--v.n].name);
 	free(v.list);
-	if (rc == ST_OK && out->damaged)
+	if (rc == ST_OK && out->damaged && reader_replaced(r))
+		rc = err_set(err, ST_DENIED, EX_TEMPFAIL,
+			"messages were disposed of while the archive was read, and what was "
+			"found may be of that: verify it again");
+	else if (rc == ST_OK && out->damaged)
 		rc = err_set(err, ST_DENIED, EX_DATAERR,
 			"the archive is damaged in %" PRIu64
 			" place%s: put the files that are named back from a copy",

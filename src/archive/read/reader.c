@@ -107,6 +107,11 @@ static enum status list_sealed(struct archive_reader *r, struct err *err)
 	return rc;
 }
 
+static unsigned last_sealed(const struct archive_reader *r)
+{
+	return r->sealed_n ? r->sealed[r->sealed_n - 1].no : 0;
+}
+
 /* ST_RETRY: a file is gone or not there yet, since a writer is at work. */
 static enum status open_data(struct open_file *f, int opendir, const char *name,
 	const unsigned char *key, struct err *err)
@@ -154,7 +159,7 @@ static enum status open_key(
 
 static enum status look_log(struct archive_reader *r, int opendir, struct err *err)
 {
-	unsigned last = r->sealed_n ? r->sealed[r->sealed_n - 1].no : 0;
+	unsigned last = last_sealed(r);
 	bool crypt = r->policy.crypt != CRYPT_NONE;
 	unsigned char key[CRYPT_KEY];
 	char file[FILE_NAME_MAX];
@@ -224,14 +229,105 @@ static enum status look(struct archive_reader *r, struct err *err)
 	return ST_OK;
 }
 
-/* Whether one of the identities opens what is there. */
+/* ---- what came since ---- */
+
+static bool is_of(const struct archive_reader *r, unsigned no, const char *file)
+{
+	char name[NAME_MAX_SEGMENT];
+	size_t n;
+
+	segment_name(name, &r->policy, no);
+	n = strlen(name);
+	return strncmp(file, name, n) == 0 && (file[n] == '.' || file[n] == '\0');
+}
+
+static unsigned log_now(const struct archive_reader *r)
+{
+	int opendir = openat(r->dir, "open", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	unsigned no = 0;
+
+	if (opendir < 0 || open_log_find(&no, opendir, &r->policy, NULL) < 0)
+		no = 0;
+	close_fd(&opendir);
+	return no;
+}
+
+bool reader_arrived(const struct archive_reader *r, const char *file)
+{
+	unsigned last = last_sealed(r), log = log_now(r);
+	struct segment_no *list = NULL;
+	bool yes = log > last && log != r->log_no && is_of(r, log, file);
+	size_t n = 0, i;
+
+	if (segments_list(&list, &n, r->segdir, &r->policy, NULL) == ST_OK)
+		for (i = n; !yes && i-- && list[i].no > last;)
+			yes = is_of(r, list[i].no, file);
+	free(list);
+	return yes;
+}
+
+bool reader_replaced(const struct archive_reader *r)
+{
+	struct segment_no *list = NULL;
+	bool yes = false;
+	size_t n = 0, i, k;
+
+	if (segments_list(&list, &n, r->segdir, &r->policy, NULL) == ST_OK)
+		for (i = k = 0; !yes && i < r->sealed_n; i++) {
+			while (k < n && list[k].no < r->sealed[i].no)
+				k++;
+			yes = k < n && list[k].no == r->sealed[i].no &&
+				list[k].revision != r->sealed[i].revision;
+		}
+	free(list);
+	return yes;
+}
+
+/* ---- opening ---- */
+
+static enum status try_file(
+	const struct archive_reader *r, const char *file, struct err *err)
+{
+	struct bytes *b = NULL;
+	enum status rc = vault_open(&b, &r->vault, file, err);
+
+	bytes_close(&b);
+	return rc;
+}
+
+/* Whether one of the identities opens what is there: any file, for the last one may be
+ * damaged just where it says whom it is for. What is damaged otherwise is told where it
+ * is looked at. */
+static enum status try_identities(const struct archive_reader *r, struct err *err)
+{
+	struct err denied = ERR_INIT;
+	size_t i;
+
+	for (i = r->sealed_n; i--;) {
+		const struct sealed *s = &r->sealed[i];
+		char idx[FILE_NAME_MAX];
+		const char *const files[] = { idx, s->file };
+		size_t k;
+
+		file_name(idx, s->stem, idx_suffix(&r->policy));
+		for (k = 0; k < N_ELEMENTS(files); k++) {
+			struct err why = ERR_INIT;
+
+			if (try_file(r, files[k], &why) == ST_OK)
+				return ST_OK;
+			if (why.exit == EX_NOPERM && denied.status == ST_OK)
+				denied = why;
+		}
+	}
+	if (denied.status == ST_OK)
+		return ST_OK;
+	return err_set(err, denied.status, denied.exit, "%s", denied.text);
+}
+
 static enum status open_vault(
 	struct archive_reader *r, const struct archive_access *a, struct err *err)
 {
 	const char *tmp = getenv("TMPDIR");
-	struct bytes *b = NULL;
-	char file[FILE_NAME_MAX];
-	enum status rc;
 
 	if (!r->vault.ids)
 		return a->closed ? ST_OK : vault_closed(&r->policy, err);
@@ -240,13 +336,7 @@ static enum status open_vault(
 	if (r->tmpdir < 0)
 		return err_sys(err, ST_FATAL, "%s", tmp && *tmp ? tmp : "/tmp");
 	r->vault.tmpdir = r->tmpdir;
-	if (!r->sealed_n)
-		return ST_OK;
-	file_name(file, r->sealed[r->sealed_n - 1].stem, idx_suffix(&r->policy));
-	rc = vault_open(&b, &r->vault, file, err);
-	bytes_close(&b);
-	/* What is damaged is told where it is looked at. */
-	return rc == ST_DENIED && err->exit != EX_NOPERM ? ST_OK : rc;
+	return try_identities(r, err);
 }
 
 enum crypt_kind archive_crypt(const struct archive_reader *r)

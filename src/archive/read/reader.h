@@ -55,6 +55,12 @@ struct archive_reader {
  * line. */
 enum status reader_whole(const struct archive_reader *r, struct err *err);
 
+/* A run at work has sealed the segment of this file (without its folder) since r was
+ * opened, or just seals it. */
+bool reader_arrived(const struct archive_reader *r, const char *file);
+/* Since then messages were disposed of: files that r knows were replaced. */
+bool reader_replaced(const struct archive_reader *r);
+
 /* What is said when a message is asked for that is gone. ST_DENIED; EX_PARTIAL: a
  * record in policy/ tells of that, EX_DATAERR: none does. */
 enum status reader_gone(const struct archive_reader *r, uint64_t seq, struct err *err);

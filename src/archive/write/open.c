@@ -208,8 +208,7 @@ static enum status open_all(
 		rc = file_there(w->dir, "VERIFY.sh", err);
 	if (rc == ST_END) /* of 0.1.0; one that is listed and gone is refused above */
 		rc = script_write(w->dir, err);
-	/* A sealed segment without it is a finding for verify. */
-	if (rc == ST_OK && w->last_no == 0)
+	if (rc == ST_OK)
 		rc = file_there(w->dir, "manifest-sha256.txt", err);
 	if (rc == ST_END)
 		rc = manifest_update(w->dir, w->segdir, &w->policy, NULL, err);

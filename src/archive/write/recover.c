@@ -299,8 +299,10 @@ enum status writer_recover(struct archive_writer *w, struct err *err)
 	static const char *const nothing[] = { NULL };
 	char name[NAME_MAX_SEGMENT];
 	unsigned no;
-	enum status rc = manifest_each(w->dir, must_be_there, w, err);
+	enum status rc = manifest_there(w->dir, w->segdir, &w->policy, err);
 
+	if (rc == ST_OK)
+		rc = manifest_each(w->dir, must_be_there, w, err);
 	if (rc >= 0)
 		rc = sealed_end(w, err);
 	if (rc == ST_OK)
