@@ -50,9 +50,10 @@
 	" FROM place p JOIN folder f ON f.id = p.folder" \
 	" WHERE f.sink = ?1 AND p.state > 1 AND p.state <= ?2 "
 
-/* `what` completes "cannot ...". */
+/* `what` completes "cannot ...". apart: places do not matter to it. */
 static const struct {
 	const char *what, *sql;
+	bool apart;
 } queries[QUERIES] = {
 	[Q_BEGIN] = { "begin", "BEGIN IMMEDIATE" },
 	[Q_COMMIT] = { "commit", "COMMIT" },
@@ -98,7 +99,8 @@ static const struct {
 	[Q_MAKE] = { "add a message",
 		"INSERT INTO message (uidl, occurrence, state, listed_size, size, date,"
 		" sha256, exact, body, ident, msgid)"
-		" VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)" },
+		" VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
+		true },
 	[Q_FILL] = { "note a message's content",
 		"UPDATE message SET size = ?2, date = ?3, sha256 = ?4, exact = ?5,"
 		" body = ?6, ident = ?7, msgid = ?8 WHERE id = ?1" },
@@ -137,9 +139,10 @@ static const struct {
 	[Q_BY_EXACT] = { "look for duplicates", CANDIDATES("exact") },
 
 	[Q_FOLDER] = { "note a folder",
-		"INSERT INTO folder (sink, name) SELECT id, ?2 FROM sink WHERE id = ?1" },
+		"INSERT INTO folder (sink, name) SELECT id, ?2 FROM sink WHERE id = ?1",
+		true },
 	[Q_FOLDER_FIND] = { "find a folder",
-		"SELECT id FROM folder WHERE sink = ?1 AND name = ?2" },
+		"SELECT id FROM folder WHERE sink = ?1 AND name = ?2", true },
 	[Q_FOLDER_TOP] = { "read the places",
 		"SELECT max(number) FROM place WHERE folder = ?1 AND generation = ?2"
 		" AND state > 1 AND number <> 0" },
@@ -152,6 +155,11 @@ static const struct {
 		" number = iif(folder = excluded.folder, number, excluded.number),"
 		" since = iif(folder = excluded.folder, since, excluded.since)"
 		" WHERE state = 1" },
+	[Q_STORING_ALL] = { "note what is about to be stored",
+		"INSERT INTO place (message, sink, state, folder, generation, number,"
+		" since) SELECT id, ?3, 1, ?4, ?5, ?6, ?7 FROM message"
+		" WHERE id BETWEEN ?1 AND ?2",
+		true },
 	[Q_DOUBT] = { "read what is in doubt",
 		"SELECT p.generation, p.number, p.since, f.name FROM place p"
 		" JOIN folder f ON f.id = p.folder"
@@ -161,6 +169,11 @@ static const struct {
 	[Q_STORED] = { "note what is stored",
 		"UPDATE OR IGNORE place SET state = 2, generation = ?3, number = ?4,"
 		" wire = ?5, since = ?6 WHERE message = ?1 AND sink = ?2" },
+	[Q_STORED_ALL] = { "note what is stored",
+		"UPDATE OR IGNORE place SET state = 2, generation = ?4,"
+		" number = ?5 + (message - ?1) * ?6, wire = NULL, since = ?7"
+		" WHERE message BETWEEN ?1 AND ?2 AND sink = ?3",
+		true },
 	[Q_HOLDER] = { "read a place",
 		"SELECT q.message, f.name FROM place p"
 		" JOIN folder f ON f.id = p.folder"
@@ -414,8 +427,12 @@ enum status query_next(struct journal *j, enum query q, struct err *err)
 enum status query_row(struct journal *j, enum query q, const struct value *v, size_t n,
 	struct err *err)
 {
-	enum status rc = start(j, q, v, n, err);
+	enum status rc = ST_OK;
 
+	if (j->streaks && !queries[q].apart)
+		rc = streak_write(j, err);
+	if (rc == ST_OK)
+		rc = start(j, q, v, n, err);
 	return rc == ST_OK ? query_next(j, q, err) : rc;
 }
 
