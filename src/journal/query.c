@@ -50,10 +50,9 @@
 	" FROM place p JOIN folder f ON f.id = p.folder" \
 	" WHERE f.sink = ?1 AND p.state > 1 AND p.state <= ?2 "
 
-/* `what` completes "cannot ...". apart: places do not matter to it. */
+/* `what` completes "cannot ...". */
 static const struct {
 	const char *what, *sql;
-	bool apart;
 } queries[QUERIES] = {
 	[Q_BEGIN] = { "begin", "BEGIN IMMEDIATE" },
 	[Q_COMMIT] = { "commit", "COMMIT" },
@@ -99,8 +98,7 @@ static const struct {
 	[Q_MAKE] = { "add a message",
 		"INSERT INTO message (uidl, occurrence, state, listed_size, size, date,"
 		" sha256, exact, body, ident, msgid)"
-		" VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
-		true },
+		" VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)" },
 	[Q_FILL] = { "note a message's content",
 		"UPDATE message SET size = ?2, date = ?3, sha256 = ?4, exact = ?5,"
 		" body = ?6, ident = ?7, msgid = ?8 WHERE id = ?1" },
@@ -139,10 +137,9 @@ static const struct {
 	[Q_BY_EXACT] = { "look for duplicates", CANDIDATES("exact") },
 
 	[Q_FOLDER] = { "note a folder",
-		"INSERT INTO folder (sink, name) SELECT id, ?2 FROM sink WHERE id = ?1",
-		true },
+		"INSERT INTO folder (sink, name) SELECT id, ?2 FROM sink WHERE id = ?1" },
 	[Q_FOLDER_FIND] = { "find a folder",
-		"SELECT id FROM folder WHERE sink = ?1 AND name = ?2", true },
+		"SELECT id FROM folder WHERE sink = ?1 AND name = ?2" },
 	[Q_FOLDER_TOP] = { "read the places",
 		"SELECT max(number) FROM place WHERE folder = ?1 AND generation = ?2"
 		" AND state > 1 AND number <> 0" },
@@ -158,8 +155,7 @@ static const struct {
 	[Q_STORING_ALL] = { "note what is about to be stored",
 		"INSERT INTO place (message, sink, state, folder, generation, number,"
 		" since) SELECT id, ?3, 1, ?4, ?5, ?6, ?7 FROM message"
-		" WHERE id BETWEEN ?1 AND ?2",
-		true },
+		" WHERE id BETWEEN ?1 AND ?2" },
 	[Q_DOUBT] = { "read what is in doubt",
 		"SELECT p.generation, p.number, p.since, f.name FROM place p"
 		" JOIN folder f ON f.id = p.folder"
@@ -172,8 +168,7 @@ static const struct {
 	[Q_STORED_ALL] = { "note what is stored",
 		"UPDATE OR IGNORE place SET state = 2, generation = ?4,"
 		" number = ?5 + (message - ?1) * ?6, wire = NULL, since = ?7"
-		" WHERE message BETWEEN ?1 AND ?2 AND sink = ?3",
-		true },
+		" WHERE message BETWEEN ?1 AND ?2 AND sink = ?3" },
 	[Q_HOLDER] = { "read a place",
 		"SELECT q.message, f.name FROM place p"
 		" JOIN folder f ON f.id = p.folder"
@@ -299,6 +294,15 @@ static const struct {
 		"SELECT coalesce(sum(asks), 0) FROM message WHERE asks > 0" },
 	[Q_FAILED_IN] = { "read the failures",
 		"SELECT 1 FROM failure WHERE message = ?1 AND run = ?2" },
+};
+
+/* Places do not matter to these, so that those kept back may wait. */
+static const bool apart[QUERIES] = {
+	[Q_MAKE] = true,
+	[Q_FOLDER] = true,
+	[Q_FOLDER_FIND] = true,
+	[Q_STORING_ALL] = true,
+	[Q_STORED_ALL] = true,
 };
 
 /* ---- what went wrong ---- */
@@ -429,7 +433,7 @@ enum status query_row(struct journal *j, enum query q, const struct value *v, si
 {
 	enum status rc = ST_OK;
 
-	if (j->streaks && !queries[q].apart)
+	if (j->streaks && !apart[q])
 		rc = streak_write(j, err);
 	if (rc == ST_OK)
 		rc = start(j, q, v, n, err);

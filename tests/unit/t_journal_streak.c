@@ -1,5 +1,5 @@
 /*
- * t_journal_streak.c: what a transaction writes together is what it would be one by one.
+ * t_journal_streak.c: what is written together is what it would be one by one.
  *
  * The same changes, as chance has them, go to a journal where each is a transaction by
  * itself and to one where many are: after each both must say the same, errors too.
