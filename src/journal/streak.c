@@ -4,7 +4,7 @@
  * New messages get ids one after the other, are announced in one folder with one floor,
  * and most stores give them numbers one after the other. A statement for all of them
  * takes a third of the time of one for each. So within a transaction such a change is
- * kept back until one comes that is no neighbour, or a statement to which places matter.
+ * kept back until one comes that is no neighbour, or a statement that looks at places.
  *
  * Only what cannot fail is kept back: who asks for what cannot be is told so at once.
  */
