@@ -6,8 +6,9 @@
  * (WAL, synchronous=FULL: one sync). Outside of one each call is a transaction
  * by itself. Rows are never deleted; states only move forward, save that a
  * failed, filtered or duplicate message may be taken after all, and that what is
- * not found when it is verified is in doubt again. Look-ups are
- * twice as fast in a transaction.
+ * not found when it is verified is in doubt again. Look-ups are twice as fast in a
+ * transaction, and places of messages in order are written together in one: that the
+ * disk refuses them may show in a later call, at the latest in journal_commit().
  *
  * A message row is one message of the source: its UIDL and occurrence, bound
  * to the digests of its content. A place is where one sink has it, or is about

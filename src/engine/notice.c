@@ -43,42 +43,43 @@ static bool fits(const char *pattern, const char *s)
 	return !pattern || (s && text_glob(pattern, s, strlen(s)));
 }
 
-/* NUL is one of any. */
-static inline bool is_one_of(char c, const char *set)
+/* NUL is an end, too. */
+static inline bool is_end(char c)
 {
-	while (*set && *set != c)
-		set++;
-	return c == *set;
+	return c == '\r' || c == '\n' || c == '\0';
 }
 
-/* The body's first line that is not blank; "" when it cannot be had. */
-static void first_line(const struct message *m, char out[FIRST_MAX])
+/* The body's first line that is not blank, and *n, 0 when it cannot be had. */
+static const char *first_line(
+	const struct message *m, char scratch[FIRST_MAX], size_t *n)
 {
-	char scratch[FIRST_MAX];
 	struct err err = ERR_INIT;
 	const char *p;
-	size_t n = 0, i = 0, k;
+	size_t got = 0, k = 0;
 
-	out[0] = '\0';
-	if (body_read(m->body, m->facts.header_size, scratch, sizeof(scratch), &p, &n,
+	*n = 0;
+	if (body_read(m->body, m->facts.header_size, scratch, FIRST_MAX, &p, &got,
 		    &err) != ST_OK)
-		return;
-	while (i < n && is_one_of(p[i], "\r\n \t"))
-		i++;
-	for (k = 0; i + k < n && k < FIRST_MAX - 1 && !is_one_of(p[i + k], "\r\n"); k++)
-		out[k] = p[i + k];
-	out[k] = '\0';
+		return scratch;
+	for (; got && (is_end(*p) || *p == ' ' || *p == '\t'); got--)
+		p++;
+	if (got > FIRST_MAX - 1)
+		got = FIRST_MAX - 1;
+	while (k < got && !is_end(p[k]))
+		k++;
+	*n = k;
+	return p;
 }
 
 static bool is_substitute(const struct message *m)
 {
-	char line[FIRST_MAX];
-	size_t i;
+	char scratch[FIRST_MAX];
+	size_t i, n;
+	const char *line = first_line(m, scratch, &n);
 
-	first_line(m, line);
 	/* What must stand at a beginning is soon seen not to be there. */
 	for (i = 0; i < N_ELEMENTS(substitutes); i++)
-		if (fits(substitutes[i].line, line) &&
+		if ((!substitutes[i].line || text_glob(substitutes[i].line, line, n)) &&
 			fits(substitutes[i].subject, m->facts.subject) &&
 			fits(substitutes[i].from, m->facts.from))
 			return true;

@@ -116,6 +116,14 @@ void folder_announced(struct journal *j, int64_t message, unsigned sink, int64_t
 	*recent_of(j, message, sink) = (struct recent){ message, folder, sink };
 }
 
+void folder_left(struct journal *j, int64_t message, unsigned sink)
+{
+	struct recent *r = recent_of(j, message, sink);
+
+	if (r->message == message && r->sink == sink)
+		*r = (struct recent){ 0 };
+}
+
 void folder_stored(
 	struct journal *j, int64_t message, unsigned sink, const struct place *at)
 {
@@ -130,6 +138,21 @@ void folder_stored(
 		f->top = (int64_t)at->number;
 	else if (f->generation != (int64_t)at->generation)
 		f->has_top = false;
+}
+
+bool folder_sure(struct journal *j, int64_t message, unsigned sink,
+	const struct place *at, int64_t *folder)
+{
+	const struct known_folder *f = j->open && !j->broken && sink < JOURNAL_SINKS
+		? announced(j, message, sink)
+		: NULL;
+
+	if (!f)
+		return false;
+	*folder = f->id;
+	return !at->number ||
+		(f->has_top && f->generation == (int64_t)at->generation &&
+			(int64_t)at->number > f->top);
 }
 
 enum status folder_free(struct journal *j, int64_t message, unsigned sink,

@@ -257,6 +257,7 @@ void journal_undo(struct journal *j)
 		folder_forget(j);
 	j->open = j->broken = false;
 	j->last = -1;
+	streak_begin(j);
 	set_sync(j, true, NULL);
 }
 
@@ -279,7 +280,7 @@ static enum status recollect(struct journal *j, struct err *err)
 	rc = journal_count(j, &rows, err);
 	if (rc != ST_OK)
 		return rc;
-	j->last = (int64_t)rows;
+	j->last = j->before = (int64_t)rows;
 	hint_begin(j, j->last);
 	return ST_OK;
 }
@@ -328,6 +329,7 @@ enum status journal_commit(struct journal *j, struct err *err)
 	}
 	j->open = false;
 	j->last = -1;
+	streak_begin(j);
 	fault_step("journal-committed");
 	return ST_OK;
 }

@@ -116,8 +116,12 @@ enum status journal_get(
 
 enum status journal_count(struct journal *j, uint64_t *n, struct err *err)
 {
-	enum status rc = query_row(j, Q_COUNT, NULL, 0, err);
+	enum status rc;
 
+	*n = (uint64_t)j->last;
+	if (j->last >= 0)
+		return ST_OK;
+	rc = query_row(j, Q_COUNT, NULL, 0, err);
 	if (rc != ST_OK)
 		return rc;
 	*n = (uint64_t)col_int(j, Q_COUNT, 0);
@@ -297,11 +301,9 @@ enum status journal_take(struct journal *j, const struct journal_key *k,
 
 enum status row_known(struct journal *j, int64_t id, struct err *err)
 {
-	uint64_t last = (uint64_t)j->last;
-	enum status rc = ST_OK;
+	uint64_t last = 0;
+	enum status rc = journal_count(j, &last, err);
 
-	if (j->last < 0)
-		rc = journal_count(j, &last, err);
 	if (rc == ST_OK && (id < 1 || (uint64_t)id > last))
 		rc = journal_misuse(j, err, "it has no message %lld", (long long)id);
 	return rc;

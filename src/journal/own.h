@@ -45,9 +45,11 @@ enum query {
 	Q_FOLDER_FIND,
 	Q_FOLDER_TOP,
 	Q_STORING,
+	Q_STORING_ALL,
 	Q_DOUBT,
 	Q_NOT_STORED,
 	Q_STORED,
+	Q_STORED_ALL,
 	Q_HOLDER,
 	Q_PLACE,
 	Q_PLACES,
@@ -111,6 +113,15 @@ struct recent {
 	unsigned sink;
 };
 
+/* Changes kept back: see streak.c. */
+struct streak {
+	int64_t announced; /* the latest message of this transaction that was */
+	enum query q;      /* Q_STORING or Q_STORED */
+	int64_t first, n;  /* of the messages; n 0: none */
+	int64_t folder, now;
+	struct place at; /* of the first */
+};
+
 struct journal {
 	sqlite3 *db;
 	sqlite3_stmt *stmt[QUERIES]; /* prepared when first needed */
@@ -124,6 +135,9 @@ struct journal {
 	struct known_folder *folders;
 	size_t n_folders, folder; /* folder: the one used last */
 	struct recent recent[RECENT];
+	int64_t before; /* the latest message before this transaction */
+	struct streak streak[JOURNAL_SINKS];
+	unsigned streaks; /* those that are not written */
 	bool read_only;
 	bool ready;  /* it has its tables */
 	bool lazy;   /* a commit need not sync */
@@ -219,9 +233,28 @@ void folder_announced(
 	struct journal *j, int64_t message, unsigned sink, int64_t folder);
 void folder_stored(
 	struct journal *j, int64_t message, unsigned sink, const struct place *at);
+/* Its place goes, if it was in one. */
+void folder_left(struct journal *j, int64_t message, unsigned sink);
+/* Is it announced, and can it surely get that place? False says nothing. */
+bool folder_sure(struct journal *j, int64_t message, unsigned sink,
+	const struct place *at, int64_t *folder);
 /* *free: no message has that place in the folder announced. False says nothing. */
 enum status folder_free(struct journal *j, int64_t message, unsigned sink,
 	const struct place *at, bool *free, struct err *err);
+
+/* ---- streak.c ---- */
+
+/* A transaction begins, or is undone. */
+void streak_begin(struct journal *j);
+/* Was this message made in this transaction, and has it no place in that sink? */
+bool streak_is_new(const struct journal *j, int64_t id, unsigned sink);
+/*
+ * The change q, which is Q_STORING of such a one or Q_STORED of what is folder_sure(),
+ * counts as done. next: its folder, place and time. An error is one of those before.
+ */
+enum status streak_add(struct journal *j, enum query q, int64_t id, unsigned sink,
+	const struct streak *next, struct err *err);
+enum status streak_write(struct journal *j, struct err *err);
 
 /* Undoes an open transaction. */
 void journal_undo(struct journal *j);

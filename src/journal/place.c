@@ -5,13 +5,33 @@
 
 #include <string.h>
 
+static enum status announce(struct journal *j, int64_t id, unsigned sink,
+	int64_t folder, const struct place *floor, int64_t now, struct err *err)
+{
+	const struct streak next = { .folder = folder, .at = *floor, .now = now };
+	enum status rc;
+	int rows;
+
+	if (streak_is_new(j, id, sink))
+		return streak_add(j, Q_STORING, id, sink, &next, err);
+	rc = query_change(j, Q_STORING,
+		WITH(INT(id), INT(sink), INT(folder), INT(floor->generation),
+			INT(floor->number), INT(now)),
+		&rows, err);
+	/* Beginning anew would forget the receipt, and store it twice. */
+	if (rc == ST_OK && rows == 0)
+		rc = journal_misuse(j, err,
+			"message %lld is stored already in destination %u",
+			(long long)id, sink);
+	return rc;
+}
+
 enum status journal_storing(struct journal *j, int64_t id, unsigned sink,
 	const char *folder, const struct place *floor, int64_t now, struct err *err)
 {
 	enum status rc;
 	int64_t in = 0;
 	bool mine;
-	int rows;
 
 	rc = group_begin(j, &mine, err);
 	if (rc != ST_OK)
@@ -20,15 +40,7 @@ enum status journal_storing(struct journal *j, int64_t id, unsigned sink,
 	if (rc == ST_OK)
 		rc = folder_id(j, sink, folder, &in, err);
 	if (rc == ST_OK)
-		rc = query_change(j, Q_STORING,
-			WITH(INT(id), INT(sink), INT(in), INT(floor->generation),
-				INT(floor->number), INT(now)),
-			&rows, err);
-	/* Beginning anew would forget the receipt, and store it twice. */
-	if (rc == ST_OK && rows == 0)
-		rc = journal_misuse(j, err,
-			"message %lld is stored already in destination %u",
-			(long long)id, sink);
+		rc = announce(j, id, sink, in, floor, now, err);
 	if (rc == ST_OK)
 		folder_announced(j, id, sink, in);
 	return group_end(j, mine, rc, err);
@@ -52,6 +64,7 @@ enum status journal_doubt(struct journal *j, int64_t id, unsigned sink,
 enum status journal_not_stored(
 	struct journal *j, int64_t id, unsigned sink, struct err *err)
 {
+	folder_left(j, id, sink);
 	return query_change(j, Q_NOT_STORED, WITH(INT(id), INT(sink)), NULL, err);
 }
 
@@ -116,13 +129,17 @@ static enum status refused(struct journal *j, int64_t id, unsigned sink,
 enum status journal_stored(struct journal *j, int64_t id, unsigned sink,
 	const struct place *at, const unsigned char *wire, struct err *err)
 {
+	struct streak next = { .at = *at, .now = clock_utc() };
 	enum status rc;
-	int rows;
+	int rows = 1;
 
-	rc = query_change(j, Q_STORED,
-		WITH(INT(id), INT(sink), INT(at->generation), INT(at->number),
-			BLOB(wire, DIGEST), INT((uint64_t)clock_utc())),
-		&rows, err);
+	if (!wire && folder_sure(j, id, sink, at, &next.folder))
+		rc = streak_add(j, Q_STORED, id, sink, &next, err);
+	else
+		rc = query_change(j, Q_STORED,
+			WITH(INT(id), INT(sink), INT(at->generation), INT(at->number),
+				BLOB(wire, DIGEST), INT((uint64_t)next.now)),
+			&rows, err);
 	if (rc == ST_OK && rows == 0)
 		return refused(j, id, sink, at, err);
 	if (rc == ST_OK)

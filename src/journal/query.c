@@ -152,6 +152,10 @@ static const struct {
 		" number = iif(folder = excluded.folder, number, excluded.number),"
 		" since = iif(folder = excluded.folder, since, excluded.since)"
 		" WHERE state = 1" },
+	[Q_STORING_ALL] = { "note what is about to be stored",
+		"INSERT INTO place (message, sink, state, folder, generation, number,"
+		" since) SELECT id, ?3, 1, ?4, ?5, ?6, ?7 FROM message"
+		" WHERE id BETWEEN ?1 AND ?2" },
 	[Q_DOUBT] = { "read what is in doubt",
 		"SELECT p.generation, p.number, p.since, f.name FROM place p"
 		" JOIN folder f ON f.id = p.folder"
@@ -161,6 +165,10 @@ static const struct {
 	[Q_STORED] = { "note what is stored",
 		"UPDATE OR IGNORE place SET state = 2, generation = ?3, number = ?4,"
 		" wire = ?5, since = ?6 WHERE message = ?1 AND sink = ?2" },
+	[Q_STORED_ALL] = { "note what is stored",
+		"UPDATE OR IGNORE place SET state = 2, generation = ?4,"
+		" number = ?5 + (message - ?1) * ?6, wire = NULL, since = ?7"
+		" WHERE message BETWEEN ?1 AND ?2 AND sink = ?3" },
 	[Q_HOLDER] = { "read a place",
 		"SELECT q.message, f.name FROM place p"
 		" JOIN folder f ON f.id = p.folder"
@@ -286,6 +294,15 @@ static const struct {
 		"SELECT coalesce(sum(asks), 0) FROM message WHERE asks > 0" },
 	[Q_FAILED_IN] = { "read the failures",
 		"SELECT 1 FROM failure WHERE message = ?1 AND run = ?2" },
+};
+
+/* Places do not matter to these, so that those kept back may wait. */
+static const bool apart[QUERIES] = {
+	[Q_MAKE] = true,
+	[Q_FOLDER] = true,
+	[Q_FOLDER_FIND] = true,
+	[Q_STORING_ALL] = true,
+	[Q_STORED_ALL] = true,
 };
 
 /* ---- what went wrong ---- */
@@ -414,8 +431,12 @@ enum status query_next(struct journal *j, enum query q, struct err *err)
 enum status query_row(struct journal *j, enum query q, const struct value *v, size_t n,
 	struct err *err)
 {
-	enum status rc = start(j, q, v, n, err);
+	enum status rc = ST_OK;
 
+	if (j->streaks && !apart[q])
+		rc = streak_write(j, err);
+	if (rc == ST_OK)
+		rc = start(j, q, v, n, err);
 	return rc == ST_OK ? query_next(j, q, err) : rc;
 }
 

@@ -10,6 +10,9 @@
 
 #include <stdlib.h>
 #include <string.h>
+#ifdef __SSE2__
+#	include <emmintrin.h>
+#endif
 
 void canon_beside(struct canon *c, struct sha *s, const char *p, size_t n)
 {
@@ -227,29 +230,60 @@ static void put_odd(struct canon *c, const char *p, const char *end)
 	}
 }
 
+#ifdef __SSE2__
+/*
+ * Copies most of n bytes without their CRs, and returns how many those are. In strips,
+ * each written twice: as it is, and from its first CR on what stands behind that. There
+ * is nothing to guess in it, as where a line ends; *o has room for n bytes.
+ */
+static size_t drop_crs_fast(char **o, const char *p, size_t n)
+{
+	enum { STRIP = 16 };
+	const __m128i cr = _mm_set1_epi8('\r');
+	size_t at = 0;
+
+	while (n - at > 2 * STRIP) {
+		const char *in = p + at;
+		__m128i strip = _mm_loadu_si128((const void *)in);
+		unsigned crs = (unsigned)_mm_movemask_epi8(_mm_cmpeq_epi8(strip, cr));
+		int first = __builtin_ctz(crs | 1U << STRIP), k = STRIP;
+
+		_mm_storeu_si128((void *)*o, strip);
+		_mm_storeu_si128((void *)(*o + first),
+			_mm_loadu_si128((const void *)(in + first + 1)));
+		/* The second one begins the next strip. */
+		if (__builtin_expect(crs & (crs - 1), 0))
+			k = __builtin_ctz(crs & (crs - 1));
+		*o += k - (crs != 0);
+		at += (size_t)k;
+	}
+	return at;
+}
+#else
+static size_t drop_crs_fast(char **o, const char *p, size_t n)
+{
+	(void)o;
+	(void)p;
+	(void)n;
+	return 0;
+}
+#endif
+
 /* Lines that end in CRLF or LF; there is room for all of it in the block. */
 static void put_plain(struct canon *c, const char *p, const char *end)
 {
 	char *o = c->strict.block + c->strict.fill;
-	const char *nl;
-	size_t k;
+	const char *cr;
 
-	while ((nl = memchr(p, '\n', (size_t)(end - p)))) {
-		k = (size_t)(nl - p);
-		if (k && p[k - 1] == '\r')
-			k--;
-		memcpy(o, p, k);
-		o += k;
-		*o++ = '\n';
-		p = nl + 1;
+	c->crs = end[-1] == '\r';
+	p += drop_crs_fast(&o, p, (size_t)(end - p));
+	while ((cr = memchr(p, '\r', (size_t)(end - p)))) {
+		memcpy(o, p, (size_t)(cr - p));
+		o += cr - p;
+		p = cr + 1;
 	}
-	k = (size_t)(end - p);
-	if (k && p[k - 1] == '\r') {
-		c->crs = 1;
-		k--;
-	}
-	memcpy(o, p, k);
-	c->strict.fill = (size_t)(o + k - c->strict.block);
+	memcpy(o, p, (size_t)(end - p));
+	c->strict.fill = (size_t)(o + (end - p) - c->strict.block);
 }
 
 void canon_put(struct canon *c, const char *p, size_t n, bool plain)
@@ -258,8 +292,10 @@ void canon_put(struct canon *c, const char *p, size_t n, bool plain)
 	size_t k;
 
 	while (p < end) {
-		if (c->crs)
+		if (c->crs) {
 			p = resume(c, p, end);
+			continue;
+		}
 		k = (size_t)(end - p);
 		if (!plain || c->loose) {
 			put_odd(c, p, end);

@@ -174,7 +174,9 @@ static int month_of(const struct lex *l)
 	if (l->token != T_WORD || l->n < 3)
 		return 0;
 	for (i = 0; i < N_ELEMENTS(months); i++)
-		if (l->n <= strlen(months[i]) && text_same_n(l->word, months[i], l->n))
+		if ((l->word[0] & 0x5f) == months[i][0] && /* soon seen not to be it */
+			l->n <= strlen(months[i]) &&
+			text_same_n(l->word, months[i], l->n))
 			return (int)i + 1;
 	return 0;
 }

@@ -77,7 +77,7 @@ static char **text_at(struct facts *f, size_t field)
 	return (char **)(void *)((char *)f + fields[field].text);
 }
 
-/* Adds a value in the form that survives what servers do to headers. */
+/* Adds a value in the form that survives what servers do to headers, and an LF. */
 static void add_folded(struct sha *s, const char *p, size_t n)
 {
 	char out[512];
@@ -101,6 +101,7 @@ static void add_folded(struct sha *s, const char *p, size_t n)
 			o = 0;
 		}
 	}
+	out[o++] = '\n';
 	sha_add(s, out, o);
 }
 
@@ -176,10 +177,8 @@ static void take_fields(struct facts_maker *fm, const struct item *first)
 	size_t i;
 
 	take_texts(fm, first);
-	for (i = 0; i < IDENT_FIELDS; i++) {
+	for (i = 0; i < IDENT_FIELDS; i++)
 		add_folded(&fm->spare, first[i].value, first[i].value_n);
-		sha_add(&fm->spare, "\n", 1);
-	}
 	sha_end(&fm->spare, f->ident);
 	/* From the whole value: the text may have been cut before the date. */
 	f->date_when = date_parse(first[DATE].value, first[DATE].value_n);
