@@ -40,6 +40,11 @@ static void catch_signals(void)
 		sigaction(signals[i], &sa, NULL);
 }
 
+void stop_at_once(void)
+{
+	catch_signals();
+}
+
 void stop_on_signals(struct engine *e)
 {
 	running = e;

@@ -100,6 +100,20 @@ test_the_state_can_be_asked_while_it_runs() {
 	"$POPFERRY" status state
 }
 
+# Nothing is at work yet: a passphrase is waited for.
+test_sigterm_before_anything_begins() {
+	printf 'word\n' >pass && chmod 600 pass
+	pf 0 keygen seal.key seal.pem --key-password-file pass
+	in_background "$(url_pop3s "$src")" archive:arc --sign-key seal.key --sign-cert seal.pem \
+		--sign-password-command 'sleep 3'
+	sleep 1
+	kill -TERM $child
+	rc=0
+	wait $child || rc=$?
+	check "exit $rc, not 75" test $rc -eq 75
+	check 'nothing was begun' test ! -e arc
+}
+
 # A server that takes the connection and says nothing: a stop ends the wait, and is told.
 test_sigterm_while_a_server_is_silent() {
 	python3 -c '
