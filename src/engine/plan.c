@@ -223,8 +223,8 @@ static enum status look_up(struct planning *p, uint64_t known, struct err *err)
  */
 enum { TURNS = 5 };
 
-static unsigned turn_of(const struct engine *e, const struct task *t, const bool *had,
-	size_t numbers)
+static unsigned turn_of(
+	const struct engine *e, const struct task *t, const bool *had, size_t numbers)
 {
 	if (t->doubtful)
 		return 0;
