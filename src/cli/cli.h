@@ -136,7 +136,9 @@ void progress_end(struct progress_line **p);
 /* Around what is written to the terminal meanwhile, by anything but the log. */
 void progress_aside(bool before);
 
-/* SIGINT, SIGTERM and SIGHUP stop this engine; a second one ends the process. */
+/* SIGINT, SIGTERM and SIGHUP end the process with 75: nothing is at work yet. */
+void stop_at_once(void);
+/* They stop this engine; a second one ends the process. */
 void stop_on_signals(struct engine *e);
 void stop_wakes(int fd); /* or write to this eventfd, when there are many */
 bool stop_asked(void);   /* has one come? */

@@ -191,7 +191,7 @@ static void show_text(const struct standing *s)
 			t->verified, t->removed);
 	if (t->storing)
 		printf("  %" PRIu64 " in doubt: their upload was cut off; the next run "
-		       "looks whether they arrived\n",
+		       "looks whether those arrived that the source still has\n",
 			t->storing);
 	if (s->has_run)
 		show_run(s);

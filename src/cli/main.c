@@ -325,9 +325,12 @@ static void set_up_log(const struct cli *c)
 static int run(struct cli *c, const struct command *cmd, int argc, char **argv)
 {
 	struct err err = ERR_INIT;
-	enum status rc = cli_parse(c, cmd, argc, argv, &err);
+	enum status rc;
 	int code;
 
+	if (cmd->takes == TAKES_JOB || cmd->takes == TAKES_ALL)
+		stop_at_once();
+	rc = cli_parse(c, cmd, argc, argv, &err);
 	set_up_log(c);
 	if (rc == ST_OK && (cmd->takes == TAKES_IDENTITY || cmd->takes == TAKES_ENDS))
 		rc = keys_open(&c->job->identity, &c->identities, &err);

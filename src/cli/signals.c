@@ -12,7 +12,8 @@ enum { GRACE_SECONDS = 9 }; /* the promise is ten */
 
 static struct engine *volatile running;
 static volatile sig_atomic_t wake = -1;
-static atomic_int asked; /* other threads look at it, too */
+static volatile sig_atomic_t over; /* nothing is to be stopped any more, only told */
+static atomic_int asked;           /* other threads look at it, too */
 
 static void on_signal(int sig)
 {
@@ -24,7 +25,7 @@ static void on_signal(int sig)
 		_exit(EX_TEMPFAIL);
 	if (e)
 		engine_stop(e);
-	else if (wake < 0 || write(wake, &one, sizeof(one)) < 0)
+	else if (!over && (wake < 0 || write(wake, &one, sizeof(one)) < 0))
 		_exit(EX_TEMPFAIL);
 	alarm(GRACE_SECONDS);
 }
@@ -38,6 +39,11 @@ static void catch_signals(void)
 	sigemptyset(&sa.sa_mask);
 	for (i = 0; i < N_ELEMENTS(signals); i++)
 		sigaction(signals[i], &sa, NULL);
+}
+
+void stop_at_once(void)
+{
+	catch_signals();
 }
 
 void stop_on_signals(struct engine *e)
@@ -59,6 +65,7 @@ bool stop_asked(void)
 
 void stop_no_more(void)
 {
+	over = 1;
 	running = NULL;
 	wake = -1;
 	alarm(0);

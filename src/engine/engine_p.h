@@ -84,6 +84,7 @@ struct task {
 	bool has_uidl : 1;
 	bool doubtful : 1; /* a sink may have it from before a crash */
 	bool failed : 1;   /* in an earlier run */
+	bool left_out : 1; /* by a rule in an earlier run */
 	bool missing : 1;  /* not in the latest listing */
 	bool shared : 1;   /* others in the listing have its UIDL (quirk Q4) */
 	bool parted : 1;   /* not the stored message that the journal says it is */
@@ -249,6 +250,7 @@ struct visits {
 	unsigned barren;     /* sessions in a row that stored nothing */
 	uint64_t news;       /* messages the journal had never seen, in this session */
 	bool reset_told;     /* in this session */
+	uint64_t beyond;     /* messages in it that --limit leaves */
 };
 
 /* What the source's latest session said. */

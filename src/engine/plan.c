@@ -116,6 +116,7 @@ static enum status judge_row(struct engine *e, struct task *t,
 
 	t->doubtful = doubtful;
 	t->failed = row->state == J_FAILED;
+	t->left_out = row->state == J_FILTERED;
 	note_name(e, names, t, row);
 	if (size_changed(t, row) || t->shared || t->parted)
 		return ST_OK; /* fetch and compare */
@@ -217,16 +218,20 @@ static enum status look_up(struct planning *p, uint64_t known, struct err *err)
  * Messages that may already be at a destination come first: until they are
  * settled nothing may be called a duplicate of them, or they of another. Those that
  * failed before come last, for one that ends every session is among them; so do those
- * that another session refused.
+ * that another session refused. What a rule left out is likely to be left out again:
+ * with --limit nothing waits behind it.
  */
-enum { TURNS = 4 };
+enum { TURNS = 5 };
 
-static unsigned turn_of(const struct task *t, const bool *had, size_t numbers)
+static unsigned turn_of(
+	const struct engine *e, const struct task *t, const bool *had, size_t numbers)
 {
 	if (t->doubtful)
 		return 0;
 	if (t->failed || t->put_off)
 		return 3;
+	if (t->left_out && e->job->limit)
+		return 4;
 	return t->number < numbers && had[t->number] ? 2 : 1;
 }
 
@@ -251,7 +256,7 @@ static size_t arrange(struct engine *e, uint32_t *order)
 			const struct task *t = &all->v[i];
 
 			if (t->state == TASK_TODO && t->number &&
-				turn_of(t, had, numbers) == turn)
+				turn_of(e, t, had, numbers) == turn)
 				order[n++] = (uint32_t)i;
 		}
 	free(had);
@@ -269,7 +274,8 @@ static size_t apply_limit(struct engine *e, size_t n)
 		return n;
 	room = e->job->limit > used ? e->job->limit - used : 0;
 	e->limited = room < n;
-	return room < n ? (size_t)room : n;
+	e->visits.beyond = room < n ? n - room : 0;
+	return n - (size_t)e->visits.beyond;
 }
 
 static enum status judge_all(struct engine *e, uint64_t known, struct err *err)

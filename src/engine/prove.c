@@ -356,6 +356,44 @@ static int by_number(const void *a, const void *b)
 	return x->number < y->number ? -1 : x->number > y->number;
 }
 
+/* How often, in a row, what was deleted was gone at a destination, too. */
+static const char lost_key[] = "probes-lost";
+enum { LOST_MAX = 2 };
+
+static enum status lost_runs(const struct remover *r, unsigned long *n, struct err *err)
+{
+	char *text = NULL;
+	enum status rc = journal_noted(r->e->journal, lost_key, &text, err);
+
+	*n = rc == ST_OK && text ? strtoul(text, NULL, 10) : 0;
+	free(text);
+	return rc < 0 ? rc : ST_OK;
+}
+
+static enum status note_lost(const struct remover *r, unsigned long n, struct err *err)
+{
+	char text[24] = "";
+
+	if (n)
+		snprintf(text, sizeof(text), "%lu", n);
+	return journal_note(r->e->journal, lost_key, text, err);
+}
+
+/* Runs of a timer would empty the mailbox all the same, one message each. */
+static enum status may_probe(const struct remover *r, struct err *err)
+{
+	unsigned long n = 0;
+	enum status rc = lost_runs(r, &n, err);
+
+	if (rc != ST_OK || n < LOST_MAX)
+		return rc;
+	return err_set(err, ST_DENIED, EX_PARTIAL,
+		"in %lu runs what was deleted at the source was gone at a destination, too, "
+		"so nothing is deleted any more: if both are not one mailbox, begin anew "
+		"with another --state",
+		n);
+}
+
 enum status prove_begin(struct remover *r, size_t most, struct err *err)
 {
 	enum status rc;
@@ -363,6 +401,8 @@ enum status prove_begin(struct remover *r, size_t most, struct err *err)
 
 	r->probes.n = 0;
 	rc = choose(r, err);
+	if (rc == ST_OK && r->probes.n)
+		rc = may_probe(r, err);
 	if (rc != ST_OK)
 		return rc;
 	if (r->probes.n) {
@@ -433,6 +473,7 @@ enum status prove_end(struct remover *r, struct err *err)
 	struct engine *e = r->e;
 	struct checked checked[SINKS_MAX];
 	const struct doomed *bad = NULL;
+	unsigned long lost = 0;
 	enum status rc;
 	size_t i, n_bad = 0;
 
@@ -455,5 +496,9 @@ enum status prove_end(struct remover *r, struct err *err)
 			drop_copy(r, d->id);
 	}
 	r->probes.n = 0;
+	if (rc == ST_OK)
+		rc = lost_runs(r, &lost, err);
+	if (rc == ST_OK && (bad || lost))
+		rc = note_lost(r, bad ? lost + 1 : 0, err);
 	return rc == ST_OK && bad ? refuse(r, bad, n_bad, err) : rc;
 }

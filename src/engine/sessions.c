@@ -383,10 +383,13 @@ static bool go_on(struct engine *e, const struct visit *v, bool *look)
 	int64_t due = visits_due(e);
 
 	*look = false;
-	if (atomic_load(&e->stop) || e->limited || e->job->limit)
+	if (atomic_load(&e->stop))
 		return false;
-	if (e->tasks.count[TASK_TODO]) /* was put off */
+	/* Was put off, or is for another session (session-messages). */
+	if (e->tasks.count[TASK_TODO] > e->visits.beyond)
 		return true;
+	if (e->job->limit)
+		return false;
 	*look = true;
 	if ((!e->visits.news && !v->turned) || e->visits.steady)
 		return false;

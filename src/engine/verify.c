@@ -71,8 +71,8 @@ static const char *const told[][2] = {
 		"it was read back there once, and the destination knows nothing of it now; "
 		"it is not sent again" },
 	[R_DOUBT] = { "in-doubt",
-		"it was sent, or was found missing, and nobody has looked since; the next run "
-		"looks, and sends it again if it is not there" },
+		"it was sent, or was found missing, and nobody has looked since; if the source "
+		"still has it the next run looks, and sends it again if it is not there" },
 	[R_UNREAD] = { "unreadable-there", "it cannot be read back" },
 	[R_DISPOSED] = { "disposed-there",
 		"it was disposed of; the records in policy/ of the archive tell when and by "

@@ -421,8 +421,10 @@ enum status imap_table_find(struct imap_sink *s, struct delivery *d,
 			rc = table_read(s, t, mb, first, err);
 		if (rc == ST_OK)
 			rc = look(s, t, d, from, first, err);
-		if (rc == ST_OK)
+		if (rc == ST_OK) {
 			s->unsaid += unsaid;
+			d->altered = imap_altered(d->message);
+		}
 		/* What was looked at must be as young as the patience is long; and a
 		 * server that stores one after the other of what an earlier connection
 		 * sent is not done yet (Q111). */

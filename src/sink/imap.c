@@ -175,8 +175,7 @@ static bool believable(const struct upload *u)
 	return true;
 }
 
-/* IMAP forces line ends at the end and on bare LF, and forbids NUL. */
-static bool altered(const struct message *m)
+bool imap_altered(const struct message *m)
 {
 	return m->facts.wire != m->facts.size || (m->facts.anomalies & AN_NUL);
 }
@@ -217,7 +216,7 @@ static void settle(struct imap_sink *s, bool all)
 
 		if (!all && a->outcome == IMAP_PENDING)
 			break;
-		d->altered = altered(a->message);
+		d->altered = imap_altered(a->message);
 		d->no_date = a->no_date;
 		d->no_flags = a->no_flags;
 		d->absent = a->absent;

@@ -94,6 +94,8 @@ enum status imap_sink_survey(struct sink *s, const char *folder,
 void imap_table_claim(struct imap_sink *s, const struct imap_mailbox *mb,
 	uint64_t generation, uint64_t uid, const unsigned char exact[DIGEST]);
 void imap_tables_free(struct imap_sink *s);
+/* IMAP forces line ends at the end and on bare LF, and forbids NUL. */
+bool imap_altered(const struct message *m);
 /* Looks for a message in it (find.c). */
 enum status imap_table_find(struct imap_sink *s, struct delivery *d,
 	const struct sink_floor *from, int64_t until_ms, struct err *err);

@@ -52,6 +52,13 @@ test_delete_nothing_from_one_mailbox() {
 	counts deleted=1
 	left $((n - 1))
 	check 'that one is kept' test -s "$(echo "$W"/state/kept-*.eml)"
+	copy 2 "$(url_pop3s "$src")" "$(url_imaps "$src")" --delete verified
+	left $((n - 2))
+	# A timer's runs do not empty it one by one.
+	copy 2 "$(url_pop3s "$src")" "$(url_imaps "$src")" --delete verified
+	says 'nothing is deleted any more'
+	counts deleted=0
+	left $((n - 2))
 }
 
 test_delete_nothing_that_is_not_there() {

@@ -100,6 +100,40 @@ test_the_state_can_be_asked_while_it_runs() {
 	"$POPFERRY" status state
 }
 
+# Nothing is at work yet: a passphrase is waited for.
+test_sigterm_before_anything_begins() {
+	printf 'word\n' >pass && chmod 600 pass
+	pf 0 keygen seal.key seal.pem --key-password-file pass
+	in_background "$(url_pop3s "$src")" archive:arc --sign-key seal.key --sign-cert seal.pem \
+		--sign-password-command 'sleep 3'
+	sleep 1
+	kill -TERM $child
+	rc=0
+	wait $child || rc=$?
+	check "exit $rc, not 75" test $rc -eq 75
+	check 'nothing was begun' test ! -e arc
+}
+
+# All is copied; a timestamp is waited for, and then the report is written.
+test_sigterm_when_all_is_done() {
+	rig_load "$src" "$DATA/odd/plain.eml"
+	python3 -c '
+import socket, time
+s = socket.socket(); s.bind(("127.0.0.1", 0)); s.listen(9)
+print(s.getsockname()[1], flush=True)
+c = s.accept()[0]
+open("asked", "w").close()
+time.sleep(2)' >port &
+	until [ -s port ]; do sleep 0.1; done
+	in_background "$(url_pop3s "$src")" archive:arc --tsa "http://127.0.0.1:$(cat port)/"
+	until [ -e asked ]; do sleep 0.1; done
+	kill -TERM $child
+	rc=0
+	wait $child || rc=$?
+	check "exit $rc, not 0" test $rc -eq 0
+	counts exit=0 stored=1
+}
+
 # A server that takes the connection and says nothing: a stop ends the wait, and is told.
 test_sigterm_while_a_server_is_silent() {
 	python3 -c '
