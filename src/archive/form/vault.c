@@ -40,8 +40,8 @@ static enum status open_fd(
 	*fd = openat(v->segdir, file, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
 	if (*fd >= 0)
 		return ST_OK;
-	/* A link or a socket: what is not a file of this archive costs its messages, and
-	 * no others. */
+	/* A link or a socket: what is not a file of this archive costs its messages,
+	 * and no others. */
 	if (errno == ELOOP || errno == ENXIO)
 		return err_set(err, ST_DENIED, EX_DATAERR,
 			"segments/%s: it is no regular file", file);
