@@ -66,7 +66,7 @@ struct imap_facts {
 	unsigned compress; /* 0 auto, 1 yes, 2 no */
 	uint64_t append_max, window_bytes, batch_bytes;
 	unsigned batch_count;
-	unsigned settle; /* seconds a server may take to show what it took */
+	unsigned settle;      /* seconds a server may take to show what it took */
 	unsigned connections; /* at most, to store; 0: 1 */
 	char *user_form;
 	char *notes;

@@ -138,7 +138,7 @@ struct fakeimap {
 	struct box *boxes[BOXES];
 	size_t n_boxes;
 	unsigned dropped, skipped, changes, fetches, logins;
-	unsigned sessions; /* now */
+	unsigned sessions;        /* now */
 	unsigned offered, stored; /* messages since the last directive */
 	struct buf heard;         /* all commands */
 };
