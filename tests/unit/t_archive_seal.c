@@ -220,7 +220,7 @@ static void flip(const char *dir, const char *script, const char *name)
 		write_in(dir, name, text, n);
 		if (verify(dir, &f) == 0)
 			fail_msg("%s: byte %zu of %zu is not found", name, at, n);
-		if (script && i < SHELL_EACH / (size_t)stride_of(2) &&
+		if (script && i < SHELL_EACH / (size_t)stride_of(4) &&
 			shell(script, dir, said, sizeof(said)) != 65)
 			fail_msg("%s: VERIFY.sh does not find byte %zu: %s", name, at,
 				said);
@@ -303,7 +303,7 @@ static void test_forged(void **state)
 		assert_true(verify(dir, &f) > 0);
 		if (!strstr(f.all, rows[k].finding))
 			fail_msg("%s: not told: %s", rows[k].finding, f.all);
-		if (!strstr(rows[k].name, ".idx") &&
+		if (!strstr(rows[k].name, ".idx") && k % (size_t)stride_of(3) == 0 &&
 			shell(script, dir, said, sizeof(said)) != 65)
 			fail_msg("%s: %s", rows[k].finding, said);
 		write_in(dir, rows[k].name, text, n);

@@ -168,7 +168,8 @@ static void test_killed(void **state)
 		if (sweep_full())
 			sweep(&s, 1, 1);
 		else
-			sweep(&s, 1 + (int)i * NAMED_STRIDE / 3, NAMED_STRIDE);
+			sweep(&s, 1 + (int)i * NAMED_STRIDE / 3,
+				NAMED_STRIDE * (is_many(&s) ? stride_of(2) : 1));
 	}
 	alarm(0);
 }
