@@ -15,8 +15,8 @@
 
 enum {
 #ifdef __SANITIZE_ADDRESS__
-	STRIDE = 61,
-	NAMED_STRIDE = 8,
+	STRIDE = 121,
+	NAMED_STRIDE = 16,
 #else
 	STRIDE = 23,
 	NAMED_STRIDE = 1,
