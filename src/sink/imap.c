@@ -317,11 +317,12 @@ static enum status imap_sink_await(
 {
 	struct imap_sink *s = self(base);
 	enum status rc = lanes_send(s, err);
-	size_t i;
+	size_t last = 0, i;
 
-	for (i = 0; i < s->n && s->jobs[i]->delivery != d;)
-		i++;
-	if (rc == ST_OK && i < s->n)
+	while (last < s->n && s->jobs[last]->delivery != d)
+		last++;
+	/* Those before it may have gone by other sessions. */
+	for (i = 0; rc == ST_OK && last < s->n && i <= last; i++)
 		rc = lanes_await(s, s->jobs[i], err);
 	return settled(s, false, rc);
 }

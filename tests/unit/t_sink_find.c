@@ -1,5 +1,5 @@
 /* t_sink_find.c: how young a look at the folder must be, before a message is not
- * there. */
+ * there; and what is known when an answer was awaited. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -35,21 +35,28 @@ static struct message *letter(struct desk *k, char c)
 	return m;
 }
 
+static void open_sink(struct desk *k)
+{
+	const struct sink_setup setup = { .password = "secret",
+		.log = &k->log,
+		.job = k->job,
+		.end = &k->job->dest[0],
+		.look_ms = 5 };
+	struct err err = ERR_INIT;
+
+	k->ops = sink_kind("imap");
+	assert_int_equal(k->ops->open(&k->sink, &setup, &err), ST_OK);
+}
+
 static int set_up(void **state)
 {
 	struct desk *k = xcalloc(1, sizeof(*k));
-	struct sink_setup setup = { .password = "secret", .log = &k->log };
-	struct err err = ERR_INIT;
 
 	kit_open(&k->rig);
 	k->job = kit_job(k->rig, "dedup=none");
 	k->dirfd = open(k->rig->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	spool_open(&k->spool, k->dirfd, 1024 * 1024);
-	setup.job = k->job;
-	setup.end = &k->job->dest[0];
-	setup.look_ms = 5;
-	k->ops = sink_kind("imap");
-	assert_int_equal(k->ops->open(&k->sink, &setup, &err), ST_OK);
+	open_sink(k);
 	k->a.folder = "INBOX";
 	k->a.message = letter(k, 'a');
 	*state = k;
@@ -129,6 +136,47 @@ static void test_a_time_to_come(void **state)
 	assert_true(clock_ms() < then + 1500);
 }
 
+static void say(struct desk *k, char *verb, char *a, char *b)
+{
+	char *argv[] = { verb, a, b }, why[200];
+
+	assert_true(fakeimap_say(k->rig->imap, b ? 3 : 2, argv, why, sizeof(why)));
+}
+
+/* Whose answer is awaited, and those put before it, are known, whichever of several
+ * connections they went by. */
+static void test_await_by_turns(void **state)
+{
+	enum { LETTERS = 20 };
+	static char connections[] = "connections", four[] = "4", capa[] = "capa",
+		    is[] = "=", uidplus[] = "UIDPLUS";
+	struct desk *k = *state;
+	struct message *m[LETTERS];
+	struct delivery d[LETTERS] = { 0 };
+	struct sink_floor floor;
+	struct err err = ERR_INIT;
+	size_t i;
+
+	k->ops->close(&k->sink);
+	say(k, connections, four, NULL);
+	say(k, capa, is, uidplus);
+	k->job->dest[0].imap.connections = 2;
+	open_sink(k);
+	assert_int_equal(k->ops->floor(k->sink, "INBOX", &floor, &err), ST_OK);
+	for (i = 0; i < LETTERS; i++) {
+		m[i] = letter(k, (char)('a' + i));
+		d[i].folder = "INBOX";
+		d[i].message = m[i];
+		assert_int_equal(k->ops->put(k->sink, &d[i], &err), ST_OK);
+	}
+	assert_int_equal(k->ops->await(k->sink, &d[LETTERS - 1], &err), ST_OK);
+	for (i = 0; i < LETTERS; i++) {
+		assert_int_equal(d[i].outcome, DELIVERY_STORED);
+		assert_true(d[i].place);
+		message_free(&m[i]);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -139,6 +187,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(
 			test_a_look_is_young_enough, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_a_time_to_come, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(test_await_by_turns, set_up, tear_down),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
