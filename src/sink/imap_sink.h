@@ -18,8 +18,9 @@ struct table;
 /* A session that stores (lanes.c). */
 struct lane {
 	struct imap *imap;
-	const char *folder; /* the latest, and what it is there; not of the first */
-	const struct imap_mailbox *mailbox;
+	/* Not of the first session: the latest mailbox, as the first has it and as this
+	 * one has it. */
+	const struct imap_mailbox *home, *mailbox;
 	const struct imap_mailbox *last_mailbox; /* of the latest receipt */
 	uint32_t last_uid;                       /* that it gave */
 };

@@ -11,15 +11,23 @@
 
 #include "imap_sink.h"
 
-enum { WORTH = 8 }; /* messages that waited, before there is another session */
+enum {
+	WORTH = 8, /* messages that waited, before there is another session */
+	/* One that is not let in must not hold up the others for as long as the first
+	 * would be waited for. */
+	CONNECT_MS = 10000,
+};
 
 void lanes_init(struct imap_sink *s, const struct sink_setup *setup)
 {
 	unsigned most = setup->end->imap.connections;
 
 	s->crowded = setup->crowded;
-	if (s->crowded)
+	if (s->crowded && *s->crowded) {
 		most >>= *s->crowded < LANES_MAX ? *s->crowded : LANES_MAX;
+		most = most > 1 ? most : 1;
+		log_info(s->log, "fewer-connections", LOG_U("connections", most));
+	}
 	s->most_lanes = setup->cautious || setup->reading || most < 1 ? 1 : most;
 	pthread_mutex_init(&s->lock, NULL);
 }
@@ -48,6 +56,10 @@ static void open_another(struct imap_sink *s)
 
 	cfg.by_turns = true;
 	cfg.inbox = false;
+	if (!cfg.net.connect_ms || cfg.net.connect_ms > CONNECT_MS)
+		cfg.net.connect_ms = CONNECT_MS;
+	if (!cfg.greeting_ms || cfg.greeting_ms > CONNECT_MS)
+		cfg.greeting_ms = CONNECT_MS;
 	rc = imap_connect(&i, &cfg, &why);
 	if (rc == ST_OK)
 		rc = imap_login(i, &why);
@@ -59,8 +71,9 @@ static void open_another(struct imap_sink *s)
 		log_debug(s->log, "connection-added", LOG_U("connections", s->n_lanes));
 		return;
 	}
-	log_info(s->log, "no-more-connections", LOG_U("connections", s->n_lanes),
-		LOG_S("reason", why.text));
+	if (rc != ST_END)
+		log_info(s->log, "no-more-connections",
+			LOG_U("connections", s->n_lanes), LOG_S("reason", why.text));
 	s->most_lanes = s->n_lanes;
 	imap_close(&i);
 }
@@ -82,14 +95,14 @@ struct lane *lanes_next(struct imap_sink *s, const struct imap_append *a)
 enum status lanes_put(struct imap_sink *s, struct upload *u, struct err *err)
 {
 	struct lane *lane = u->lane;
-	const char *folder = u->delivery->folder;
 	enum status rc = ST_OK;
 
-	if (lane != &s->lane[0] && lane->folder != folder) {
+	if (lane != &s->lane[0] && lane->home != u->mailbox) {
 		rc = imap_flush(lane->imap, err);
 		if (rc == ST_OK)
-			rc = imap_folder(lane->imap, folder, &lane->mailbox, err);
-		lane->folder = rc == ST_OK ? folder : NULL;
+			rc = imap_folder(
+				lane->imap, u->delivery->folder, &lane->mailbox, err);
+		lane->home = rc == ST_OK ? u->mailbox : NULL;
 	}
 	if (rc == ST_OK && lane != &s->lane[0])
 		u->append.mailbox = lane->mailbox;
