@@ -179,7 +179,8 @@ enum status imap_append(struct imap *i, struct imap_append *a, struct err *err);
 
 /* This server takes a message of that size only after it has said "+". */
 bool imap_has_to_wait(const struct imap *i, const struct message *m);
-/* It has stored one in that mailbox, which is selected, with such flags and a date. */
+/* It is seen, or known, to store one with such flags and a date in that mailbox, which
+ * is selected. */
 bool imap_takes(const struct imap *i, const struct imap_append *a);
 
 /* The shortest time a SELECT took in this session, in milliseconds; 0: none was

@@ -3,8 +3,9 @@
  * what must be there (soak_model.h).
  *
  * The environment: SEED=N, only that one; SEEDS=N, so many; SECONDS=N, for so long;
- * KIT_BATCH=N, so many messages in a batch; SOAK_LOG=1 tells what is done. What fails
- * prints one line that repeats it.
+ * KIT_BATCH=N, so many messages in a batch; SOAK_LANES=1, several connections in every
+ * seed, not in some; SOAK_LOG=1 tells what is done. What fails prints one line that
+ * repeats it.
  */
 #include <setjmp.h>
 #include <stdarg.h>
