@@ -289,6 +289,15 @@ enum status journal_note(
 enum status journal_noted(
 	struct journal *j, const char *key, char **value, struct err *err);
 
+/*
+ * What a run leaves that changed nothing: what it saw. It is there for the next one
+ * only if nobody has changed anything since, for whoever opens the journal to write
+ * takes it away, for good. NULL: there is none. It lives as long as the journal is open.
+ */
+const char *journal_unchanged(const struct journal *j);
+/* Within a transaction, as the last but the end of the run. */
+enum status journal_set_unchanged(struct journal *j, const char *seen, struct err *err);
+
 /* ---- deletion at the source ---- */
 
 /* About to be asked for. */

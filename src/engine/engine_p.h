@@ -337,6 +337,7 @@ struct engine {
 	struct visits visits;
 	struct next next;
 	struct sound sound;
+	char seen[2 * DIGEST + 1]; /* planned of; "": not all was known */
 	struct had had;
 	struct trails *trails;
 	struct put_off *put_off;
@@ -457,6 +458,12 @@ enum status story_removed(
 /* Lists, marks what the journal knows, orders the rest. */
 enum status plan_make(struct engine *e, struct source *src, struct listing *l,
 	uint32_t **order, size_t *n, struct err *err);
+
+/* Is the listing, the first of this run, that of the last run, to which all was known?
+ * Then all is known now. (unchanged.c) */
+bool unchanged_since(struct engine *e);
+/* All was known, and nothing was changed: the next run is told. Comes last. */
+enum status unchanged_note(struct engine *e, struct err *err);
 
 /* Is it a duplicate of a stored message? (dedup.c) */
 enum twin {

@@ -292,8 +292,13 @@ static enum status judge_all(struct engine *e, uint64_t known, struct err *err)
 		e->visits.back += t->number && i < e->tasks.old;
 		p.named += is_open(t) && t->has_uidl;
 	}
-	if (e->journal && p.named)
+	if (unchanged_since(e))
+		p.found = p.named;
+	else if (e->journal && p.named)
 		rc = look_up(&p, known, err);
+	/* What comes to be known by being fetched again is known to nobody before. */
+	if (e->tasks.count[TASK_KNOWN] != e->tasks.n)
+		e->seen[0] = '\0';
 	free(p.names.v);
 	e->visits.back += p.found;
 	e->visits.unknown = e->journal ? p.named - p.found : 0;

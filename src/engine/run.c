@@ -465,7 +465,7 @@ static enum status move_all(struct engine *e, struct outcome *out, struct err *e
 		tell_checked(e, out);
 	/* It may have found out that one is not what it was thought to be. */
 	fill_ledger(e, &out->ledger);
-	return rc;
+	return rc == ST_OK ? unchanged_note(e, err) : rc;
 }
 
 static int open_existing(const char *path)

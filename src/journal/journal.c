@@ -149,6 +149,23 @@ static enum status connect_to(struct journal *j, bool read_only, struct err *err
 	return ST_OK;
 }
 
+static const char unchanged[] = "unchanged";
+
+/* Gone before anything else is written: SQLite's log keeps the order. */
+static enum status take_unchanged(struct journal *j, struct err *err)
+{
+	enum status rc = journal_noted(j, unchanged, &j->unchanged, err);
+
+	if (rc == ST_END)
+		return ST_OK;
+	if (rc != ST_OK || j->read_only)
+		return rc;
+	rc = journal_begin_lazy(j, err);
+	if (rc == ST_OK)
+		rc = query_change(j, Q_NOTE_DROP, WITH(TEXT(unchanged)), NULL, err);
+	return rc == ST_OK ? journal_commit(j, err) : rc;
+}
+
 static enum status open_it(struct journal **out, int dirfd, const char *account,
 	bool read_only, bool *unchecked, struct err *err)
 {
@@ -171,6 +188,9 @@ static enum status open_it(struct journal **out, int dirfd, const char *account,
 	if (rc != ST_OK)
 		goto out;
 	j->ready = true;
+	rc = take_unchanged(j, err);
+	if (rc != ST_OK)
+		goto out;
 	*out = j;
 	j = NULL;
 out:
@@ -219,6 +239,7 @@ void journal_close(struct journal **jp)
 	free(j->path);
 	free(j->account);
 	free(j->reason);
+	free(j->unchanged);
 	free(j);
 	*jp = NULL;
 }
@@ -454,4 +475,14 @@ enum status journal_noted(
 	*value = xstrdup(col_text(j, Q_NOTED, 0));
 	query_done(j, Q_NOTED);
 	return ST_OK;
+}
+
+const char *journal_unchanged(const struct journal *j)
+{
+	return j->unchanged;
+}
+
+enum status journal_set_unchanged(struct journal *j, const char *seen, struct err *err)
+{
+	return journal_note(j, unchanged, seen, err);
 }

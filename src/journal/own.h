@@ -22,6 +22,7 @@ enum query {
 	Q_SETTLE,
 	Q_NOTE,
 	Q_NOTED,
+	Q_NOTE_DROP,
 	Q_HINTS,
 	Q_FIND,
 	Q_FIND_CONTENT,
@@ -127,6 +128,7 @@ struct journal {
 	sqlite3_stmt *stmt[QUERIES]; /* prepared when first needed */
 	char *path, *account;
 	char *reason;    /* of journal_last_run() */
+	char *unchanged; /* of journal_unchanged() */
 	int64_t run;     /* begun here; 0: none */
 	int64_t last;    /* the latest message, within a transaction; -1: not known */
 	int64_t version; /* changes when another program has written */

@@ -73,6 +73,7 @@ static const struct {
 		"INSERT INTO note VALUES (?1, ?2)"
 		" ON CONFLICT DO UPDATE SET value = excluded.value" },
 	[Q_NOTED] = { "read a note", "SELECT value FROM note WHERE key = ?1" },
+	[Q_NOTE_DROP] = { "remove a note", "DELETE FROM note WHERE key = ?1" },
 
 	[Q_HINTS] = { "read the messages",
 		"SELECT uidl, occurrence, sha256, exact, msgid FROM message" },
