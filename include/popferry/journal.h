@@ -292,7 +292,8 @@ enum status journal_noted(
 /*
  * What a run leaves that changed nothing: what it saw. It is there for the next one
  * only if nobody has changed anything since, for whoever opens the journal to write
- * takes it away, for good. NULL: there is none. It lives as long as the journal is open.
+ * takes it away, for good. NULL: there is none. It lives as long as the journal is
+ * open.
  */
 const char *journal_unchanged(const struct journal *j);
 /* Within a transaction, as the last but the end of the run. */

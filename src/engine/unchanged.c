@@ -1,10 +1,10 @@
 /*
  * unchanged.c: a listing that is the last one's, of which all was known.
  *
- * What a plan comes to depends on the listing, the journal and the destinations. If none
- * has changed since a plan to which all was known, all is known again, and the journal
- * need not be asked message by message. For a job that runs every few minutes that is
- * nearly every time.
+ * What a plan comes to depends on the listing, the journal and the destinations. If
+ * none has changed since a plan to which all was known, all is known again, and the
+ * journal need not be asked message by message. For a job that runs every few minutes
+ * that is nearly every time.
  */
 #include "engine_p.h"
 
