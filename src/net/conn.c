@@ -159,6 +159,11 @@ struct conn_counts conn_counts(const struct conn *c)
 	return c->counts;
 }
 
+int conn_rtt_ms(const struct conn *c)
+{
+	return c->rtt_ms;
+}
+
 /* ---- settings ---- */
 
 void conn_patience(struct conn *c, int ms)

@@ -74,6 +74,7 @@ struct conn {
 	bool drained;            /* the last read took all there was */
 	bool patient;            /* the kernel wakes us for no less than LOW_WATER */
 	uint64_t expect;         /* bytes that are on their way */
+	int rtt_ms;              /* of conn_rtt_ms() */
 
 	char out[OUT_SIZE];
 	size_t out_n;

@@ -151,11 +151,13 @@ static bool no_route(const struct conn *c)
 static enum status try_address(
 	struct conn *c, const struct net_config *cfg, const struct addrinfo *a)
 {
+	int64_t began = clock_ms();
 	enum status rc;
 
 	name_peer(c, a);
-	c->until = clock_ms() + cfg->connect_ms;
+	c->until = began + cfg->connect_ms;
 	rc = connect_to(c, a);
+	c->rtt_ms = (int)(clock_ms() - began);
 	if (rc == ST_OK)
 		trace_note(c, "connected to %s", c->peer);
 	if (rc == ST_OK && cfg->tls == TLS_IMPLICIT)

@@ -428,14 +428,17 @@ static enum status shake_hands(struct conn *c)
 enum status tls_start(struct conn *c)
 {
 	enum status rc;
+	int64_t began;
 
 	c->first_n = 0;
 	c->wire = xmalloc(WIRE_SIZE);
 	rc = set_up(c);
 	if (rc == ST_OK) {
+		began = clock_ms();
 		c->doing = "the TLS handshake";
 		rc = shake_hands(c);
 		c->doing = NULL;
+		c->rtt_ms = (int)(clock_ms() - began);
 	}
 	if (rc != ST_OK)
 		return rc;

@@ -26,7 +26,9 @@ enum {
 	POLL_MS = 20,
 	METER_MS = 100, /* the line is measured over so long */
 };
+/* Until the line has been measured: some, and what a line of a gigabit holds. */
 #define WINDOW_FIRST ((uint64_t)4 << 20)
+#define WINDOW_MS ((uint64_t)128 << 10)
 #define WINDOW_LEAST ((uint64_t)256 << 10)
 /* How far beyond the limit a message is read to its end, to be skipped. */
 #define DRAIN_MAX ((uint64_t)4 << 30)
@@ -69,8 +71,10 @@ static size_t due(const struct pop3 *p)
 
 static uint64_t window(const struct pop3 *p)
 {
-	uint64_t n = p->wants.window ? p->wants.window : WINDOW_FIRST;
+	uint64_t n = p->wants.window;
 
+	if (!n)
+		n = WINDOW_FIRST + WINDOW_MS * (uint64_t)conn_rtt_ms(p->c);
 	return n < p->cfg.window_bytes ? n : p->cfg.window_bytes;
 }
 

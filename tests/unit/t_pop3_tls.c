@@ -7,6 +7,8 @@
 #include <openssl/ssl.h>
 #include <openssl/x509v3.h>
 #include <signal.h>
+#include <sys/socket.h>
+#include <sys/time.h>
 #include <unistd.h>
 
 static SSL_CTX *server_ctx;
@@ -258,6 +260,70 @@ static void dovecot(void **state)
 	}
 }
 
+/* A server whose answers take long, to those who shake hands at least. */
+enum { FAR_MS = 120, FAR_LETTERS = 60, MIB = 1024 * 1024 };
+
+static void drop(void *ctx, const char *p, size_t n)
+{
+	(void)ctx, (void)p, (void)n;
+}
+
+static void serve_from_afar(int fd, void *ctx)
+{
+	const struct timeval silence = { 0, 300 * 1000 };
+	unsigned *asked = ctx;
+	char heard[2000];
+	SSL *ssl = SSL_new(server_ctx);
+	const char *p;
+	int n = 0, k;
+
+	usleep(FAR_MS * 1000);
+	SSL_set_fd(ssl, fd);
+	if (SSL_accept(ssl) == 1) {
+		say_tls(ssl, "+OK hello\r\n");
+		hear_tls(ssl, "CAPA\r\n");
+		say_tls(ssl, "+OK\r\nPIPELINING\r\nUIDL\r\n.\r\n");
+		hear_tls(ssl, "USER joe\r\n");
+		say_tls(ssl, "+OK\r\n");
+		hear_tls(ssl, "PASS secret\r\n");
+		say_tls(ssl, "+OK\r\n");
+		hear_tls(ssl, "CAPA\r\nNOOP\r\nNOOP\r\n");
+		say_tls(ssl, "+OK\r\nPIPELINING\r\nUIDL\r\n.\r\n+OK\r\n+OK\r\n");
+		setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &silence, sizeof(silence));
+		while ((k = SSL_read(ssl, heard + n, (int)sizeof(heard) - 1 - n)) > 0)
+			n += k;
+	}
+	heard[n] = '\0';
+	for (p = heard; (p = strstr(p, "RETR ")); p++)
+		++*asked;
+	SSL_free(ssl);
+}
+
+/* What a line of a gigabit holds is asked for before anything has come. */
+static void first_window(void **state)
+{
+	struct err err = ERR_INIT;
+	struct pop3_config cfg;
+	struct pop3 *p = NULL;
+	unsigned asked = 0, i;
+	struct loop *l;
+
+	(void)state;
+	loop_open(&l, serve_from_afar, &asked);
+	configure(&cfg, l);
+	cfg.net.tls = TLS_IMPLICIT;
+	if (pop3_connect(&p, &cfg, &err) != ST_OK || pop3_login(p, &err) != ST_OK)
+		fail_msg("%s", err.text);
+	for (i = 1; i <= FAR_LETTERS; i++)
+		pop3_want(p, i, MIB);
+	assert_int_equal(pop3_next(p, &i, drop, NULL, &err), ST_RETRY);
+	pop3_close(&p);
+	loop_close(&l);
+	/* 128 KiB a millisecond, and 4 MiB; and not all of them. */
+	if (asked < 4 + FAR_MS / 8 || asked > 32)
+		fail_msg("%u of %d messages were asked for", asked, FAR_LETTERS);
+}
+
 static void tampered(void **state)
 {
 	char go_ahead[] = "+OK begin\r\n+OK injected\r\n";
@@ -307,6 +373,7 @@ int main(void)
 		cmocka_unit_test(taken),
 		cmocka_unit_test(implicit),
 		cmocka_unit_test(dovecot),
+		cmocka_unit_test(first_window),
 		cmocka_unit_test(tampered),
 		cmocka_unit_test(silent_port),
 	};
