@@ -291,6 +291,9 @@ struct archive_check {
 	 * were looked at; messages that are not sealed, and whose key is not here. */
 	uint64_t closed, closed_messages;
 	bool closed_open;
+	/* There is no log/custody.head: what was dropped from the log since the last
+	 * seal cannot be known. */
+	bool unanchored;
 	bool unfinished; /* a disposal was interrupted: the next one goes on with it */
 };
 

@@ -221,6 +221,10 @@ static void audit_text(const struct audit *a)
 	if (k->unsealed)
 		printf("%s: %" PRIu64 " segment%s no seal, being of popferry 0.1.0\n",
 			a->path, k->unsealed, k->unsealed == 1 ? " has" : "s have");
+	if (k->unanchored)
+		printf("%s: log/custody.head is missing: what was dropped from the end of "
+		       "the log since the last seal cannot be known\n",
+			a->path);
 	if (k->gone)
 		printf("%s: %" PRIu64
 		       " more message%s disposed of: the records in policy/ tell when and by "
@@ -267,9 +271,11 @@ static void audit_json(
 		"{\"good\":%s,\"exit\":%d,\"segments\":%" PRIu64
 		",\"messages\":%" PRIu64 ",\"bytes\":%" PRIu64 ",\"damaged\":%" PRIu64
 		",\"seals\":%" PRIu64 ",\"unsealed\":%" PRIu64 ",\"events\":%" PRIu64
-		",\"disposed\":%" PRIu64 ",\"quick\":%s,\"sample\":%" PRIu64,
+		",\"log_head\":%s,\"disposed\":%" PRIu64
+		",\"quick\":%s,\"sample\":%" PRIu64,
 		exit ? "false" : "true", exit, k->segments, k->messages, k->bytes,
-		k->damaged, k->seals, k->unsealed, k->events, k->gone,
+		k->damaged, k->seals, k->unsealed, k->events,
+		k->unanchored ? "false" : "true", k->gone,
 		a->how.quick ? "true" : "false", a->how.sample);
 	if (k->closed || k->closed_open)
 		buf_addf(b,

@@ -16,6 +16,13 @@ anew() {
 	chmod -R u+w arc
 }
 
+# The log's anchor is right about it.
+anchored() {
+	printf '{"events":%d,"head":"%s"}\n' "$(wc -l <arc/log/custody.jsonl)" \
+		"$(tail -n 1 arc/log/custody.jsonl | tr -d '\n' | sha256sum | cut -c 1-64)" \
+		>arc/log/custody.head
+}
+
 # noticed WHAT: popferry and VERIFY.sh both say that something is wrong.
 noticed() {
 	pf 65 verify arc
@@ -52,6 +59,7 @@ test_evidence() {
 	sed -i 's/"seqs":"3"/"seqs":"4"/' arc/policy/disposition-000001.json
 	covered policy/disposition-000001.json
 	sed -i '/"event":"dispose"/,$d' arc/log/custody.jsonl
+	anchored
 	noticed 'message 3 is gone'
 
 	anew # the reconciliation
@@ -60,6 +68,21 @@ test_evidence() {
 	noticed 'does not balance'
 	says 'does not balance'
 	says 'is not that of metadata/listing.tsv'
+
+	anew # the end of the log, that the next disposal goes by
+	sed -i '/"event":"dispose"/,$d' arc/log/custody.jsonl
+	noticed 'has lost lines: log/custody.head tells of [0-9]+ events'
+	says 'was not noted'
+	noticed 'has lost lines' # that it was verified changes nothing
+	pf 65 dispose arc 4 --yes --authority x
+	pf 65 hold place arc 4 --matter x
+	check 'no record was made' test ! -e arc/policy/hold-000001.json
+	copy 65 "$(url_pop3s "$src")" archive:arc --dedup none
+	says 'has lost lines.* put log/ back'
+	cp -f good/log/custody.* arc/log
+	pf 0 hold place arc 4 --matter x
+	pf 0 verify arc
+	sh arc/VERIFY.sh
 
 	anew # what checks is exchanged
 	echo 'echo good' >arc/VERIFY.sh

@@ -121,7 +121,7 @@ P
 			esac
 			cp "good/${file#arc/}" "$file.new"
 			mv "$file.new" "$file"
-			cp good/log/custody.jsonl arc/log/custody.jsonl # verify was noted there
+			cp -f good/log/custody.* arc/log # verify was noted there
 		done
 	done
 	audit 0
@@ -131,7 +131,7 @@ P
 		pf 65 verify arc --quick
 		says "$(basename "$file") is missing"
 		cp "good/${file#arc/}" "$file"
-		cp good/log/custody.jsonl arc/log/custody.jsonl
+		cp -f good/log/custody.* arc/log
 	done
 	audit 0
 }

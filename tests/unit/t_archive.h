@@ -253,7 +253,8 @@ UNUSED static void make_archive(
 	     *manifest = xasprintf("%s/manifest-sha256.txt", path),
 	     *text = xasprintf("{\"format\":1,\"id\":\"urn:uuid:0\",\"slug\":\"acme\","
 			       "\"later\":{\"a\":[1,\"}\"]},"
-			       "\"tree\":\"rfc6962-sha256\",\"codec\":\"%s\","
+			       "\"tree\":\"rfc6962-sha256\",\"log_head\":true,"
+			       "\"codec\":\"%s\","
 			       "\"member_bytes\":%u,\"segment_bytes\":1000000000,"
 			       "\"segment_messages\":60000}\n",
 		     archive_codec_name(codec), member);

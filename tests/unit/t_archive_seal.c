@@ -319,6 +319,175 @@ static void test_forged(void **state)
 
 /* ---- the custody log ---- */
 
+static void drop_in(const char *dir, const char *name)
+{
+	char *path = path_in(dir, name);
+
+	unlink(path);
+	free(path);
+}
+
+/* The anchor tells of the first so many lines. */
+static void anchor_of(const char *dir, unsigned events)
+{
+	unsigned char sha[DIGEST];
+	char hex[2 * DIGEST + 1], *log, *s, *end, *text;
+	unsigned i;
+	size_t n;
+
+	s = log = read_in(dir, "log/custody.jsonl", &n);
+	for (i = 1; (end = strchr(s, '\n')) && i < events; i++)
+		s = end + 1;
+	assert_non_null(end);
+	hash_of(s, (size_t)(end - s), sha);
+	text = xasprintf("{\"events\":%u,\"head\":\"%s\"}\n", events,
+		text_hex(hex, sha, DIGEST));
+	drop_in(dir, "log/custody.head");
+	write_in(dir, "log/custody.head", text, strlen(text));
+	free(text);
+	free(log);
+}
+
+/* Two events after the last seal, whose lines then are 7 and 8 of the log. */
+static char *anchored(char **script)
+{
+	char *dir = sealed(ARCHIVE_GZ);
+
+	*script = path_in(dir, "VERIFY.sh");
+	ok(archive_note(dir, "export", "a", NULL, NULL), NULL);
+	ok(archive_note(dir, "export", "b", NULL, NULL), NULL);
+	return dir;
+}
+
+/* What both say; and that no event makes it be forgotten. */
+static void goes_astray(const char *dir, const char *script, const char *finding)
+{
+	struct err err = ERR_INIT;
+	struct findings f;
+	char said[4096];
+	unsigned i;
+
+	for (i = 0; i < 2; i++) {
+		if (verify(dir, &f) != 1 || !strstr(f.all, finding))
+			fail_msg("%s: not told: %s", finding, f.all);
+		if (shell(script, dir, said, sizeof(said)) != 65 ||
+			!strstr(said, "log/custody."))
+			fail_msg("%s: %s", finding, said);
+		assert_int_equal(
+			archive_note(dir, "export", "c", NULL, &err), ST_DENIED);
+		assert_int_equal(err.exit, EX_DATAERR);
+	}
+}
+
+static void is_good(const char *dir, const char *script)
+{
+	struct findings f;
+	char said[4096];
+
+	if (verify(dir, &f))
+		fail_msg("%s", f.all);
+	if (shell(script, dir, said, sizeof(said)) != 0)
+		fail_msg("%s", said);
+}
+
+/* Lines that no seal has seen yet. */
+static void test_anchor(void **state)
+{
+	static const char head[] = "log/custody.head", lines[] = "log/custody.jsonl";
+	char *script, *dir = anchored(&script), *log, *was, *at;
+	size_t n, head_n, less;
+	struct archive_check c;
+	struct err err = ERR_INIT;
+	struct findings f;
+
+	(void)state;
+	is_good(dir, script);
+	log = read_in(dir, lines, &n);
+	was = read_in(dir, head, &head_n);
+	assert_non_null(strstr(was, "{\"events\":8,"));
+	at = memrchr(log, '\n', n - 1);
+	less = (size_t)(at - log) + 1;
+	write_in(dir, lines, log, less);
+	goes_astray(dir, script,
+		"has lost lines: log/custody.head tells of 8 events, it has 7");
+	/* A run does not go on with it. */
+	assert_int_equal(archive_hold_release(dir, 1, "x", NULL, &err), ST_DENIED);
+	assert_non_null(strstr(err.text, "has lost lines"));
+	/* Another line 8. */
+	anchor_of(dir, 7);
+	ok(archive_note(dir, "export", "z", NULL, NULL), NULL);
+	is_good(dir, script);
+	write_in(dir, head, was, head_n);
+	goes_astray(dir, script, "line 8 or one before it was changed");
+	/* A death between the two, and what that left. */
+	write_in(dir, lines, log, n);
+	anchor_of(dir, 7);
+	write_in(dir, "log/.custody.head.1.new", "x", 1);
+	is_good(dir, script);
+	ok(archive_note(dir, "export", "c", NULL, NULL), NULL);
+	is_good(dir, script);
+	at = path_in(dir, "log/.custody.head.1.new");
+	assert_int_equal(access(at, F_OK), -1);
+	free(at);
+	free(was);
+	was = read_in(dir, head, &head_n);
+	assert_non_null(strstr(was, "{\"events\":9,"));
+	/* None, in an archive that had one, and in one that never had. */
+	drop_in(dir, head);
+	goes_astray(dir, script, "log/custody.head is missing");
+	write_in(dir, head, was, head_n);
+	is_good(dir, script);
+	assert_int_equal(verify_as(dir, NULL, &f, &c), 0);
+	assert_false(c.unanchored);
+	remove_all(dir);
+	free(log);
+	free(was);
+	free(script);
+	free(dir);
+}
+
+static void test_anchor_flips(void **state)
+{
+	char *script, *dir = anchored(&script);
+
+	(void)state;
+	flip(dir, script, "log/custody.head");
+	remove_all(dir);
+	free(script);
+	free(dir);
+}
+
+/* An archive of a version that made none is good; the next event makes it. */
+static void test_anchor_none(void **state)
+{
+	char *dir = scratch(), *json, *at, *script = path_in(dir, "VERIFY.sh"),
+	     said[4096];
+	struct archive_check c;
+	struct findings f;
+	size_t n;
+
+	(void)state;
+	make_archive(dir, ARCHIVE_GZ, MEMBER);
+	json = read_in(dir, "archive.json", &n);
+	at = strstr(json, "\"log_head\"");
+	assert_non_null(at);
+	memcpy(at, "\"log_more\"", 10);
+	write_in(dir, "archive.json", json, n);
+	fill_sealed(dir, ARCHIVE_GZ, 0, 8, 5);
+	drop_in(dir, "log/custody.head");
+	assert_int_equal(verify_as(dir, NULL, &f, &c), 0);
+	assert_true(c.unanchored);
+	assert_int_equal(shell(script, dir, said, sizeof(said)), 0);
+	assert_non_null(strstr(said, "log/custody.head is missing: what was dropped"));
+	ok(archive_note(dir, "export", "a", NULL, NULL), NULL);
+	assert_int_equal(verify_as(dir, NULL, &f, &c), 0);
+	assert_false(c.unanchored);
+	remove_all(dir);
+	free(json);
+	free(script);
+	free(dir);
+}
+
 static void test_custody(void **state)
 {
 	static const struct {
@@ -354,16 +523,19 @@ static void test_custody(void **state)
 	assert_int_equal(verify(dir, &f), 1);
 	assert_non_null(strstr(f.all, "line 1: lines before it are missing"));
 	assert_int_equal(shell(script, dir, said, sizeof(said)), 65);
-	/* The last event may go with a power cut; those a seal has seen may not. */
-	at = memrchr(log, '\n', n - 1);
-	write_in(dir, "log/custody.jsonl", log, (size_t)(at - log) + 20);
+	/* What a power cut left of an event that never was one. */
+	at = xasprintf("%s{\"actor\":", log);
+	write_in(dir, "log/custody.jsonl", at, strlen(at));
+	free(at);
 	assert_int_equal(verify(dir, &f), 1);
 	assert_non_null(strstr(f.all, "its last line is cut"));
 	assert_int_equal(shell(script, dir, said, sizeof(said)), 65);
 	ok(archive_note(dir, "export", "out.zip", "{\"messages\":3}", NULL), NULL);
 	assert_int_equal(verify(dir, &f), 0);
 	assert_int_equal(shell(script, dir, said, sizeof(said)), 0);
+	/* Not even those that who took them makes the anchor forget. */
 	write_in(dir, "log/custody.jsonl", log, (size_t)(strchr(log, '\n') - log) + 1);
+	anchor_of(dir, 1);
 	assert_int_equal(verify(dir, &f), 1);
 	assert_non_null(strstr(f.all, "has lost lines: seal 2"));
 	assert_int_equal(shell(script, dir, said, sizeof(said)), 65);
@@ -373,6 +545,10 @@ static void test_custody(void **state)
 	at = path_in(dir, "log/custody.jsonl");
 	unlink(at);
 	free(at);
+	assert_int_equal(verify(dir, &f), 1);
+	assert_non_null(strstr(
+		f.all, "has lost lines: log/custody.head tells of 1 events, it has 0"));
+	drop_in(dir, "log/custody.head");
 	assert_int_equal(verify(dir, &f), 1);
 	assert_non_null(strstr(f.all, "is missing: seal 1"));
 	assert_int_equal(shell(script, dir, said, sizeof(said)), 65);
@@ -596,6 +772,9 @@ int main(void)
 		cmocka_unit_test(test_flips),
 		cmocka_unit_test(test_forged),
 		cmocka_unit_test(test_custody),
+		cmocka_unit_test(test_anchor),
+		cmocka_unit_test(test_anchor_flips),
+		cmocka_unit_test(test_anchor_none),
 		cmocka_unit_test(test_old),
 		cmocka_unit_test(test_quick),
 		cmocka_unit_test(test_made),

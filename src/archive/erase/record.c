@@ -249,6 +249,7 @@ out:
 enum status keeper_writes(struct keeper *k, const char *path, struct err *err)
 {
 	struct segment_no *list = NULL;
+	struct custody_head head;
 	size_t n = 0;
 	enum status rc = segments_list(&list, &n, k->segdir, &k->policy, err);
 
@@ -257,6 +258,8 @@ enum status keeper_writes(struct keeper *k, const char *path, struct err *err)
 	free(list);
 	if (rc == ST_OK)
 		rc = manifest_there(k->dir, k->segdir, &k->policy, err);
+	if (rc == ST_OK)
+		rc = custody_last(k->dir, &head, err);
 	if (rc == ST_OK && k->policy.crypt != CRYPT_NONE)
 		rc = policy_recipients(&k->to, &k->policy, path, true, err);
 	k->vault.to = k->to;

@@ -1,5 +1,5 @@
 /* custody.c: events are appended, synced and chained; a torn last line never was
- * one. */
+ * one. custody.head keeps how far that went. */
 #include "custody.h"
 #include "hash.h"
 #include "json.h"
@@ -26,9 +26,10 @@ enum {
 	TRIES = 100,
 	PAUSE = 20,
 	NAME_BYTES = 128,
+	ANCHOR_MAX = 256,
 };
 #define CUSTODY_MAX ((size_t)1 << 30)
-static const char custody[] = "log/custody.jsonl";
+static const char custody[] = "log/custody.jsonl", anchor[] = "log/custody.head";
 
 /* ---- who ---- */
 
@@ -112,6 +113,154 @@ static enum status read_last(struct last *l, int fd, struct err *err)
 		: damaged(err);
 }
 
+/* ---- how far it went ---- */
+
+static void anchor_text(struct buf *b, const struct custody_head *h)
+{
+	char hex[2 * DIGEST + 1];
+
+	buf_addf(b, "{\"events\":%" PRIu64 ",\"head\":\"%s\"}\n", h->events,
+		text_hex(hex, h->sha, DIGEST));
+}
+
+enum status custody_anchor(int dir, struct custody_head *out, struct err *err)
+{
+	struct buf b = BUF_INIT(ANCHOR_MAX);
+	char *text = NULL;
+	size_t n = 0;
+	enum status rc = fs_read(&text, &n, dir, anchor, ANCHOR_MAX, err);
+
+	memset(out, 0, sizeof(*out));
+	if (rc != ST_OK)
+		return rc;
+	if (json_number(&out->events, text, "events") && out->events &&
+		json_hex(out->sha, DIGEST, text, "head"))
+		anchor_text(&b, out);
+	if (b.n != n || memcmp(buf_str(&b), text, n) != 0)
+		rc = err_set(err, ST_DENIED, EX_DATAERR,
+			"%s is damaged: put log/ back from a copy of the archive",
+			anchor);
+	buf_free(&b);
+	free(text);
+	return rc;
+}
+
+/* What is wrong with a log of so many events, whose line that the anchor tells of has
+ * this digest; NULL: nothing. The caller's. */
+static char *astray(
+	const struct custody_head *a, uint64_t events, const unsigned char sha[DIGEST])
+{
+	if (events < a->events)
+		return xasprintf("%s has lost lines: %s tells of %" PRIu64
+				 " events, it has %" PRIu64,
+			custody, anchor, a->events, events);
+	if (memcmp(sha, a->sha, DIGEST) == 0)
+		return NULL;
+	return xasprintf("%s: line %" PRIu64 " or one before it was changed: %s has "
+			 "another SHA-256 of it",
+		custody, a->events, anchor);
+}
+
+/* Of line n, if there is one. */
+static enum status line_digest(
+	unsigned char out[DIGEST], int dir, uint64_t n, struct err *err)
+{
+	char *text = NULL, *s, *end;
+	size_t len = 0;
+	enum status rc = fs_read(&text, &len, dir, custody, CUSTODY_MAX, err);
+
+	for (s = text; rc == ST_OK && (end = memchr(s, '\n', (size_t)(text + len - s)));
+		s = end + 1)
+		if (--n == 0) {
+			hash_of(s, (size_t)(end - s), out);
+			break;
+		}
+	free(text);
+	return rc < 0 ? rc : ST_OK;
+}
+
+/* Its line is made before the anchor of the line before that is left behind. So the
+ * first event may have none. */
+static enum status without_anchor(
+	int dir, const struct custody_head *last, struct err *err)
+{
+	struct policy p;
+
+	if (last->events <= 1 || policy_load(&p, dir, NULL) != ST_OK || !p.log_head)
+		return ST_OK;
+	return err_set(err, ST_DENIED, EX_DATAERR,
+		"%s is missing: put log/ back from a copy of the archive", anchor);
+}
+
+/* Is a log that ends so what the anchor tells of? NULL: there is none. */
+static enum status compare(int dir, const struct custody_head *a,
+	const struct custody_head *last, struct err *err)
+{
+	unsigned char sha[DIGEST] = { 0 };
+	enum status rc = ST_OK;
+	char *what;
+
+	if (!a)
+		return without_anchor(dir, last, err);
+	if (a->events == last->events)
+		memcpy(sha, last->sha, DIGEST);
+	else if (a->events < last->events)
+		rc = line_digest(sha, dir, a->events, err);
+	what = rc == ST_OK ? astray(a, last->events, sha) : NULL;
+	if (what)
+		rc = err_set(err, ST_DENIED, EX_DATAERR,
+			"%s: put log/ back from a copy of the archive", what);
+	free(what);
+	return rc;
+}
+
+static bool is_leftover(const char *name)
+{
+	size_t n = strlen(name);
+
+	return text_starts(name, ".custody.head.") && n > 4 &&
+		strcmp(name + n - 4, ".new") == 0;
+}
+
+/* Of those who died while they made one. Whoever makes one has the log's lock. */
+static enum status sweep(int logdir, struct err *err)
+{
+	struct names *l;
+	const char *name;
+	enum status rc = names_open(&l, logdir, ".", err);
+
+	while (rc == ST_OK && (rc = names_next(l, &name, err)) == ST_OK)
+		if (is_leftover(name) && unlinkat(logdir, name, 0) < 0)
+			rc = err_sys(err, ST_FATAL, "remove log/%s", name);
+	names_close(&l);
+	return rc < 0 ? rc : ST_OK;
+}
+
+/* Behind the log, never before it: it is a lower bound. */
+static enum status anchor_put(
+	int dir, const struct custody_head *h, bool after_death, struct err *err)
+{
+	const char *name = anchor + strlen("log/");
+	struct buf b = BUF_INIT(ANCHOR_MAX);
+	int fd = openat(dir, "log", O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	enum status rc = ST_OK;
+
+	if (fd < 0)
+		return err_sys(err, ST_FATAL, "log");
+	if (after_death)
+		rc = sweep(fd, err);
+	anchor_text(&b, h);
+	if (rc == ST_OK)
+		rc = fs_replace(fd, name, b.p, b.n, 0644, err);
+	/* Whoever owns the log must read what another user, whose umask is strict, made
+	 * anew. */
+	if (rc == ST_OK && fchmodat(fd, name, 0644, 0) < 0)
+		rc = err_sys(err, ST_FATAL, "%s", anchor);
+	buf_free(&b);
+	close(fd);
+	return rc;
+}
+
 /* ---- appending ---- */
 
 static bool is_last(const struct last *l, const struct custody_event *e)
@@ -123,8 +272,9 @@ static bool is_last(const struct last *l, const struct custody_event *e)
 		strcmp(object, e->object) == 0;
 }
 
+/* The log ends with it then. */
 static enum status append(
-	int fd, const struct last *l, const struct custody_event *e, struct err *err)
+	int fd, struct last *l, const struct custody_event *e, struct err *err)
 {
 	struct buf b = BUF_INIT(LINE_MAX_BYTES);
 	char hex[2 * DIGEST + 1], at[24];
@@ -152,6 +302,10 @@ static enum status append(
 		rc = fs_write(fd, b.p, b.n, err);
 	if (rc == ST_OK && fsync(fd) < 0)
 		rc = err_sys(err, ST_FATAL, "sync %s", custody);
+	if (rc == ST_OK) {
+		l->head.events++;
+		hash_of(b.p, b.n - 1, l->head.sha);
+	}
 	buf_free(&b);
 	return rc;
 }
@@ -185,6 +339,30 @@ static enum status lock(int fd, struct err *err)
 		custody);
 }
 
+/* What a death left behind is made up for, then it is one event more. */
+static enum status add(
+	int dir, int fd, struct last *l, const struct custody_event *e, struct err *err)
+{
+	struct custody_head a;
+	enum status rc = custody_anchor(dir, &a, err);
+	bool first, has = rc == ST_OK;
+
+	if (rc >= 0)
+		rc = read_last(l, fd, err);
+	if (rc == ST_OK)
+		rc = compare(dir, has ? &a : NULL, &l->head, err);
+	first = l->head.events == 0;
+	if (rc == ST_OK && a.events < l->head.events)
+		rc = anchor_put(dir, &l->head, true, err);
+	if (rc != ST_OK || (e->once && is_last(l, e)))
+		return rc;
+	rc = append(fd, l, e, err);
+	if (rc == ST_OK && first)
+		rc = sync_folder(dir, err);
+	fault_step("archive-custody-added");
+	return rc == ST_OK ? anchor_put(dir, &l->head, false, err) : rc;
+}
+
 enum status custody_add(int dir, const struct custody_event *e, struct err *err)
 {
 	int fd = openat(dir, custody,
@@ -196,11 +374,7 @@ enum status custody_add(int dir, const struct custody_event *e, struct err *err)
 		return err_sys(err, ST_FATAL, "open %s", custody);
 	rc = lock(fd, err);
 	if (rc == ST_OK)
-		rc = read_last(&l, fd, err);
-	if (rc == ST_OK && !(e->once && is_last(&l, e)))
-		rc = append(fd, &l, e, err);
-	if (rc == ST_OK && l.head.events == 0)
-		rc = sync_folder(dir, err);
+		rc = add(dir, fd, &l, e, err);
 	close(fd);
 	free(l.line);
 	fault_step("archive-custody");
@@ -209,18 +383,28 @@ enum status custody_add(int dir, const struct custody_event *e, struct err *err)
 
 enum status custody_last(int dir, struct custody_head *out, struct err *err)
 {
-	int fd = openat(dir, custody, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+	struct custody_head a;
 	struct last l = { 0 };
-	enum status rc;
+	/* Before the log: that may grow meanwhile. */
+	enum status rc = custody_anchor(dir, &a, err);
+	bool has = rc == ST_OK;
+	int fd = -1;
 
 	memset(out, 0, sizeof(*out));
-	if (fd < 0)
-		return errno == ENOENT ? ST_OK
-				       : err_sys(err, ST_FATAL, "open %s", custody);
-	rc = read_last(&l, fd, err);
+	if (rc < 0)
+		return rc;
+	rc = ST_OK;
+	fd = openat(dir, custody, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+	if (fd < 0 && errno != ENOENT)
+		return err_sys(err, ST_FATAL, "open %s", custody);
+	if (fd >= 0)
+		rc = read_last(&l, fd, err);
+	if (rc == ST_OK)
+		rc = compare(dir, has ? &a : NULL, &l.head, err);
 	if (rc == ST_OK)
 		*out = l.head;
-	close(fd);
+	if (fd >= 0)
+		close(fd);
 	free(l.line);
 	return rc;
 }
@@ -250,7 +434,8 @@ enum status archive_note(const char *path, const char *event, const char *object
 
 	if (dir >= 0 && tells_of_mail(event) && is_encrypted(dir))
 		e.detail = "{}";
-	if (dir >= 0 && faccessat(dir, custody, W_OK, AT_EACCESS) == 0)
+	if (dir >= 0 && faccessat(dir, custody, W_OK, AT_EACCESS) == 0 &&
+		faccessat(dir, "log", W_OK, AT_EACCESS) == 0)
 		rc = custody_add(dir, &e, err);
 	if (dir >= 0)
 		close(dir);
@@ -281,37 +466,82 @@ static const char *line_wrong(
 	return NULL;
 }
 
-enum status custody_check(int dir, struct custody_head *out,
-	void (*each)(void *ctx, const struct custody_head *at, const char *line),
-	void (*bad)(void *ctx, const char *what), void *ctx, struct err *err)
-{
-	char *text = NULL, *s, *end = NULL, *what;
-	const char *why = NULL;
-	size_t n = 0;
-	enum status rc = fs_read(&text, &n, dir, custody, CUSTODY_MAX, err);
+struct walk {
+	struct custody_head anchor;
+	bool anchored;
+	unsigned char there[DIGEST]; /* of the line that the anchor tells of */
+	bool broken;
+	void (*each)(void *ctx, const struct custody_head *at, const char *line);
+	void (*bad)(void *ctx, const char *what);
+	void *ctx;
+};
 
-	memset(out, 0, sizeof(*out));
-	if (rc != ST_OK)
-		return rc;
+static void walk_bad(struct walk *w, char *what)
+{
+	w->bad(w->ctx, what);
+	w->broken = true;
+	free(what);
+}
+
+static void walk(struct walk *w, struct custody_head *out, char *text, size_t n)
+{
+	char *s, *end;
+	const char *why;
+
 	for (s = text; (end = memchr(s, '\n', (size_t)(text + n - s))); s = end + 1) {
 		*end = '\0';
 		why = line_wrong(s, (size_t)(end - s), out);
 		if (why) {
-			what = xasprintf("%s, line %" PRIu64 ": %s", custody,
-				out->events + 1, why);
-			bad(ctx, what);
-			free(what);
-			break;
+			walk_bad(w,
+				xasprintf("%s, line %" PRIu64 ": %s", custody,
+					out->events + 1, why));
+			return;
 		}
 		out->events++;
 		hash_of(s, (size_t)(end - s), out->sha);
-		each(ctx, out, s);
+		if (out->events == w->anchor.events)
+			memcpy(w->there, out->sha, DIGEST);
+		w->each(w->ctx, out, s);
 	}
-	if (!why && (s < text + n || n == 0)) {
-		what = xasprintf("%s: its last line is cut", custody);
-		bad(ctx, what);
-		free(what);
+	if (s < text + n || n == 0) {
+		walk_bad(w, xasprintf("%s: its last line is cut", custody));
+		w->broken = false; /* those before it count */
 	}
-	free(text);
+}
+
+/* What is no file, or no anchor, is a finding; what keeps us from looking is not. */
+static enum status found(struct walk *w, enum status rc, struct err *err)
+{
+	if (rc >= 0 || err->exit != EX_DATAERR)
+		return rc;
+	walk_bad(w, xstrdup(err->text));
+	*err = (struct err)ERR_INIT;
 	return ST_OK;
+}
+
+enum status custody_check(int dir, struct custody_head *out,
+	void (*each)(void *ctx, const struct custody_head *at, const char *line),
+	void (*bad)(void *ctx, const char *what), void *ctx, struct err *err)
+{
+	struct walk w = { .each = each, .bad = bad, .ctx = ctx };
+	struct err why = ERR_INIT;
+	char *text = NULL, *what;
+	size_t n = 0;
+	/* Before the log: that may grow meanwhile. */
+	enum status rc = custody_anchor(dir, &w.anchor, &why);
+
+	memset(out, 0, sizeof(*out));
+	w.anchored = rc == ST_OK;
+	rc = found(&w, rc, &why);
+	if (rc >= 0)
+		rc = fs_read(&text, &n, dir, custody, CUSTODY_MAX, &why);
+	rc = found(&w, rc, &why);
+	if (rc < 0)
+		return err_set(err, rc, why.exit, "%s", why.text);
+	if (text)
+		walk(&w, out, text, n);
+	if (w.anchored && !w.broken && (what = astray(&w.anchor, out->events, w.there)))
+		walk_bad(&w, what);
+	free(text);
+	return rc;
 }

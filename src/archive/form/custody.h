@@ -20,16 +20,22 @@ struct custody_event {
 	bool once; /* not if the last event is this one of this object */
 };
 
-/* dir is the archive's. ST_DENIED, EX_DATAERR: the log is damaged at its end. */
+/* dir is the archive's. ST_DENIED, EX_DATAERR: the log is damaged at its end, or not
+ * what its anchor tells of. */
 enum status custody_add(int dir, const struct custody_event *e, struct err *err);
 enum status custody_last(int dir, struct custody_head *out, struct err *err);
+
+/* How far the log went at least: log/custody.head. ST_END: there is none, as in
+ * archives of versions before it, or of one event. */
+enum status custody_anchor(int dir, struct custody_head *out, struct err *err);
 
 /* "user@host", as JSON: {"host":..,"user":..} */
 void custody_operator(struct buf *b);
 
 /*
  * Reads the chain through; each event goes to each(). ST_END: there is
- * no log. A finding goes to bad() and ends it, ST_OK; *out is how far it was good.
+ * no log. A finding goes to bad() and ends it, ST_OK; *out is how far it was good. So
+ * does it when that is not what the anchor tells of.
  */
 enum status custody_check(int dir, struct custody_head *out,
 	void (*each)(void *ctx, const struct custody_head *at, const char *line),

@@ -29,7 +29,8 @@ struct policy {
 	char slug[SLUG_MAX + 1];
 	enum archive_codec codec;
 	uint64_t member_bytes, segment_bytes, segment_messages;
-	bool tree; /* all its segments have seals */
+	bool tree;     /* all its segments have seals */
+	bool log_head; /* its custody log has an anchor */
 	enum crypt_kind crypt;
 	unsigned to_n; /* whom it is encrypted to */
 	char to[RECIPIENTS_MAX][RECIPIENT_MAX];

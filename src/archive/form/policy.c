@@ -41,7 +41,8 @@ static bool codec_of(enum archive_codec *out, const char *name)
 
 static bool parse(struct policy *p, const char *s)
 {
-	char slug[TOKEN_MAX], id[TOKEN_MAX], codec[TOKEN_MAX], tree[TOKEN_MAX];
+	char slug[TOKEN_MAX], id[TOKEN_MAX], codec[TOKEN_MAX], tree[TOKEN_MAX],
+		head[TOKEN_MAX];
 
 	if (!json_get(slug, s, "slug") || !slug_ok(slug) || !json_get(id, s, "id") ||
 		!text_starts(id, "urn:uuid:") || strlen(id) >= sizeof(p->id) ||
@@ -52,6 +53,7 @@ static bool parse(struct policy *p, const char *s)
 	p->tree = json_get(tree, s, "tree");
 	if (p->tree && strcmp(tree, "rfc6962-sha256") != 0)
 		return false;
+	p->log_head = json_get(head, s, "log_head") && strcmp(head, "true") == 0;
 	if (!policy_encrypt_read(p, s))
 		return false;
 	return json_number(&p->member_bytes, s, "member_bytes") &&
@@ -156,7 +158,7 @@ enum status policy_make(
 	else
 		slug_from(p->slug, cfg->path);
 	p->codec = cfg->codec;
-	p->tree = true;
+	p->tree = p->log_head = true;
 	p->member_bytes = cfg->member_bytes ? cfg->member_bytes
 					    : member_bytes(cfg->codec);
 	p->segment_bytes = cfg->segment_bytes ? cfg->segment_bytes : SEGMENT_BYTES;
@@ -176,7 +178,7 @@ enum status policy_make(
 		rc = script_write(dir, err);
 	buf_addf(&b,
 		"{\"format\":%d,\"id\":\"%s\",\"slug\":\"%s\",\"created\":\"%s\","
-		"\"hash\":\"sha256\",\"tree\":\"rfc6962-sha256\",\"codec\":\"%s\",\"member_bytes\":%" PRIu64
+		"\"hash\":\"sha256\",\"tree\":\"rfc6962-sha256\",\"log_head\":true,\"codec\":\"%s\",\"member_bytes\":%" PRIu64
 		",\"segment_bytes\":%" PRIu64 ",\"segment_messages\":%" PRIu64,
 		ARCHIVE_FORMAT, p->id, p->slug, clock_rfc3339(now, clock_utc()),
 		archive_codec_name(p->codec), p->member_bytes, p->segment_bytes,

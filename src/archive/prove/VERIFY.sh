@@ -388,10 +388,35 @@ take_edge() {
 
 # ---- the custody log ----
 
+# The log may go on behind what its anchor tells of; that it must have.
+check_anchor() {
+	if ! test -f "$tmp/anchor"; then
+		test -s "$tmp/are" || return
+		if test "$(wc -l <"$tmp/are")" -gt 1 && grep -q '"log_head":true' archive.json; then
+			bad 'log/custody.head is missing'
+		else
+			echo 'log/custody.head is missing: what was dropped from the end of the log since the last seal cannot be known'
+		fi
+		return
+	fi
+	events=$(sed -n '1s/^{"events":\([1-9][0-9]\{0,14\}\),"head":"[0-9a-f]*"}$/\1/p' "$tmp/anchor")
+	head=$(sed -n '1s/.*"head":"\([0-9a-f]*\)"}$/\1/p' "$tmp/anchor")
+	if test -z "$events" || test ${#head} != 64 ||
+		! printf '{"events":%s,"head":"%s"}\n' "$events" "$head" | cmp -s - "$tmp/anchor"; then
+		bad 'log/custody.head is damaged'
+	elif test "$(sed -n "${events}p" "$tmp/are")" != "$head"; then
+		bad "log/custody.jsonl has not the line $events that log/custody.head tells of"
+	fi
+}
+
 check_custody() {
 	mkdir "$tmp/line"
+	: >"$tmp/are"
+	# Before the log, which may grow meanwhile.
+	test ! -f log/custody.head || cp log/custody.head "$tmp/anchor"
 	test -f log/custody.jsonl || {
 		test ! -s "$tmp/heads" || bad "log/custody.jsonl is missing"
+		check_anchor
 		return
 	}
 	test -s log/custody.jsonl || {
@@ -415,6 +440,7 @@ check_custody() {
 		cat "$tmp/are"
 	} | sed '$d' | awk '{ print NR, $0 }' >"$tmp/want"
 	cmp -s "$tmp/want" "$tmp/say" || bad "log/custody.jsonl: its lines are no chain"
+	check_anchor
 	test -f "$tmp/heads" || return
 	while read -r events head seal; do
 		test "$events" -gt 0 || continue

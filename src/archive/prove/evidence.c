@@ -269,6 +269,17 @@ static void take_event(void *ctx, const struct custody_head *at, const char *lin
 	check_event(v, line);
 }
 
+/* After the log: the anchor comes when it has one event, and never goes. */
+static void check_anchored(struct evidence *v, const struct custody_head *head)
+{
+	struct custody_head a;
+	struct err why = ERR_INIT;
+
+	v->unanchored = head->events && custody_anchor(v->r->dir, &a, &why) == ST_END;
+	if (v->unanchored && head->events > 1 && v->r->policy.log_head)
+		tally_bad(v->t, "log/custody.head is missing");
+}
+
 static enum status check_custody(struct evidence *v, struct err *err)
 {
 	struct custody_reader c = { .v = v };
@@ -279,6 +290,7 @@ static enum status check_custody(struct evidence *v, struct err *err)
 	if (rc < 0)
 		return rc;
 	v->events = head.events;
+	check_anchored(v, &head);
 	if (c.i < v->n && !c.damaged)
 		tally_bad(v->t,
 			"log/custody.jsonl %s: seal %u was made after %" PRIu64

@@ -20,6 +20,7 @@ struct evidence {
 	size_t n;
 	bool told; /* the last one's place in the chain is unknown: that was told */
 	uint64_t unsealed, events;
+	bool unanchored;                 /* the log, whose end nobody knows so */
 	uint64_t signatures, timestamps; /* made, as the custody log tells */
 
 	struct disposition *disposed; /* all records of disposals, in their order */

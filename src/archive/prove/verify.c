@@ -441,6 +441,7 @@ enum status archive_verify_as(struct archive_reader *r, const struct archive_how
 	evidence_free(&v.evidence);
 	out->unsealed = v.evidence.unsealed;
 	out->events = v.evidence.events;
+	out->unanchored = v.evidence.unanchored;
 	out->signatures = v.evidence.signatures;
 	out->timestamps = v.evidence.timestamps;
 	out->messages = v.t.messages;
