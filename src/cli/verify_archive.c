@@ -369,8 +369,8 @@ static enum status check_marks(
 	enum status rc = sign_check_archive(a->path, t, look, a, &why);
 	uint64_t bad = a->signatures.bad + a->stamps.bad, open = 0;
 
-	/* What is bad was counted. */
-	if (rc < 0 && why.exit != EX_DATAERR)
+	/* What is bad was counted, if it was not that they could not be looked at. */
+	if (rc < 0 && (why.exit != EX_DATAERR || !bad))
 		return err_set(err, rc, why.exit, "%s", why.text);
 	a->k.damaged += bad;
 	if (bad)

@@ -24,6 +24,22 @@ static enum status look(
 	return rc == ST_END ? ST_OK : rc;
 }
 
+/* One that is no file, or too large for what it should be, is a bad one. */
+static enum status look_mark(struct file *f, struct sign_mark *m, int dirfd,
+	const char *name, const char *end, struct err *err)
+{
+	struct err why = ERR_INIT;
+	enum status rc = look(f, dirfd, name, end, &why);
+
+	if (rc >= 0)
+		return rc;
+	if (why.exit != EX_DATAERR)
+		return err_set(err, rc, why.exit, "%s", why.text);
+	m->verdict = SIGN_BAD;
+	snprintf(m->why, sizeof(m->why), "%s", why.text);
+	return ST_OK;
+}
+
 static void drop(struct file *f)
 {
 	free(f->name);
@@ -78,9 +94,9 @@ enum status sign_check(struct sign_state *out, const struct sign_trust *t, int d
 
 	memset(out, 0, sizeof(*out));
 	if (rc == ST_OK)
-		rc = look(&p7s, dirfd, name, ".p7s", err);
+		rc = look_mark(&p7s, &out->signature, dirfd, name, ".p7s", err);
 	if (rc == ST_OK)
-		rc = look(&tsr, dirfd, name, ".tsr", err);
+		rc = look_mark(&tsr, &out->stamp, dirfd, name, ".tsr", err);
 	if (rc == ST_OK && !file.p)
 		rc = err_set(
 			err, ST_DENIED, EX_NOINPUT, "%s: there is no such file", name);

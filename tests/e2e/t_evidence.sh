@@ -181,6 +181,29 @@ test_evidence_alike() {
 		rm away
 	done
 
+	anew # the list of all files
+	mv arc/manifest-sha256.txt away
+	ln -s "$W/away" arc/manifest-sha256.txt
+	alike 'damaged: manifest-sha256.txt is a link'
+	pf 65 hold place arc 2 --matter x
+	rm away
+
+	for file in seals/arc-000001.seal.p7s seals/arc-000002.seal.tsr log/custody.head; do
+		anew # a folder, whether it is listed or not
+		rm -f "arc/$file"
+		mkdir "arc/$file"
+		alike "damaged: $file"
+		sed -i "\\#$file#d" arc/manifest-sha256.txt
+		alike "damaged: $file"
+		case $file in seals/*) pf 65 seal arc --check ;; esac
+	done
+
+	anew # a folder that lies elsewhere
+	mv arc/seals away
+	ln -s "$W/away" arc/seals
+	alike 'damaged: seals is a link'
+	rm -r away
+
 	anew # a pipe holds nobody up
 	rm arc/segments/arc-000001.idx
 	mkfifo arc/segments/arc-000001.idx

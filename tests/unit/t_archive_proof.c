@@ -210,6 +210,45 @@ static void test_flips(void **state)
 	free(out);
 }
 
+/* A link to the very same bytes, a pipe, a folder: none of them is in the proof. */
+static void test_no_files(void **state)
+{
+	static const char *const files[] = { "proof.json", "message.eml", "seal.json",
+		"seal.p7s" };
+	char *dir = sealed(ARCHIVE_GZ), *out = xasprintf("%s.out", dir),
+	     *away = xasprintf("%s.away", dir);
+	struct archive_proof p;
+	struct err err = ERR_INIT;
+	size_t i, k;
+
+	(void)state;
+	ok(prove(dir, 8, out, &p, &err), &err);
+	for (i = 0; i < N_ELEMENTS(files); i++) {
+		char *path = xasprintf("%s/%s", out, files[i]);
+		bool there = rename(path, away) == 0;
+
+		for (k = 0; k < 3; k++) {
+			assert_int_equal(k == 0  ? symlink(away, path)
+					: k == 1 ? mkfifo(path, 0600)
+						 : mkdir(path, 0700),
+				0);
+			assert_int_equal(check(out, &p, &err), ST_DENIED);
+			assert_int_equal(err.exit, EX_DATAERR);
+			assert_non_null(strstr(err.text, files[i]));
+			remove(path);
+		}
+		if (there)
+			rename(away, path);
+		ok(check(out, &p, &err), &err);
+		free(path);
+	}
+	remove_all(out);
+	remove_all(dir);
+	free(away);
+	free(dir);
+	free(out);
+}
+
 /* What cannot be proved is said, and nothing is left. */
 static void test_refused(void **state)
 {
@@ -249,16 +288,17 @@ static void test_refused(void **state)
 int main(void)
 {
 	static size_t of[N_ELEMENTS(codecs)];
-	struct CMUnitTest tests[3 + N_ELEMENTS(codecs)] = {
+	struct CMUnitTest tests[4 + N_ELEMENTS(codecs)] = {
 		cmocka_unit_test(test_paths),
 		cmocka_unit_test(test_flips),
+		cmocka_unit_test(test_no_files),
 		cmocka_unit_test(test_refused),
 	};
 	size_t i;
 
 	for (i = 0; i < N_ELEMENTS(codecs); i++) {
 		of[i] = i;
-		tests[3 + i] = (struct CMUnitTest){ archive_codec_name(codecs[i]),
+		tests[4 + i] = (struct CMUnitTest){ archive_codec_name(codecs[i]),
 			test_each, NULL, NULL, &of[i] };
 	}
 	return cmocka_run_group_tests(tests, setup, teardown);

@@ -559,6 +559,94 @@ static void test_custody(void **state)
 	free(dir);
 }
 
+/* ---- what is no file ---- */
+
+static void no_file(const char *path, const char *away, unsigned kind)
+{
+	assert_int_equal(kind == 0  ? symlink(away, path)
+			: kind == 1 ? mkfifo(path, 0600)
+				    : mkdir(path, 0700),
+		0);
+}
+
+/* Both name it, and nobody waits for a pipe. */
+static void finds(const char *dir, const char *script, const char *name)
+{
+	struct archive_how quick = { true, 0 };
+	struct archive_check c;
+	struct findings f;
+	char said[4096];
+
+	assert_true(verify_as(dir, &quick, &f, &c) > 0);
+	if (c.damaged && !strstr(f.all, name))
+		fail_msg("%s: not told: %s", name, f.all);
+	if (shell(script, dir, said, sizeof(said)) != 65 || !strstr(said, name))
+		fail_msg("%s: VERIFY.sh: %s", name, said);
+}
+
+/* Links (to the very same bytes), pipes and folders in place of files, also of those
+ * that are not listed yet; and links in place of folders. */
+static void test_no_files(void **state)
+{
+	static const char *const names[] = { "manifest-sha256.txt", "archive.json",
+		"README.txt", "log/custody.jsonl", "log/custody.head",
+		"seals/acme-000001.seal.json", "seals/acme-000001.seal.p7s",
+		"seals/acme-000003.seal.tsr", "segments/acme-000002.idx",
+		"trust/signer-0123.pem", "policy/hold-000001.json", "seals/other",
+		"more" };
+	static const char *const folders[] = { "log", "policy", "seals", "segments",
+		"trust" };
+	char *dir = sealed(ARCHIVE_GZ), *away = xasprintf("%s.away", dir),
+	     *script = xasprintf("%s.sh", dir), *text;
+	struct findings f;
+	unsigned i, k;
+	size_t n;
+
+	(void)state;
+	text = read_in(dir, "VERIFY.sh", &n);
+	spit(script, text, n);
+	free(text);
+	for (i = 0; i < N_ELEMENTS(folders); i++) {
+		char *path = path_in(dir, folders[i]);
+
+		mkdir(path, 0700);
+		free(path);
+	}
+	for (i = 0; i < N_ELEMENTS(names); i++) {
+		char *path = path_in(dir, names[i]);
+		bool there = rename(path, away) == 0;
+
+		/* A link to nothing is one, too; but there may be more folders. */
+		for (k = 0; k < 2 + (i + 1 < N_ELEMENTS(names)); k++) {
+			no_file(path, away, k);
+			finds(dir, script, names[i]);
+			assert_int_equal(remove(path), 0);
+		}
+		if (there)
+			rename(away, path);
+		free(path);
+	}
+	for (i = 0; i < N_ELEMENTS(folders); i++) {
+		char *path = path_in(dir, folders[i]);
+
+		assert_int_equal(rename(path, away), 0);
+		no_file(path, away, 0);
+		finds(dir, script, folders[i]);
+		unlink(path);
+		spit(path, "x", 1);
+		finds(dir, script, folders[i]);
+		unlink(path);
+		rename(away, path);
+		free(path);
+	}
+	assert_int_equal(verify(dir, &f), 0);
+	remove_all(dir);
+	unlink(script);
+	free(script);
+	free(away);
+	free(dir);
+}
+
 /* ---- archives of 0.1.0 ---- */
 
 static void forget(const char *dir, const char *name)
@@ -775,6 +863,7 @@ int main(void)
 		cmocka_unit_test(test_anchor),
 		cmocka_unit_test(test_anchor_flips),
 		cmocka_unit_test(test_anchor_none),
+		cmocka_unit_test(test_no_files),
 		cmocka_unit_test(test_old),
 		cmocka_unit_test(test_quick),
 		cmocka_unit_test(test_made),

@@ -128,9 +128,11 @@ enum status custody_anchor(int dir, struct custody_head *out, struct err *err)
 	struct buf b = BUF_INIT(ANCHOR_MAX);
 	char *text = NULL;
 	size_t n = 0;
-	enum status rc = fs_read(&text, &n, dir, anchor, ANCHOR_MAX, err);
+	enum status rc = file_real(dir, anchor, err);
 
 	memset(out, 0, sizeof(*out));
+	if (rc == ST_OK)
+		rc = fs_read(&text, &n, dir, anchor, ANCHOR_MAX, err);
 	if (rc != ST_OK)
 		return rc;
 	if (json_number(&out->events, text, "events") && out->events &&
@@ -534,6 +536,8 @@ enum status custody_check(int dir, struct custody_head *out,
 	w.anchored = rc == ST_OK;
 	rc = found(&w, rc, &why);
 	if (rc >= 0)
+		rc = file_real(dir, custody, &why);
+	if (rc == ST_OK)
 		rc = fs_read(&text, &n, dir, custody, CUSTODY_MAX, &why);
 	rc = found(&w, rc, &why);
 	if (rc < 0)

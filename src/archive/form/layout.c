@@ -13,6 +13,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 enum { PART_MAX = 80, PARTS_MAX = 8, HASH_HEX = 8 };
@@ -207,6 +208,21 @@ enum status file_there(int dirfd, const char *name, struct err *err)
 	if (faccessat(dirfd, name, F_OK, 0) == 0)
 		return ST_OK;
 	return errno == ENOENT ? ST_END : err_sys(err, ST_FATAL, "%s", name);
+}
+
+enum status file_real(int dirfd, const char *name, struct err *err)
+{
+	struct stat st;
+
+	if (fstatat(dirfd, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
+		return errno == ENOENT || errno == ENOTDIR
+			? ST_END
+			: err_sys(err, ST_FATAL, "%s", name);
+	if (S_ISREG(st.st_mode))
+		return ST_OK;
+	return err_set(err, ST_DENIED, EX_DATAERR,
+		"%s is a link or something else that is no file: put it back from a copy",
+		name);
 }
 
 struct names {

@@ -91,6 +91,10 @@ void rest_name(char out[FILE_NAME_MAX], const char *segment, unsigned member);
 /* Whether dirfd/name is there: ST_OK, ST_END, or what keeps us from knowing. */
 enum status file_there(int dirfd, const char *name, struct err *err);
 
+/* The same of a file that nothing but a file of this very place will do for: ST_DENIED,
+ * EX_DATAERR for a link, a folder or a pipe. */
+enum status file_real(int dirfd, const char *name, struct err *err);
+
 /* The names in dirfd/name but "." and "..". ST_END: it is not there. */
 struct names;
 enum status names_open(

@@ -67,8 +67,10 @@ enum status manifest_each(int dir,
 	const char *name;
 	char *text, *s, *end;
 	size_t n;
-	enum status rc = fs_read(&text, &n, dir, manifest, MANIFEST_MAX, err);
+	enum status rc = file_real(dir, manifest, err);
 
+	if (rc == ST_OK)
+		rc = fs_read(&text, &n, dir, manifest, MANIFEST_MAX, err);
 	if (rc != ST_OK)
 		return rc;
 	for (s = text; rc == ST_OK && s < text + n; s = end + 1) {

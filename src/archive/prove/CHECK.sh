@@ -37,6 +37,13 @@ sum() {
 	sha256sum <"$1" | cut -c 1-64
 }
 
+for file in message.eml proof.json seal.json seal.p7s seal.tsr; do
+	test -e "$file" || test -L "$file" || continue
+	test -f "$file" && test ! -L "$file" || {
+		bad "$file is a link or something else that is no file"
+		exit 65
+	}
+done
 for file in message.eml proof.json seal.json; do
 	test -f "$file" || {
 		bad "$file is missing"

@@ -525,6 +525,19 @@ check_recipients() {
 
 # ---- all of it ----
 
+# Whatever is read here is a file, and one of this archive; so are folders.
+for file in * log/* policy/* seals/* segments/* trust/*; do
+	test -e "$file" || test -L "$file" || continue
+	case $file in
+	*/*) test -f "$file" && test ! -L "$file" ;;
+	log | policy | seals | segments | trust) test -d "$file" && test ! -L "$file" ;;
+	*) { test -d "$file" || test -f "$file"; } && test ! -L "$file" ;;
+	esac || bad "$file is a link or something else that is no file"
+done
+if test "$found" != 0; then
+	echo "DAMAGED: $found findings; nothing else was looked at"
+	exit 65
+fi
 slug=$(sed -n 's/.*"slug":"\([a-z0-9-]*\)".*/\1/p' archive.json)
 codec=$(sed -n 's/.*"codec":"\([a-z]*\)".*/\1/p' archive.json)
 case $codec in
@@ -559,18 +572,6 @@ if test -f open/dispose.json; then
 	exit 69
 fi
 
-# Whatever is read here is a file, and one of this archive.
-for file in * log/* policy/* seals/* segments/* trust/*; do
-	test -e "$file" || test -L "$file" || continue
-	case $file in
-	*/*) test -f "$file" && test ! -L "$file" ;;
-	*) test -d "$file" || { test -f "$file" && test ! -L "$file"; } ;;
-	esac || bad "$file is a link or something else that is no file"
-done
-if test "$found" != 0; then
-	echo "DAMAGED: $found findings; nothing else was looked at"
-	exit 65
-fi
 ls segments >"$tmp/before"
 
 # What is not sealed yet, or just being sealed, is for the next run.

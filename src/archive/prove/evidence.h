@@ -28,6 +28,14 @@ struct evidence {
 	bool pending; /* the last of them is under way */
 };
 
+/* ---- shape.c ---- */
+
+/* Folders that are none: then nothing else can be looked at. */
+bool evidence_folders(struct evidence *v);
+/* Links, pipes and folders where files should be, but for those that were told. */
+enum status evidence_files(
+	struct evidence *v, bool (*told)(void *ctx, const char *name), struct err *err);
+
 /* ---- disposed.c ---- */
 
 /* Reads the records of disposals. Before all else. */

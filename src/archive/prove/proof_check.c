@@ -172,11 +172,26 @@ static enum status check_message(const struct proof *p, int dir, struct err *err
 	return ST_OK;
 }
 
+/* What lies elsewhere is no part of the proof. */
+static enum status check_files(int dir, struct err *err)
+{
+	static const char *const files[] = { "message.eml", "proof.json", "seal.json",
+		"seal.p7s", "seal.tsr" };
+	enum status rc = ST_OK;
+	size_t i;
+
+	for (i = 0; rc >= 0 && i < N_ELEMENTS(files); i++)
+		rc = file_real(dir, files[i], err);
+	return rc < 0 ? rc : ST_OK;
+}
+
 enum status archive_proof_check(int dirfd, struct archive_proof *told, struct err *err)
 {
 	struct proof *p = xcalloc(1, sizeof(*p));
-	enum status rc = read_proof(p, dirfd, err);
+	enum status rc = check_files(dirfd, err);
 
+	if (rc == ST_OK)
+		rc = read_proof(p, dirfd, err);
 	if (rc == ST_OK)
 		rc = check_message(p, dirfd, err);
 	if (rc == ST_OK)

@@ -76,6 +76,14 @@ static bool has_line(void *ctx, const char *name)
 	return s.found;
 }
 
+/* check_line() has told what is wrong with it. */
+static bool is_told(void *ctx, const char *name)
+{
+	const struct listed *l = find(ctx, name);
+
+	return l && !l->good;
+}
+
 static const unsigned char *sum_of(void *ctx, const char *name)
 {
 	const struct listed *l = find(ctx, name);
@@ -420,9 +428,11 @@ enum status archive_verify_as(struct archive_reader *r, const struct archive_how
 		v.how = *how;
 	v.evidence = (struct evidence){ .r = r, .t = &v.t, .sum = sum_of, .ctx = &v };
 	memset(out, 0, sizeof(*out));
-	rc = evidence_begin(&v.evidence, err);
+	rc = evidence_folders(&v.evidence) ? evidence_begin(&v.evidence, err) : ST_END;
 	if (rc == ST_OK)
 		check_manifest(&v);
+	if (rc == ST_OK)
+		rc = evidence_files(&v.evidence, is_told, err);
 	if (rc == ST_OK)
 		check_recipients(&v);
 	if (rc == ST_OK)
@@ -450,6 +460,7 @@ enum status archive_verify_as(struct archive_reader *r, const struct archive_how
 	while (v.n)
 		free(v.list[--v.n].name);
 	free(v.list);
+	rc = rc == ST_END ? ST_OK : rc;
 	if (rc == ST_OK && out->damaged && reader_replaced(r))
 		rc = err_set(err, ST_DENIED, EX_TEMPFAIL,
 			"messages were disposed of while the archive was read, and what was "

@@ -381,7 +381,13 @@ enum status archive_read_as(struct archive_reader **out, const char *path,
 	/* Where there is none, there is no key. */
 	if (a->state)
 		r->statedir = open(a->state, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	rc = r->segdir < 0 ? err_sys(err, ST_FATAL, "segments") : look(r, err);
+	if (r->segdir >= 0)
+		rc = look(r, err);
+	else if (errno == ENOTDIR)
+		rc = err_set(err, ST_DENIED, EX_DATAERR,
+			"segments is no folder: put it back from a copy of the archive");
+	else
+		rc = err_sys(err, ST_FATAL, "segments");
 	if (rc == ST_OK && r->policy.crypt != CRYPT_NONE)
 		rc = open_vault(r, a, err);
 note:
