@@ -4,6 +4,9 @@
  */
 #include "t_dispose.h"
 
+#include <signal.h>
+#include <sys/resource.h>
+
 /* ---- holds and retention ---- */
 
 static unsigned hold(const char *dir, const char *word, bool future)
@@ -104,6 +107,84 @@ static void test_record_lost(void **state)
 		archive_done(&r);
 		remove_all(dir);
 		free(path);
+		free(dir);
+	}
+}
+
+/* ---- no room ---- */
+
+/* A record, written and no more, is none that one would write again. */
+static void stands(const char *dir, const struct err *err)
+{
+	struct archive_keeping *k = NULL;
+	struct archive_reader *r = NULL;
+	struct archive_check c;
+	struct err more = ERR_INIT;
+	size_t n;
+
+	assert_int_equal(err->exit, EX_IOERR);
+	if (!strstr(err->text, "policy/hold-000001.json") ||
+		!strstr(err->text, "stands"))
+		fail_msg("not told: %s", err->text);
+	ok(archive_read(&r, dir, &more), &more);
+	ok(archive_keeping_load(&k, r, &words, &more), &more);
+	archive_holds(k, &n);
+	assert_int_equal(n, 1);
+	archive_keeping_free(&k);
+	ok(archive_verify(r, &c, print_bad, NULL, &more), &more);
+	archive_done(&r);
+	assert_int_equal(script(dir), 0);
+}
+
+/* So many more lines of manifest-sha256.txt that it is larger than the log. */
+static void many_certificates(const char *dir)
+{
+	char *path = xasprintf("%s/trust", dir);
+	unsigned i;
+
+	assert_int_equal(mkdir(path, 0700), 0);
+	for (i = 0; i < 40; i++) {
+		free(path);
+		path = xasprintf("%s/trust/signer-%u.pem", dir, i);
+		spit(path, "x", 1);
+	}
+	free(path);
+}
+
+/* The record has room, and what tells of it has none: the log (0), or the list. */
+static void test_no_room(void **state)
+{
+	struct rlimit old, small;
+	unsigned k;
+
+	(void)state;
+	getrlimit(RLIMIT_FSIZE, &old);
+	signal(SIGXFSZ, SIG_IGN);
+	for (k = 0; k < 2; k++) {
+		char *dir = sealed(ARCHIVE_GZ), *list[] = { (char *)(uintptr_t) "7" },
+		     *file = xasprintf("%s/log/custody.jsonl", dir);
+		const struct archive_holding h = {
+			.matter = "x", .words = list, .words_n = 1, .w = &words
+		};
+		struct archive_held held;
+		struct err err = ERR_INIT;
+		struct stat st;
+
+		assert_int_equal(stat(file, &st), 0);
+		small = (struct rlimit){ (rlim_t)st.st_size + (k ? 1000 : 8),
+			old.rlim_max };
+		if (k)
+			many_certificates(dir);
+		setrlimit(RLIMIT_FSIZE, &small);
+		assert_true(archive_hold_place(dir, &h, &held, &err) < 0);
+		setrlimit(RLIMIT_FSIZE, &old);
+		stands(dir, &err);
+		/* Whoever comes next lists it. */
+		err = (struct err)ERR_INIT;
+		ok(archive_hold_release(dir, 1, "y", NULL, &err), &err);
+		check_state(dir, ALL, 0);
+		remove_all(dir);
+		free(file);
 		free(dir);
 	}
 }
@@ -299,6 +380,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_hold),
 		cmocka_unit_test(test_record_lost),
+		cmocka_unit_test(test_no_room),
 		cmocka_unit_test(test_retention),
 		cmocka_unit_test(test_shorter),
 		cmocka_unit_test(test_recover),

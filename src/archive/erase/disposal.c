@@ -111,7 +111,12 @@ static enum status end(struct keeper *k, const struct disposition *d, struct err
 	if (rc == ST_OK)
 		rc = fs_sync_dir(k->opendir, err);
 	fault_step("archive-dispose-done");
-	return rc;
+	return rc == ST_OK
+		? rc
+		: err_note(err,
+			  "messages of %s are taken out, and the next change of the "
+			  "archive ends that",
+			  d->segment);
 }
 
 /* open/ has the new segment and its index, which are durable. */

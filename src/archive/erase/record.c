@@ -132,6 +132,20 @@ static enum status open_sub(int *out, int dir, const char *name, struct err *err
 	return *out < 0 ? err_sys(err, ST_FATAL, "open directory %s", name) : ST_OK;
 }
 
+/* It counts from when it has its name: whoever is told that this failed must not write
+ * another one. */
+static enum status stands(
+	const struct keeper *k, const char *name, enum status rc, struct err *err)
+{
+	if (rc < 0 && file_there(k->dir, name, NULL) == ST_OK)
+		err_note(err,
+			"%s stands and counts, do not make it again; that the log or "
+			"manifest-sha256.txt lacks it is made up for by the next change of "
+			"the archive",
+			name);
+	return rc;
+}
+
 enum status record_add(struct keeper *k, const char *kind, const char *event,
 	const struct buf *text, unsigned *no, struct err *err)
 {
@@ -152,7 +166,9 @@ enum status record_add(struct keeper *k, const char *kind, const char *event,
 	if (dir >= 0)
 		close(dir);
 	fault_step("archive-record-written");
-	return rc == ST_OK ? record_note(k, kind, event, *no, err) : rc;
+	if (rc == ST_OK)
+		rc = record_note(k, kind, event, *no, err);
+	return dir >= 0 ? stands(k, name, rc, err) : rc;
 }
 
 /* ---- who may ---- */

@@ -42,7 +42,8 @@ enum status record_count(unsigned *n, int dir, const char *kind, struct err *err
 enum status record_load(char **text, size_t *n, int dir, const char *kind, unsigned no,
 	struct err *err);
 
-/* Writes the next one of its kind, notes it in the custody log, and lists it. */
+/* Writes the next one of its kind, notes it in the custody log, and lists it. When that
+ * fails the text says whether the record stands. */
 enum status record_add(struct keeper *k, const char *kind, const char *event,
 	const struct buf *text, unsigned *no, struct err *err);
 /* The latter two, for one that stands there already. */

@@ -300,13 +300,15 @@ static enum status append(
 	else if (ftruncate(fd, (off_t)l->end) < 0 ||
 		lseek(fd, (off_t)l->end, SEEK_SET) < 0)
 		rc = err_sys(err, ST_FATAL, "%s", custody);
-	if (rc == ST_OK)
-		rc = fs_write(fd, b.p, b.n, err);
+	if (rc == ST_OK && fs_write(fd, b.p, b.n, err) < 0)
+		rc = err_note(err, "%s", custody);
 	if (rc == ST_OK && fsync(fd) < 0)
 		rc = err_sys(err, ST_FATAL, "sync %s", custody);
 	if (rc == ST_OK) {
 		l->head.events++;
 		hash_of(b.p, b.n - 1, l->head.sha);
+	} else if (ftruncate(fd, (off_t)l->end) < 0) {
+		errno = 0; /* half a line, as after a power cut */
 	}
 	buf_free(&b);
 	return rc;
