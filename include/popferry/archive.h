@@ -139,6 +139,13 @@ enum status archive_note(const char *path, const char *event, const char *object
 enum status archive_note_removed(const char *path, const char *account,
 	const struct story_item *items, size_t n, struct err *err);
 
+/*
+ * Lists in manifest-sha256.txt what has no line there yet: signatures and timestamps
+ * that were made since. ST_END: there is no such file. ST_DENIED, EX_TEMPFAIL: somebody
+ * else is at work here; whoever calls this next does it.
+ */
+enum status archive_list_marks(const char *path, struct err *err);
+
 /* Releases the lock. What was not committed is lost, as by a crash. */
 void archive_close(struct archive_writer **w);
 

@@ -153,6 +153,21 @@ static const char *misuse(const struct cli *c, const struct tsa_config *t)
 	return NULL;
 }
 
+/* Whoever is at work there keeps nobody from signing. */
+static enum status list(
+	const struct cli *c, const char *path, enum status rc, struct err *err)
+{
+	struct err why = ERR_INIT;
+	enum status listed = notary_list(path, &why);
+
+	if (listed == ST_OK)
+		return rc;
+	if (rc == ST_OK && why.exit != EX_TEMPFAIL)
+		return err_set(err, listed, why.exit, "%s", why.text);
+	cli_complain(c, &why);
+	return rc;
+}
+
 static int seal(struct cli *c, const struct tsa_config *t, struct err *err)
 {
 	struct secret secret = { 0 };
@@ -172,8 +187,10 @@ static int seal(struct cli *c, const struct tsa_config *t, struct err *err)
 		rc = sign_archive(path, s, t->n ? t : NULL, &done, err);
 		if (notary_note(path, &done, &more) < 0)
 			cli_complain(c, &more);
-		if (rc == ST_OK || done.seals)
+		if (rc == ST_OK || done.seals) {
 			tell(c, path, &done);
+			rc = list(c, path, rc, err);
+		}
 	}
 	signer_close(&s);
 	if (rc == ST_OK)

@@ -71,6 +71,18 @@ enum status notary_note(const char *path, const struct sign_done *d, struct err 
 	return rc < 0 ? err_note(err, "this was not noted in the archive") : ST_OK;
 }
 
+enum status notary_list(const char *path, struct err *err)
+{
+	enum status rc = archive_list_marks(path, err);
+
+	return rc < 0
+		? err_note(err,
+			  "the seals are signed, but manifest-sha256.txt does not "
+			  "list all signatures and timestamps yet; the next "
+			  "`popferry seal` or sealing does")
+		: ST_OK;
+}
+
 static void tell(const struct job *job, const struct sign_done *d, bool tells)
 {
 	log_info(NULL, "signed", LOG_S("job", job->name), LOG_U("seals", d->seals),
@@ -91,6 +103,16 @@ static bool can_wait(const struct err *err)
 	return err->status == ST_RETRY || err->exit == EX_TEMPFAIL;
 }
 
+/* A good run becomes a failed one. */
+static bool fails(struct outcome *o, const struct err *err)
+{
+	if (o->exit || can_wait(err))
+		return false;
+	o->exit = err->exit;
+	o->err = *err;
+	return true;
+}
+
 static void sign(const struct notary *n, const struct job *job, const char *path,
 	struct outcome *o, bool tells)
 {
@@ -109,16 +131,15 @@ static void sign(const struct notary *n, const struct job *job, const char *path
 		log_warn(NULL, "not-noted", LOG_S("job", job->name),
 			LOG_S("reason", more.text));
 	tell(job, &d, tells);
-	if (rc == ST_OK)
-		return;
-	if (o->exit == 0 && !can_wait(&err)) {
-		o->exit = err.exit;
-		o->err = err;
-		return;
-	}
-	log_warn(NULL, "seals-wait", LOG_S("job", job->name),
-		LOG_U("waiting", d.waiting), LOG_S("reason", err.text),
-		LOG_S("meaning", "the next run signs and timestamps what is missing"));
+	if (rc != ST_OK && !fails(o, &err))
+		log_warn(NULL, "seals-wait", LOG_S("job", job->name),
+			LOG_U("waiting", d.waiting), LOG_S("reason", err.text),
+			LOG_S("meaning",
+				"the next run signs and timestamps what is missing"));
+	if ((rc == ST_OK || d.seals) && notary_list(path, &more) < 0 &&
+		!fails(o, &more))
+		log_warn(NULL, "not-listed", LOG_S("job", job->name),
+			LOG_S("reason", more.text));
 }
 
 void notary_sign(

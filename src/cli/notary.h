@@ -25,4 +25,8 @@ void notary_sign(
 /* Who touched the evidence, and when, is part of its history. */
 enum status notary_note(const char *path, const struct sign_done *d, struct err *err);
 
+/* Lists what was signed, now or by somebody who died then. ST_DENIED, EX_TEMPFAIL: it
+ * is right as it is, and the next one does it. */
+enum status notary_list(const char *path, struct err *err);
+
 #endif

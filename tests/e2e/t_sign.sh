@@ -75,6 +75,64 @@ openssl_accepts() {
 	done
 }
 
+# Each file that never changes has a line in manifest-sha256.txt, and it is right.
+all_listed() {
+	for file in arc/seals/* arc/trust/* arc/segments/*; do
+		grep -qF "  ${file#arc/}" arc/manifest-sha256.txt || check "$file is listed" false
+	done
+	(cd arc && sha256sum -c --quiet manifest-sha256.txt)
+	pf 0 verify arc
+	sh arc/VERIFY.sh arc
+}
+
+# What was signed is listed at once, or by the next call, whatever came in between.
+test_seal_listed() {
+	tsa_begin tsa
+	rig_load "$src" "$DATA/twice"
+	copy 0 "$(url_pop3s "$src")" archive:arc
+	pf 0 keygen k.key k.pem
+	mv arc was
+	n=0
+	until [ $n -gt 30 ]; do
+		n=$((n + 1))
+		rm -rf arc && cp -r was arc
+		died=0
+		POPFERRY_CRASH_AT=$n "$POPFERRY" seal arc --key k.key --cert k.pem --tsa "$URL" \
+			--tsa-ca tsa/ca.pem || died=$?
+		pf 0 verify arc
+		sh arc/VERIFY.sh arc
+		pf 0 seal arc --key k.key --cert k.pem --tsa "$URL" --tsa-ca tsa/ca.pem
+		all_listed
+		[ $died -ne 0 ] || break
+	done
+	check "it ends: $n" test $n -gt 4 -a $n -lt 30
+	# Nothing new, nothing written.
+	ls -i arc/manifest-sha256.txt >before
+	pf 0 seal arc --key k.key --cert k.pem --tsa "$URL" --tsa-ca tsa/ca.pem
+	ls -i arc/manifest-sha256.txt | cmp before -
+	# Somebody is at work: it is signed and said, and the next call lists it.
+	rm -rf arc && cp -r was arc
+	flock arc/open/lock "$POPFERRY" seal arc --key k.key --cert k.pem >out 2>err
+	says '1 signed'
+	says 'does not list all signatures and timestamps yet'
+	check 'it is not' test -z "$(grep p7s arc/manifest-sha256.txt)"
+	pf 0 verify arc
+	pf 0 seal arc --key k.key --cert k.pem
+	all_listed
+	# A damaged list is told, and not made anew.
+	truncate -s -1 arc/manifest-sha256.txt
+	pf 65 seal arc --key k.key --cert k.pem
+	says 'manifest-sha256.txt is damaged'
+	rm arc/manifest-sha256.txt
+	pf 0 seal arc --key k.key --cert k.pem
+	check 'nobody makes it anew' test ! -e arc/manifest-sha256.txt
+	# A run lists what it signs.
+	rm -rf arc "$W/state"
+	copy 0 "$(url_pop3s "$src")" archive:arc --sign-key k.key --sign-cert k.pem
+	check 'signed' test -n "$(ls arc/seals/*.p7s)"
+	all_listed
+}
+
 # What a copy seals is signed and timestamped; later only what is new.
 test_seal() {
 	tsa_begin tsa

@@ -137,6 +137,9 @@ struct known_sum {
 enum status manifest_update(int dir, int segdir, const struct policy *p,
 	const struct known_sum *sum, struct err *err);
 
+/* The same where a file has no line, else nothing. */
+enum status manifest_fill(int dir, int segdir, const struct policy *p, struct err *err);
+
 /* Where there are segments nobody makes it anew, as if it had always said so:
  * ST_DENIED, EX_DATAERR when it is missing there. */
 enum status manifest_there(

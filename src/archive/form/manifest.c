@@ -230,46 +230,77 @@ enum status manifest_there(int dir, int segdir, const struct policy *p, struct e
 	return rc;
 }
 
-enum status manifest_update(int dir, int segdir, const struct policy *p,
-	const struct known_sum *sum, struct err *err)
+/* What it should have; *news: that is not what it has. */
+static enum status gather(struct lines *l, bool *news, int dir, int segdir,
+	const struct policy *p, const struct known_sum *sum, struct err *err)
 {
-	struct buf b = BUF_INIT(MANIFEST_MAX);
-	struct lines l = { NULL, 0, 0 };
-	char hex[2 * DIGEST + 1];
-	size_t known, i;
+	size_t had, known;
 	enum status rc = manifest_there(dir, segdir, p, err);
 
 	if (rc == ST_OK)
-		rc = manifest_each(dir, keep, &l, err);
+		rc = manifest_each(dir, keep, l, err);
+	had = l->n;
 	if (rc >= 0)
-		rc = drop_replaced(&l, segdir, p, err);
+		rc = drop_replaced(l, segdir, p, err);
 	if (rc < 0)
-		goto out;
-	if (l.n)
-		qsort(l.p, l.n, sizeof(*l.p), by_name);
-	known = l.n;
-	rc = cover(&l, known, dir, "README.txt", NULL, err);
+		return rc;
+	if (l->n)
+		qsort(l->p, l->n, sizeof(*l->p), by_name);
+	known = l->n;
+	rc = cover(l, known, dir, "README.txt", NULL, err);
 	if (rc == ST_OK)
-		rc = cover(&l, known, dir, "archive.json", NULL, err);
+		rc = cover(l, known, dir, "archive.json", NULL, err);
 	if (rc == ST_OK)
-		rc = cover_some(&l, known, dir, "VERIFY.sh", NULL, err);
+		rc = cover_some(l, known, dir, "VERIFY.sh", NULL, err);
 	if (rc == ST_OK && p->crypt == CRYPT_CMS)
-		rc = cover_some(&l, known, dir, "recipients.pem", NULL, err);
+		rc = cover_some(l, known, dir, "recipients.pem", NULL, err);
 	if (rc == ST_OK)
-		rc = cover_segments(&l, known, dir, segdir, p, sum, err);
+		rc = cover_segments(l, known, dir, segdir, p, sum, err);
 	if (rc == ST_OK)
-		rc = cover_folder(&l, known, dir, "policy", err);
+		rc = cover_folder(l, known, dir, "policy", err);
 	if (rc == ST_OK)
-		rc = cover_folder(&l, known, dir, "trust", err);
-	if (rc < 0)
-		goto out;
-	qsort(l.p, l.n, sizeof(*l.p), by_name);
-	for (i = 0; i < l.n; i++)
-		buf_addf(
-			&b, "%s  %s\n", text_hex(hex, l.p[i].sha, DIGEST), l.p[i].name);
+		rc = cover_folder(l, known, dir, "trust", err);
+	*news = had != known || known != l->n;
+	return rc;
+}
+
+static enum status rewrite(int dir, struct lines *l, struct err *err)
+{
+	struct buf b = BUF_INIT(MANIFEST_MAX);
+	char hex[2 * DIGEST + 1];
+	enum status rc;
+	size_t i;
+
+	qsort(l->p, l->n, sizeof(*l->p), by_name);
+	for (i = 0; i < l->n; i++)
+		buf_addf(&b, "%s  %s\n", text_hex(hex, l->p[i].sha, DIGEST),
+			l->p[i].name);
 	rc = fs_replace(dir, manifest, b.p, b.n, 0644, err);
-out:
-	lines_free(&l);
 	buf_free(&b);
+	return rc;
+}
+
+enum status manifest_update(int dir, int segdir, const struct policy *p,
+	const struct known_sum *sum, struct err *err)
+{
+	struct lines l = { NULL, 0, 0 };
+	bool news;
+	enum status rc = gather(&l, &news, dir, segdir, p, sum, err);
+
+	if (rc == ST_OK)
+		rc = rewrite(dir, &l, err);
+	lines_free(&l);
+	return rc;
+}
+
+enum status manifest_fill(int dir, int segdir, const struct policy *p, struct err *err)
+{
+	struct lines l = { NULL, 0, 0 };
+	bool news = false;
+	enum status rc = gather(&l, &news, dir, segdir, p, NULL, err);
+
+	if (rc == ST_OK && news)
+		rc = rewrite(dir, &l, err);
+	lines_free(&l);
 	return rc;
 }
