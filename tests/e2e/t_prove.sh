@@ -167,6 +167,7 @@ assert not o["good"] and o["exit"] == 65 and o["damaged"] == len(o["findings"]) 
 	# What waits for a TSA is no damage, unless it was asked for.
 	first=$(ls arc/seals/*.tsr | head -n 1)
 	mv "$first" .
+	sed -i "\\#${first#arc/}#d" arc/manifest-sha256.txt # as if it had never been
 	pf 0 verify arc --quick
 	says '1 seal: timestamp pending'
 	pf 2 verify arc --quick --tsa-ca tsa/ca.pem
