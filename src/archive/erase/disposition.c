@@ -70,7 +70,7 @@ static bool parse(struct disposition *d, const char *text)
 		return false;
 	d->no = (unsigned)no;
 	memcpy(d->segment, segment, strlen(segment) + 1);
-	seqs = record_text(text, "seqs");
+	seqs = json_text(text, "seqs");
 	good = seqs && ranges_read(&d->seqs, seqs);
 	free(seqs);
 	return good && get_state(&d->before, text, "old") &&

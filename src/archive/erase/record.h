@@ -53,12 +53,6 @@ enum status record_note(struct keeper *k, const char *kind, const char *event,
 /* What all of them have, in the order of the keys: agent, archive and at. */
 void record_begin(struct buf *b, const struct keeper *k, int64_t now);
 
-/* A text of a record without its escapes, xmalloc()ed; NULL: there is none. */
-char *record_text(const char *s, const char *path);
-/* A list of texts; *n of them. */
-char **record_texts(const char *s, const char *path, size_t *n);
-void record_texts_free(char ***texts, size_t n);
-
 /* ---- "1-5,9" ---- */
 
 struct range {

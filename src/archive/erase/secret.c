@@ -1,5 +1,6 @@
 /* secret.c: the words of a record, encrypted to whom the archive is encrypted to. */
 #include "secret.h"
+#include "../form/json.h"
 #include "record.h"
 
 #include <popferry/fs.h>
@@ -135,7 +136,7 @@ enum status secret_read(
 	}
 	if (!v->ids)
 		return ST_END;
-	base64 = record_text(text, "secret");
+	base64 = json_text(text, "secret");
 	if (base64 && decode(&sealed, base64))
 		rc = decrypt(out, v, &sealed, err);
 	else

@@ -1,6 +1,7 @@
 /* json.c: values by their keys. Everything may be hostile: it ends at the NUL. */
 #include "json.h"
 
+#include <popferry/mem.h>
 #include <popferry/text.h>
 
 #include <errno.h>
@@ -119,4 +120,85 @@ bool json_hex(unsigned char *out, size_t n, const char *s, const char *path)
 	char t[TOKEN_MAX];
 
 	return json_get(t, s, path) && text_unhex(out, n, t);
+}
+
+/* ---- texts ---- */
+
+/* The character of four hex digits. */
+static char *put_character(char *o, const char *hex)
+{
+	char digits[5] = { hex[0], hex[1], hex[2], hex[3], '\0' };
+	unsigned long c = strtoul(digits, NULL, 16);
+
+	if (c < 0x80) {
+		*o++ = (char)c;
+	} else if (c < 0x800) {
+		*o++ = (char)(0xc0 | c >> 6);
+		*o++ = (char)(0x80 | (c & 0x3f));
+	} else {
+		*o++ = (char)(0xe0 | c >> 12);
+		*o++ = (char)(0x80 | (c >> 6 & 0x3f));
+		*o++ = (char)(0x80 | (c & 0x3f));
+	}
+	return o;
+}
+
+/* The string from s to end, with its quotes, as text_json() writes it. */
+static char *unescape(const char *s, const char *end)
+{
+	char *out = xmalloc((size_t)(end - s) + 1), *o = out;
+
+	for (s++; s < end - 1; s++) {
+		if (*s == '\\' && end - s > 6 && s[1] == 'u') {
+			o = put_character(o, s + 2);
+			s += 5;
+		} else {
+			s += *s == '\\';
+			*o++ = *s;
+		}
+	}
+	*o = '\0';
+	return out;
+}
+
+char *json_text(const char *s, const char *path)
+{
+	const char *end, *value = json_at(s, path, &end);
+
+	return value && *value == '"' ? unescape(value, end) : NULL;
+}
+
+/* Behind the string that starts at s, or NULL. */
+static const char *string_end(const char *s)
+{
+	if (*s != '"')
+		return NULL;
+	for (s++; *s && *s != '"'; s++)
+		if (*s == '\\' && s[1])
+			s++;
+	return *s ? s + 1 : NULL;
+}
+
+char **json_texts(const char *s, const char *path, size_t *n)
+{
+	const char *end, *value = json_at(s, path, &end), *after;
+	char **out = NULL;
+
+	*n = 0;
+	if (!value || *value != '[')
+		return NULL;
+	for (value++; (after = string_end(value)) && after <= end;
+		value = after + (*after == ',')) {
+		out = xreallocarray(out, *n + 1, sizeof(*out));
+		out[(*n)++] = unescape(value, after);
+	}
+	return out;
+}
+
+void json_texts_free(char ***texts, size_t n)
+{
+	while (n)
+		free((*texts)[--n]);
+	free(*texts);
+	*texts = NULL;
 }

@@ -22,4 +22,10 @@ bool json_number(uint64_t *out, const char *s, const char *path);
 /* A string of exactly 2n hex digits. */
 bool json_hex(unsigned char *out, size_t n, const char *s, const char *path);
 
+/* A text without its escapes, xmalloc()ed; NULL: there is none. */
+char *json_text(const char *s, const char *path);
+/* A list of texts; *n of them. */
+char **json_texts(const char *s, const char *path, size_t *n);
+void json_texts_free(char ***texts, size_t n);
+
 #endif

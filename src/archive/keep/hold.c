@@ -38,8 +38,8 @@ static enum status take_release(struct archive_keeping *k, unsigned no,
 	if (i == k->holds_n || k->holds[i].released)
 		return damaged(no, err);
 	k->holds[i].released = no;
-	k->holds[i].released_at = record_text(text, "at");
-	k->holds[i].reason = words ? record_text(words, "reason") : NULL;
+	k->holds[i].released_at = json_text(text, "at");
+	k->holds[i].reason = words ? json_text(words, "reason") : NULL;
 	return ST_OK;
 }
 
@@ -57,9 +57,9 @@ static enum status take_hold(struct archive_keeping *k, unsigned no, const char 
 	h = &k->holds[k->holds_n];
 	r = &k->hold_rules[k->holds_n++];
 	*h = (struct archive_hold){ .no = no,
-		.matter = words ? record_text(words, "matter") : NULL,
-		.placed_at = record_text(text, "at"),
-		.seqs = record_text(text, "seqs"),
+		.matter = words ? json_text(words, "matter") : NULL,
+		.placed_at = json_text(text, "at"),
+		.seqs = json_text(text, "seqs"),
 		.future = json_get(future, text, "future") &&
 			strcmp(future, "true") == 0 };
 	*r = (struct rule){ 0 };

@@ -22,7 +22,7 @@ enum { SEAL_MAX = 64 * 1024 };
 
 void rule_words(struct rule *r, const char *text)
 {
-	r->words = record_texts(text, "words", &r->words_n);
+	r->words = json_texts(text, "words", &r->words_n);
 }
 
 void words_json(struct buf *b, char *const *words, size_t n)
@@ -236,7 +236,7 @@ static void text_free(const char *s)
 static void rule_clear(const struct archive_keeping *k, struct rule *r)
 {
 	ranges_free(&r->seqs);
-	record_texts_free(&r->words, r->words_n);
+	json_texts_free(&r->words, r->words_n);
 	if (r->choice)
 		k->w->free(r->choice);
 }

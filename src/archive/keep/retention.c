@@ -29,7 +29,7 @@ static bool get_term(struct archive_class *c, const char *text)
 		c->years = (unsigned)n;
 		return true;
 	}
-	until = record_text(text, "until");
+	until = json_text(text, "until");
 	if (until)
 		c->until = date_parse(until, strlen(until)).utc;
 	free(until);
@@ -50,7 +50,7 @@ static void class_free(struct archive_class *c, struct rule *r)
 {
 	free((char *)(uintptr_t)c->name);
 	free((char *)(uintptr_t)c->authority);
-	record_texts_free(&r->words, r->words_n);
+	json_texts_free(&r->words, r->words_n);
 }
 
 static enum status get_class(struct archive_class *c, struct rule *r, unsigned no,
@@ -58,8 +58,8 @@ static enum status get_class(struct archive_class *c, struct rule *r, unsigned n
 {
 	char from[TOKEN_MAX], fallback[TOKEN_MAX];
 
-	*c = (struct archive_class){ .name = record_text(words, "class"),
-		.authority = record_text(words, "authority"),
+	*c = (struct archive_class){ .name = json_text(words, "class"),
+		.authority = json_text(words, "authority"),
 		.from_date = json_get(from, text, "from") && strcmp(from, "date") == 0,
 		.fallback = json_get(fallback, text, "default") &&
 			strcmp(fallback, "true") == 0 };

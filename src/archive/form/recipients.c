@@ -1,7 +1,6 @@
 /* recipients.c: whom an archive is encrypted to, as archive.json tells it. */
-#include "../form/json.h"
-#include "../form/layout.h"
-#include "../erase/record.h"
+#include "json.h"
+#include "layout.h"
 
 #include <popferry/fs.h>
 #include <popferry/mem.h>
@@ -125,7 +124,7 @@ bool policy_encrypt_read(struct policy *p, const char *json)
 	p->crypt = strcmp(kind, kinds[CRYPT_AGE]) == 0 ? CRYPT_AGE
 		: strcmp(kind, kinds[CRYPT_CMS]) == 0  ? CRYPT_CMS
 						       : CRYPT_NONE;
-	to = record_texts(json, "encrypt.to", &n);
+	to = json_texts(json, "encrypt.to", &n);
 	good = p->crypt != CRYPT_NONE && n > 0 && n <= RECIPIENTS_MAX;
 	for (i = 0; good && i < n; i++) {
 		good = strlen(to[i]) < RECIPIENT_MAX;
@@ -133,6 +132,6 @@ bool policy_encrypt_read(struct policy *p, const char *json)
 			snprintf(p->to[i], RECIPIENT_MAX, "%s", to[i]);
 	}
 	p->to_n = good ? (unsigned)n : 0;
-	record_texts_free(&to, n);
+	json_texts_free(&to, n);
 	return good;
 }
