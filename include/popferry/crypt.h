@@ -24,6 +24,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+enum { CRYPT_KEY = 32 };
+
 /* How a secret is asked for: the result is wiped and freed. */
 typedef enum status crypt_ask(void *ctx, char **out, struct err *err);
 
@@ -68,6 +70,13 @@ enum status identities_add(struct identities *i, const char *path, crypt_ask *as
 enum status identities_add_passphrase(
 	struct identities *i, const char *passphrase, struct err *err);
 size_t identities_count(const struct identities *i);
+/*
+ * A key for one purpose (info) that is made of all of them together, in whatever
+ * order, and so by nobody who lacks one. Wipe it. ST_END: one of them gives no secret,
+ * as a key in a token or a passphrase.
+ */
+enum status identities_derive(unsigned char key[CRYPT_KEY], const struct identities *i,
+	const char *salt, const char *info, struct err *err);
 
 /*
  * Makes an identity: a file (mode 0600, not there yet) as age-keygen does, encrypted
@@ -135,8 +144,6 @@ enum status age_stream(int fd, const struct identities *i, crypt_give *give, voi
 	struct err *err);
 
 /* ---- files that grow, under one key ---- */
-
-enum { CRYPT_KEY = 32 };
 
 /*
  * A key in dirfd/name (0600, 32 bytes): makes it, durable; reads it (ST_END: there is

@@ -3,8 +3,9 @@
  *
  * The index is index/catalog.sqlite in the archive. It is no evidence: it is made by
  * the first search, brought up to date by later ones, and may be deleted at any time.
- * What cannot be written there (a copy on a disc) is made in a temporary file that goes
- * away.
+ * What cannot be written there (a copy on a disc) is made in a temporary file that
+ * goes away. That of an encrypted archive is in memory, and kept in
+ * index/catalog-*.enc under a key that its reader alone can make.
  *
  * Errors: ST_DENIED (EX_USAGE: a bad query; EX_DATAERR: no archive, or not all of it
  * could be read), ST_RETRY (EX_TEMPFAIL: stopped, or another process brings the index
@@ -51,7 +52,7 @@ struct search;
 struct search_how {
 	bool rebuild;   /* what there is is thrown away */
 	bool in_memory; /* it is in no file, and so needs memory for all of it */
-	/* The index of an encrypted archive is in memory, too, unless this is said. */
+	/* The index of an encrypted archive is in a file in clear, too. */
 	bool plaintext;
 	const struct identities
 		*identities; /* who reads such an archive; may be NULL */

@@ -255,7 +255,9 @@ static void say(void *ctx, const char *what)
 static enum status found_by(
 	struct cli *c, const char *query, struct choice *choice, struct err *err)
 {
-	const struct search_how how = { .say = say, .ctx = c };
+	const struct search_how how = {
+		.identities = c->identities, .say = say, .ctx = c
+	};
 	struct search *s = NULL;
 	struct query *q = NULL;
 	struct search_hits hits = { 0 };

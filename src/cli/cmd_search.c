@@ -34,8 +34,7 @@ const struct option search_options[] = {
 	{ "excel-safe", NULL, "in csv, a ' before what a spreadsheet would execute" },
 	{ "index", NULL, "only bring the index up to date" },
 	{ "rebuild", NULL, "make the index anew" },
-	{ "plaintext-index", NULL,
-		"of an encrypted archive: keep the index, which is not encrypted" },
+	{ "plaintext-index", NULL, "of an encrypted archive: keep the index in clear" },
 	{ NULL, NULL, NULL },
 };
 

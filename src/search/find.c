@@ -12,6 +12,14 @@ static enum status again(struct search *s, struct err *err)
 	return rc == ST_OK ? update(s, err) : rc;
 }
 
+/* Nothing of it may come to a disk in clear. */
+static void encrypted(struct search *s)
+{
+	if (!s->how.in_memory && s->how.identities)
+		kept_begin(s);
+	s->how.in_memory = true;
+}
+
 enum status search_open(struct search **out, const char *path,
 	const struct search_how *how, struct err *err)
 {
@@ -23,6 +31,7 @@ enum status search_open(struct search **out, const char *path,
 	if (how)
 		s->how = *how;
 	fingerprint(s->fingerprint, path);
+	s->disposals = count_disposals(path);
 	access.identities = s->how.identities;
 	rc = archive_read_as(&s->r, path, &access, err);
 	if (rc == ST_OK) {
@@ -31,7 +40,7 @@ enum status search_open(struct search **out, const char *path,
 		s->path = xstrdup(real ? real : path);
 		free(real);
 		if (archive_crypt(s->r) != CRYPT_NONE && !s->how.plaintext)
-			s->how.in_memory = true;
+			encrypted(s);
 		rc = index_open(s, err);
 	}
 	if (rc == ST_OK)

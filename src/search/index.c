@@ -368,7 +368,7 @@ enum status index_remake(struct search *s, const char *why, struct err *err)
 		return err_set(err, ST_FATAL, EX_SOFTWARE,
 			"the index of %s was made anew, and makes no sense again",
 			s->path);
-	s->remade = true;
+	s->remade = s->changed = true;
 	s->bad = false;
 	index_close(s);
 	if (why) {
@@ -406,12 +406,30 @@ static enum status open_read_only(struct search *s, struct err *err)
 	return open_temporary(s, err);
 }
 
+/* In memory: what this reader has kept, if it is good, or an empty one. */
+static enum status open_kept(struct search *s, struct err *err)
+{
+	struct err why = ERR_INIT;
+	const char *unfit_for = NULL;
+	bool empty;
+	enum status rc = open_temporary(s, err), loaded;
+
+	if (rc != ST_OK || s->how.rebuild)
+		return rc;
+	loaded = kept_load(s, &why);
+	if (loaded == ST_OK)
+		unfit_for = unfit(s, &empty);
+	else if (loaded != ST_END)
+		unfit_for = why.text;
+	return unfit_for ? index_remake(s, unfit_for, err) : ST_OK;
+}
+
 enum status index_open(struct search *s, struct err *err)
 {
 	enum status rc;
 
 	if (s->how.in_memory)
-		return open_temporary(s, err);
+		return open_kept(s, err);
 	rc = make_room(s, err);
 	if (rc == ST_END)
 		return s->how.rebuild ? open_temporary(s, err) : open_read_only(s, err);

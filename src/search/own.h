@@ -111,7 +111,11 @@ struct search {
 	struct set *into; /* where the SQL function collect() puts numbers */
 	int lock;         /* -1: none */
 	bool temporary, read_only;
-	bool bad; /* the database makes no sense: it is to be made anew */
+	bool changed; /* messages came or went since it was read or kept */
+	/* Of an encrypted archive the file in index/, or "": it is in memory alone. */
+	char kept[40];
+	unsigned disposals; /* records of them, before r looked at the archive */
+	bool bad;           /* the database makes no sense: it is to be made anew */
 	bool remade;
 };
 
@@ -133,6 +137,18 @@ enum status index_shard(struct search *s, unsigned shard, struct err *err);
 /* Forgets a range. */
 enum status index_drop(struct search *s, unsigned shard, struct err *err);
 void search_say(struct search *s, const char *what);
+
+/*
+ * The index in a file that only this reader can read and make (kept.c): its name, or
+ * none, when no key can be had.
+ */
+void kept_begin(struct search *s);
+unsigned count_disposals(const char *archive); /* records of them */
+/* Into the database, which is empty. ST_END: there is none. ST_DENIED: it is not
+ * good, since ..., and the database neither. */
+enum status kept_load(struct search *s, struct err *err);
+/* If it has changed and can be kept. What fails is said, no more. */
+void kept_save(struct search *s);
 
 /* Which files there are, and of what size and age. */
 void fingerprint(char out[64], const char *path);

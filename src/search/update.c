@@ -29,6 +29,10 @@ static enum status is_current(struct search *s, bool *yes, struct err *err)
 	enum status rc;
 
 	*yes = false;
+	/* Sizes and times could be made to look as they were by who has put back an
+	 * older index: the list of messages is compared. */
+	if (*s->kept)
+		return ST_OK;
 	if (!st)
 		return err->status;
 	sqlite3_bind_text(st, 1, "fingerprint", -1, SQLITE_STATIC);
@@ -159,6 +163,7 @@ static enum status take_one(struct search *s, struct archive_stream *a,
 			rc = put_files(s, w, &t, err);
 		if (rc == ST_OK)
 			rc = put_words(s, w, &t, err);
+		s->changed = true;
 	} else if (rc == ST_END || (rc == ST_DENIED && why.exit == EX_DATAERR)) {
 		rc = put_damaged(s, w->seq, err);
 	} else {
@@ -272,6 +277,7 @@ static enum status bring(struct search *s, struct err *err)
 	if (rc == ST_OK)
 		rc = compare(c, a, err);
 	if (rc == ST_OK && c->any_gone) {
+		s->changed = true;
 		rc = drop_gone(c, err);
 		archive_stream_close(&a);
 		archive_stream_open(&a, s->r);
@@ -359,6 +365,8 @@ static enum status update_own(struct search *s, struct err *err)
 		rc = is_current(s, &current, err);
 	if (rc == ST_OK && !current)
 		rc = bring(s, err);
+	if (rc == ST_OK || rc == ST_RETRY)
+		kept_save(s);
 	unlock(s);
 	return rc;
 }

@@ -50,11 +50,33 @@ closed_to_others() {
 	done
 	pf 0 search arc xylophone --identity $key --format seq
 	check 'the search finds' test "$(wc -l <out)" = 30
-	check 'and leaves nothing' test ! -e arc/index
+	keeps_an_index
 	pf 0 prove arc 3 proof --identity $key
 	sh proof/CHECK.sh >out
 	nothing_but_the_journal
 	keeps_closed
+}
+
+# keeps_an_index: for one reader, and nothing of it is told.
+keeps_an_index() {
+	check 'it keeps an index' test "$(ls arc/index)" = "$(cd arc/index && ls catalog-*.enc lock)"
+	stat -c %i:%Y arc/index/catalog-*.enc >one
+	pf 0 search arc 'xylophone subject:7' --identity $key --format seq
+	check 'the kept one finds' test "$(wc -l <out)" = 1
+	check 'and is not written again' test "$(stat -c %i:%Y arc/index/catalog-*.enc)" = "$(cat one)"
+	pf 0 search arc xylophone --identity keys/age1 --format seq
+	check 'another reader has another' test "$(ls arc/index | grep -c catalog-)" = 2
+	for file in arc/index/catalog-*.enc; do
+		printf X | dd of=$file bs=1 seek=5000 conv=notrunc 2>/dev/null
+	done
+	pf 0 search arc xylophone --identity $key --format seq
+	says 'thrown away, since it is damaged, or was made by somebody else'
+	check 'all are found' test "$(grep -cx '[0-9]*' out)" = 30
+	pf 77 search arc xylophone
+	pf 0 export arc found --format eml --query 'subject:7' --identity $key
+	check 'export finds, too' test "$(find found -name '*.eml' | wc -l)" = 1
+	rm -rf found
+	nothing_but_the_journal
 }
 
 # keeps_closed: holds and classes, of which nobody else is told what for.
@@ -103,7 +125,9 @@ disposes_closed() {
 	pf 0 retention set arc uidl:none --class Zanzibar --years 6 --authority me --identity $key
 	pf 0 dispose arc 5 --identity $key
 	says '1 message would go'
+	pf 0 search arc xylophone --identity $key --format seq
 	cp -r arc before
+	cp -r arc/index index
 	# Killed, and ended or undone by a run, which has no key; what is there is always good.
 	for at in 2 4 6 8 10; do
 		rm -rf arc && cp -r before arc
@@ -119,6 +143,13 @@ disposes_closed() {
 	rm -rf arc && mv before arc
 	pf 0 dispose arc 5 --authority xylophone --yes --identity $key
 	says '1 message disposed of'
+	# Of the index nothing is left; one that is put back finds it no more.
+	check 'no index is left' test -z "$(ls arc/index)"
+	cp index/* arc/index
+	pf 0 search arc xylophone --identity $key --format seq
+	says '1 part of the index is made anew'
+	check 'all others are found' test "$(grep -cx '[0-9]*' out)" = 29
+	check 'and it is not' test -z "$(grep -x 5 out)"
 	pf 2 show arc 5 --identity $key
 	says 'was disposed of'
 	for i in age1 age2; do
@@ -193,6 +224,13 @@ test_encrypt() {
 		says '30 messages in 1 encrypted segment'
 		(cd arc && sh VERIFY.sh) >out
 		says '30 messages are encrypted'
+		for i in 1 2; do
+			pf 0 search arc xylophone --identity $key --format seq
+			check 'the search finds' test "$(wc -l <out)" = 30
+		done
+		check 'it keeps an index' test "$(ls arc/index | grep -c catalog-)" = 1
+		nothing_but_the_journal
+		rm -r arc/index
 		[ $kind = cms ] || closed_to_others
 		# Later runs need not say to whom; the wrong ones are refused; the journal may be lost.
 		copy 0 "$(url_pop3s "$src")" archive:arc

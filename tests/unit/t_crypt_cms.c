@@ -440,6 +440,73 @@ static void test_memory(void **state)
 	identities_close(&ids);
 }
 
+static bool derived(unsigned char key[CRYPT_KEY], const char *a, const char *b,
+	const char *salt, const char *info)
+{
+	struct identities *ids;
+	enum status rc;
+
+	identities_open(&ids);
+	good(identities_add(ids, a, NULL, NULL, NULL), NULL);
+	if (b)
+		good(identities_add(ids, b, NULL, NULL, NULL), NULL);
+	rc = identities_derive(key, ids, salt, info, NULL);
+	identities_close(&ids);
+	return rc == ST_OK;
+}
+
+/* Each key, salt and purpose gives another, and always the same. */
+static void test_derive(void **state)
+{
+	const struct {
+		const char *a, *b, *salt, *info;
+	} ways[] = {
+		{ rsa.key, NULL, "s", "i" },
+		{ rsa.key, NULL, "t", "i" },
+		{ rsa.key, NULL, "s", "j" },
+		{ ec.key, NULL, "s", "i" },
+		{ p521.key, NULL, "s", "i" },
+		{ stranger.key, NULL, "s", "i" },
+		{ rsa.key, ec.key, "s", "i" },
+		{ ec.key, p521.key, "s", "i" },
+	};
+	unsigned char keys[N_ELEMENTS(ways)][CRYPT_KEY], again[CRYPT_KEY];
+	struct identities *none;
+	size_t i, k;
+
+	(void)state;
+	for (i = 0; i < N_ELEMENTS(ways); i++) {
+		const char *a = ways[i].a, *b = ways[i].b;
+
+		assert_true(derived(keys[i], a, b, ways[i].salt, ways[i].info));
+		assert_true(derived(again, b ? b : a, a, ways[i].salt, ways[i].info));
+		assert_memory_equal(keys[i], again, CRYPT_KEY);
+		for (k = 0; k < i; k++)
+			assert_memory_not_equal(keys[i], keys[k], CRYPT_KEY);
+	}
+	identities_open(&none);
+	assert_int_equal(identities_derive(again, none, "s", "i", NULL), ST_END);
+	identities_close(&none);
+}
+
+/* The public half has nothing to derive from, as a key that a token keeps. */
+static void test_derive_token(void **state)
+{
+	struct identities *ids;
+	unsigned char key[CRYPT_KEY];
+	X509 *x = NULL;
+	FILE *f = fopen(ec.cert, "r");
+
+	(void)state;
+	assert_true(f && PEM_read_X509(f, &x, NULL, NULL));
+	fclose(f);
+	identities_open(&ids);
+	identities_new(ids, ID_PKEY)->pkey = X509_get_pubkey(x);
+	assert_int_equal(identities_derive(key, ids, "s", "i", NULL), ST_END);
+	identities_close(&ids);
+	X509_free(x);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -452,6 +519,8 @@ int main(void)
 		cmocka_unit_test(test_unfit),
 		cmocka_unit_test(test_mixed),
 		cmocka_unit_test(test_memory),
+		cmocka_unit_test(test_derive),
+		cmocka_unit_test(test_derive_token),
 	};
 
 	return cmocka_run_group_tests(tests, make_world, drop_world);

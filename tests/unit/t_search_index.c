@@ -683,8 +683,13 @@ static void test_encrypted(void **state)
 	expect(s, "lamp", "1");
 	assert_int_equal(files_of_sqlite(), 0);
 	search_close(&s);
+	/* Nor when it reads what was kept. */
+	ok(search_open(&s, path, &how, &err), &err);
+	expect(s, "lamp", "1");
+	assert_int_equal(files_of_sqlite(), 0);
+	search_close(&s);
 	sqlite3_soft_heap_limit64(0);
-	assert_false(exists(path, "index"));
+	assert_false(exists(path, "index/catalog.sqlite"));
 	identities_close(&ids);
 	recipients_close(&r);
 	remove_all(dir);
