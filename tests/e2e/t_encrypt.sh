@@ -72,6 +72,15 @@ keeps_an_index() {
 	pf 0 search arc xylophone --identity $key --format seq
 	says 'thrown away, since it is damaged, or was made by somebody else'
 	check 'all are found' test "$(grep -cx '[0-9]*' out)" = 30
+	# Killed before and after it is in its place; what is left behind goes with the next.
+	for at in 3 4; do
+		rm -r arc/index
+		POPFERRY_CRASH_AT=$at pf 137 search arc xylophone --identity $key
+		nothing_but_the_journal
+		pf 0 search arc xylophone --identity $key --format seq
+		check 'all are found' test "$(wc -l <out)" = 30
+		check 'one index is left' test "$(ls arc/index | grep -c catalog-)" = 1
+	done
 	pf 77 search arc xylophone
 	pf 0 export arc found --format eml --query 'subject:7' --identity $key
 	check 'export finds, too' test "$(find found -name '*.eml' | wc -l)" = 1
