@@ -194,6 +194,8 @@ void facts_begin(struct facts_maker **out);
 void facts_put(struct facts_maker *fm, const char *p, size_t n);
 /* SHA-256 of what came so far. */
 void facts_sha256(const struct facts_maker *fm, unsigned char out[DIGEST]);
+/* True: the header has ended, and *end bytes are the facts' header_size. */
+bool facts_header(const struct facts_maker *fm, size_t *end);
 /* Fills *f (facts_release() it) and frees *fm. f may be NULL: given up. */
 void facts_end(struct facts_maker **fm, struct facts *f);
 void facts_release(struct facts *f);
@@ -223,6 +225,8 @@ struct message {
 struct message_maker;
 void message_begin(struct message_maker **out, struct spool *sp);
 void message_expect(struct message_maker *mk, uint64_t size); /* as body_expect() */
+/* Of this one no more is kept than its header and `first` bytes of what follows. */
+void message_keep_first(struct message_maker *mk, size_t first);
 void message_put(void *maker, const char *p, size_t n);
 /* SHA-256 of what came so far. False when the store failed, and it is not known. */
 bool message_sha256(const struct message_maker *mk, unsigned char out[DIGEST]);

@@ -137,6 +137,7 @@ struct sink_ops {
 	const char *const *schemes;
 	bool secret;    /* needs a password */
 	bool record;    /* keeps every byte as it came */
+	bool blind;     /* never looks at the bytes of a message */
 	bool by_folder; /* has less to do when those of a folder come together */
 	/* The identity for the journal: "imap:user@host", "archive:PATH". Owned by the
 	 * caller. */

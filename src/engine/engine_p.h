@@ -381,6 +381,12 @@ const char *engine_name(struct engine *e, const char *name);
 /* When a silent server is given up; 0: as the protocol's module thinks best. */
 int engine_deadline_ms(const struct engine *e);
 
+/* Bytes of a body that notice.c looks at. */
+enum { NOTICE_FIRST = 512 };
+
+/* Does nobody look at more of a message than that and its header? */
+bool engine_is_blind(const struct engine *e);
+
 /* Messages in a batch at most. */
 size_t engine_batch_count(const struct engine *e);
 

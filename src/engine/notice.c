@@ -17,8 +17,7 @@
 #include <string.h>
 
 enum {
-	SLACK = 4096,    /* bytes by which any size may be wrong */
-	FIRST_MAX = 512, /* bytes of a body's first line that count */
+	SLACK = 4096, /* bytes by which any size may be wrong */
 };
 
 /*
@@ -51,20 +50,20 @@ static inline bool is_end(char c)
 
 /* The body's first line that is not blank, and *n, 0 when it cannot be had. */
 static const char *first_line(
-	const struct message *m, char scratch[FIRST_MAX], size_t *n)
+	const struct message *m, char scratch[NOTICE_FIRST], size_t *n)
 {
 	struct err err = ERR_INIT;
 	const char *p;
 	size_t got = 0, k = 0;
 
 	*n = 0;
-	if (body_read(m->body, m->facts.header_size, scratch, FIRST_MAX, &p, &got,
+	if (body_read(m->body, m->facts.header_size, scratch, NOTICE_FIRST, &p, &got,
 		    &err) != ST_OK)
 		return scratch;
+	if (got > NOTICE_FIRST)
+		got = NOTICE_FIRST;
 	for (; got && (is_end(*p) || *p == ' ' || *p == '\t'); got--)
 		p++;
-	if (got > FIRST_MAX - 1)
-		got = FIRST_MAX - 1;
 	while (k < got && !is_end(p[k]))
 		k++;
 	*n = k;
@@ -73,7 +72,7 @@ static const char *first_line(
 
 static bool is_substitute(const struct message *m)
 {
-	char scratch[FIRST_MAX];
+	char scratch[NOTICE_FIRST];
 	size_t i, n;
 	const char *line = first_line(m, scratch, &n);
 

@@ -33,7 +33,7 @@ struct pump {
 	size_t n, wanted, served;
 	uint64_t came, left; /* bytes, as listed */
 	int64_t began_ms;
-	bool follow, enter;
+	bool follow, enter, blind;
 	struct parting *parting; /* or NULL */
 	uint32_t *by_number;     /* task index + 1 by message number */
 	size_t numbers;
@@ -136,7 +136,10 @@ static enum status fetch_one(struct pump *p, struct parcel **out, struct err *er
 	enum status rc;
 
 	message_begin(&mk, p->e->spool);
-	message_expect(mk, p->e->tasks.v[p->order[p->served]].size);
+	if (p->blind)
+		message_keep_first(mk, NOTICE_FIRST);
+	else
+		message_expect(mk, p->e->tasks.v[p->order[p->served]].size);
 	rc = p->src->ops->next(p->src, &number, message_put, mk, err);
 	p->oddity = rc == ST_END ? ODD_NONE : p->src->ops->oddity(p->src);
 	p->refused = rc == ST_SKIP && err->exit == EX_TEMPFAIL ? p->refused + 1 : 0;
@@ -303,6 +306,7 @@ enum status pump_start(struct pump **out, struct engine *e, struct source *src,
 	p->order = order;
 	p->n = n;
 	p->follow = follow;
+	p->blind = engine_is_blind(e);
 	p->parting = parting;
 	/* Nothing that is fetched changes what the next session sees. */
 	p->enter = parting != NULL;

@@ -76,6 +76,16 @@ void engine_pace(struct engine *e, const struct pace *pace)
 	e->pace.look_ms = pace->look_ms;
 }
 
+bool engine_is_blind(const struct engine *e)
+{
+	bool yes = !e->job->scan;
+	size_t k;
+
+	for (k = 0; k < e->n_slots; k++)
+		yes &= e->slots[k].ops->blind;
+	return yes;
+}
+
 size_t engine_batch_count(const struct engine *e)
 {
 	if (e->pace.batch_count)

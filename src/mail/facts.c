@@ -323,6 +323,12 @@ void facts_sha256(const struct facts_maker *fm, unsigned char out[DIGEST])
 	sha_end(&so_far, out);
 }
 
+bool facts_header(const struct facts_maker *fm, size_t *end)
+{
+	*end = fm->f.header_size;
+	return fm->in_body;
+}
+
 static void finish(struct facts_maker *fm, struct facts *f)
 {
 	size_t end;

@@ -12,6 +12,8 @@ struct message_maker {
 	struct spool *sp;
 	struct body *body;
 	struct facts_maker *facts;
+	bool partly; /* only `first` bytes behind the header are kept */
+	size_t first;
 	enum status rc; /* of the store, kept for message_end() */
 	struct err err;
 };
@@ -34,14 +36,34 @@ void message_expect(struct message_maker *mk, uint64_t size)
 	body_expect(mk->body, size);
 }
 
+void message_keep_first(struct message_maker *mk, size_t first)
+{
+	mk->partly = true;
+	mk->first = first;
+}
+
+/* Of the next n bytes. */
+static size_t to_keep(const struct message_maker *mk, size_t n)
+{
+	uint64_t has = body_size(mk->body), most;
+	size_t header;
+
+	if (!mk->partly || !facts_header(mk->facts, &header))
+		return n;
+	most = header + mk->first;
+	if (has >= most)
+		return 0;
+	return n < most - has ? n : (size_t)(most - has);
+}
+
 void message_put(void *maker, const char *p, size_t n)
 {
 	struct message_maker *mk = maker;
 
 	if (mk->rc != ST_OK)
 		return;
-	mk->rc = body_write(mk->body, p, n, &mk->err);
 	facts_put(mk->facts, p, n);
+	mk->rc = body_write(mk->body, p, to_keep(mk, n), &mk->err);
 }
 
 void maker_free(struct message_maker *mk)
@@ -58,6 +80,7 @@ static void end(struct message_maker **mk)
 	struct message_maker *m = *mk;
 
 	body_free(&m->body);
+	m->partly = false;
 	m->rc = ST_OK;
 	maker_free(spool_swap(m->sp, m));
 	*mk = NULL;

@@ -382,6 +382,58 @@ static void test_field(void **state)
 	close(fd);
 }
 
+/* A message of which the beginning is kept is judged as a whole. */
+static void test_keep_first(void **state)
+{
+	static const char text[] = "Subject: s\r\n\r\none\r\ntwo\r\n";
+	enum { HEADER = 14, ALL = sizeof(text) - 1 };
+	int fd = open("/tmp", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	struct err err = ERR_INIT;
+	unsigned char whole[DIGEST];
+	struct spool *sp;
+
+	(void)state;
+	digest_of(text, ALL, whole);
+	spool_open(&sp, fd, 1024 * 1024);
+	for (size_t first = 0; first <= ALL; first++) {
+		size_t kept = HEADER + first < ALL ? HEADER + first : ALL;
+
+		for (size_t cut = 0; cut <= ALL; cut++) {
+			struct message_maker *mk;
+			struct message *m;
+			const char *p;
+			size_t n;
+
+			message_begin(&mk, sp);
+			message_keep_first(mk, first);
+			message_put(mk, text, cut);
+			message_put(mk, text + cut, ALL - cut);
+			assert_int_equal(message_end(&mk, &m, &err), ST_OK);
+			assert_int_equal(m->facts.size, ALL);
+			assert_memory_equal(m->facts.sha256, whole, DIGEST);
+			assert_string_equal(m->facts.subject, "s");
+			assert_int_equal(body_size(m->body), kept);
+			assert_int_equal(
+				body_read(m->body, 0, NULL, 0, &p, &n, &err), ST_OK);
+			assert_memory_equal(p, text, kept);
+			message_free(&m);
+		}
+	}
+	/* The next one is kept whole. */
+	{
+		struct message_maker *mk;
+		struct message *m;
+
+		message_begin(&mk, sp);
+		message_put(mk, text, ALL);
+		assert_int_equal(message_end(&mk, &m, &err), ST_OK);
+		assert_int_equal(body_size(m->body), ALL);
+		message_free(&m);
+	}
+	spool_close(&sp);
+	close(fd);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -394,6 +446,7 @@ int main(void)
 		cmocka_unit_test(test_slow_feed),
 		cmocka_unit_test(test_given_up),
 		cmocka_unit_test(test_field),
+		cmocka_unit_test(test_keep_first),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
