@@ -177,10 +177,10 @@ enum status journal_failed(struct journal *j, const struct journal_key *k,
 
 /*
  * Calls each() with the rows in state J_TAKEN, or J_FAILED since then, that every sink
- * in `sinks` (bits) has STORED or STORING, with equal msgid (or, msgid NULL, equal
- * exact digest), oldest first, until it returns other than ST_OK (which is returned;
- * ST_END is turned into ST_OK). Rows set aside and the asking message's own row are
- * among them.
+ * in `sinks` (bits) has STORED or STORING, with equal exact digest (msgid NULL: it has
+ * none; both belong together) or, exact NULL, equal msgid; oldest first, until it
+ * returns other than ST_OK (which is returned; ST_END is turned into ST_OK). Rows set
+ * aside and the asking message's own row are among them.
  */
 enum status journal_candidates(struct journal *j, unsigned sinks,
 	const unsigned char *msgid, const unsigned char *exact,
@@ -340,16 +340,15 @@ struct journal_alias {
 typedef enum status journal_each_alias(
 	void *ctx, const struct journal_alias *a, struct err *err);
 /*
- * Every name of every message with this exact digest, by rows, the oldest first, from
+ * Every name of every message that is exactly this one, by rows, the oldest first, from
  * behind the row `after`, until each() returns other than ST_OK (which is returned;
  * ST_END is turned into ST_OK). It may read the journal.
  */
-enum status journal_aliases(struct journal *j, const unsigned char exact[DIGEST],
-	int64_t after, journal_each_alias *each, void *ctx, struct err *err);
+enum status journal_aliases(struct journal *j, const struct facts *f, int64_t after,
+	journal_each_alias *each, void *ctx, struct err *err);
 /* The same of one message: all names of this root. */
-enum status journal_names(struct journal *j, int64_t root,
-	const unsigned char exact[DIGEST], journal_each_alias *each, void *ctx,
-	struct err *err);
+enum status journal_names(struct journal *j, int64_t root, const struct facts *f,
+	journal_each_alias *each, void *ctx, struct err *err);
 /* Grows when a message is set aside: then names mean others than before. */
 uint64_t journal_asides(const struct journal *j);
 /* The row id is the message root under another name. */

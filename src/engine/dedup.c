@@ -62,7 +62,7 @@ enum status dedup_ask(struct engine *e, const struct facts *f, enum twin *out,
 	int64_t *of, const char **rule, struct err *err)
 {
 	struct question q = { e, f, e->job->dedup, e->mask, TWIN_NONE, 0 };
-	bool by_id;
+	const unsigned char *msgid = f->has_msgid ? f->msgid : NULL, *exact;
 	enum status rc;
 	size_t k;
 
@@ -72,15 +72,13 @@ enum status dedup_ask(struct engine *e, const struct facts *f, enum twin *out,
 	/* Without a Message-ID only all bytes together can tell. */
 	if (!f->has_msgid)
 		q.mode = DEDUP_EXACT;
-	by_id = q.mode != DEDUP_EXACT;
-	rc = journal_candidates(e->journal, e->mask, by_id ? f->msgid : NULL,
-		by_id ? NULL : f->exact, weigh, &q, err);
+	exact = q.mode == DEDUP_EXACT ? f->exact : NULL;
+	rc = journal_candidates(e->journal, e->mask, msgid, exact, weigh, &q, err);
 	/* What only some have is no more than a part of it. */
 	for (k = 0; rc == ST_OK && e->n_slots > 1 && k < e->n_slots; k++)
 		if (q.answer == TWIN_NONE || q.answer == TWIN_COLLISION)
-			rc = journal_candidates(e->journal, 1u << e->slots[k].id,
-				by_id ? f->msgid : NULL, by_id ? NULL : f->exact, weigh,
-				&q, err);
+			rc = journal_candidates(e->journal, 1u << e->slots[k].id, msgid,
+				exact, weigh, &q, err);
 	*out = q.answer;
 	*of = q.of;
 	*rule = dedup_name(q.mode);

@@ -302,8 +302,9 @@ static enum status is_single(
 		return ST_OK;
 	rc = journal_get(r->e->journal, d->id, &row, err);
 	if (rc == ST_OK)
-		rc = journal_candidates(
-			r->e->journal, r->e->mask, NULL, row.exact, count_row, &n, err);
+		rc = journal_candidates(r->e->journal, r->e->mask,
+			row.has_msgid ? row.msgid : NULL, row.exact, count_row, &n,
+			err);
 	*yes = n == 1;
 	return rc < 0 ? rc : ST_OK;
 }

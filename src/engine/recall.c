@@ -75,7 +75,7 @@ int64_t *trail(struct engine *e, enum trail_kind kind,
 
 struct search {
 	struct engine *e;
-	const unsigned char *exact;
+	const struct facts *f;
 	int64_t own;   /* this row's name is the message's own */
 	int64_t found; /* 0: none yet */
 	int64_t *upto;
@@ -110,7 +110,7 @@ static enum status try_root(struct search *s, int64_t root, struct err *err)
 	enum status rc;
 
 	s->taken = s->whole = false;
-	rc = journal_names(s->e->journal, root, s->exact, look_at, s, err);
+	rc = journal_names(s->e->journal, root, s->f, look_at, s, err);
 	if (rc == ST_OK && s->whole && !s->taken)
 		s->found = root;
 	return rc;
@@ -223,14 +223,14 @@ static enum status try_free(void *ctx, const struct journal_alias *a, struct err
 enum status recall_free(struct engine *e, const struct parcel *p,
 	struct journal_row *row, struct err *err)
 {
-	const unsigned char *exact = p->message->facts.exact;
+	const struct facts *f = &p->message->facts;
 	struct journal_key key;
 	struct free_one s = { e, &key, 0, NULL };
 	enum status rc;
 
 	tasks_key(&e->tasks, &e->tasks.v[p->task], &key);
-	s.upto = trail(e, TRAIL_FREE, exact, key.uidl, key.uidl_n);
-	rc = journal_aliases(e->journal, exact, *s.upto, try_free, &s, err);
+	s.upto = trail(e, TRAIL_FREE, f->exact, key.uidl, key.uidl_n);
+	rc = journal_aliases(e->journal, f, *s.upto, try_free, &s, err);
 	if (rc == ST_OK && s.root)
 		return journal_get(e->journal, s.root, row, err);
 	if (rc == ST_OK)
@@ -241,7 +241,7 @@ enum status recall_free(struct engine *e, const struct parcel *p,
 enum status recall_find(struct engine *e, struct parcel *p, int64_t own,
 	struct journal_row *row, struct err *err)
 {
-	struct search s = { .e = e, .own = own, .exact = p->message->facts.exact };
+	struct search s = { .e = e, .own = own, .f = &p->message->facts };
 	int64_t root;
 	enum status rc;
 
@@ -253,8 +253,8 @@ enum status recall_find(struct engine *e, struct parcel *p, int64_t own,
 		if (rc == ST_OK)
 			rc = try_root(&s, root, err);
 	} else {
-		s.upto = trail(e, TRAIL_TAKEN, s.exact, NULL, 0);
-		rc = journal_aliases(e->journal, s.exact, *s.upto, try_alias, &s, err);
+		s.upto = trail(e, TRAIL_TAKEN, s.f->exact, NULL, 0);
+		rc = journal_aliases(e->journal, s.f, *s.upto, try_alias, &s, err);
 		if (rc == ST_OK && !s.found)
 			rc = end_trail(e, s.upto, err);
 	}

@@ -75,8 +75,8 @@ static unsigned copies(void *ctx, const struct facts *f)
 	struct counting c = { servers(e), 0, 0 };
 
 	/* Unless it can be told, all might be others'. */
-	if (journal_candidates(
-		    e->journal, c.mask, NULL, f->exact, count_row, &c, NULL) != ST_OK)
+	if (journal_candidates(e->journal, c.mask, f->has_msgid ? f->msgid : NULL,
+		    f->exact, count_row, &c, NULL) != ST_OK)
 		return UINT_MAX;
 	return c.stored + copies_now(e, f);
 }

@@ -148,14 +148,16 @@ enum status journal_candidates(struct journal *j, unsigned sinks,
 	enum status (*each)(void *ctx, const struct journal_row *row, struct err *err),
 	void *ctx, struct err *err)
 {
-	enum query q = msgid ? Q_BY_MSGID : Q_BY_EXACT;
-	const unsigned char *key = msgid ? msgid : exact;
+	enum query q = !exact ? Q_BY_MSGID : msgid ? Q_BY_EXACT : Q_BY_EXACT_BARE;
+	const unsigned char *key = exact ? exact : msgid;
 	struct journal_row row;
 	enum status rc;
 
-	if (hint_absent(j, hint_digest(msgid ? HINT_MSGID : HINT_EXACT, key)))
+	if (hint_absent(j, hint_digest(exact ? HINT_EXACT : HINT_MSGID, key)))
 		return ST_OK;
-	rc = query_row(j, q, WITH(BLOB(key, DIGEST), INT(sinks)), err);
+	rc = query_row(j, q,
+		(struct value[]){ BLOB(key, DIGEST), INT(sinks), BLOB(msgid, DIGEST) },
+		q == Q_BY_EXACT ? 3 : 2, err);
 	if (rc == ST_END)
 		return hint_missed(j, err);
 	while (rc == ST_OK) {
@@ -177,7 +179,8 @@ enum status journal_rival(struct journal *j, const struct facts *ours,
 	enum status rc = query_row(j, Q_RIVAL,
 		WITH(BLOB(ours->exact, DIGEST), BLOB(theirs->exact, DIGEST),
 			BLOB(ours->has_msgid ? ours->msgid : NULL, DIGEST),
-			BLOB(ours->ident, DIGEST)),
+			BLOB(ours->ident, DIGEST),
+			BLOB(theirs->has_msgid ? theirs->msgid : NULL, DIGEST)),
 		err);
 
 	if (rc == ST_OK)

@@ -18,16 +18,19 @@
 	"substr(" column ", 1, 8) = substr(" parameter ", 1, 8) AND " column \
 	" = " parameter
 
+/* Where the Message-ID is theirs, too, or they have none (schema.c). */
+#define SAME_EXACT(exact, msgid) SAME("m.msgid", msgid) " AND m.exact = " exact
+#define SAME_BARE(exact) "m.msgid IS NULL AND " SAME("m.exact", exact)
+
 /*
  * Every sink of ?2 has it or is being given it. (To SQL, | binds like >>.) Failed since
  * then means only that it could not be fetched once more.
  */
-#define CANDIDATES(column) \
+#define CANDIDATES(same) \
 	"SELECT * FROM (SELECT " ROW \
-	" AS mask FROM message m WHERE m.state IN (1, 4) AND " SAME("m." column, \
-		"?1") ")" \
-		      " WHERE ((coalesce(mask, 0) | (coalesce(mask, 0) >> 8)) & ?2) = ?2" \
-		      " AND (state = 1 OR mask <> 0) ORDER BY id"
+	" AS mask FROM message m WHERE m.state IN (1, 4) AND " same ")" \
+	" WHERE ((coalesce(mask, 0) | (coalesce(mask, 0) >> 8)) & ?2) = ?2" \
+	" AND (state = 1 OR mask <> 0) ORDER BY id"
 
 #define FAILURE \
 	"SELECT m.uidl, f.number, f.size, f.message_id, f.subject, f.stage, f.reason," \
@@ -122,20 +125,24 @@ static const struct {
 	[Q_FAILED] = { "note a failure",
 		"UPDATE message SET state = 4, tries = tries + 1,"
 		" listed_size = coalesce(?2, listed_size) WHERE id = ?1" },
-	[Q_BY_MSGID] = { "look for duplicates", CANDIDATES("msgid") },
+	[Q_BY_MSGID] = { "look for duplicates", CANDIDATES(SAME("m.msgid", "?1")) },
 	/* By way of the indexes first. Places without a number nobody has claimed. */
 	[Q_RIVAL] = { "look for others like it",
-		"SELECT 1 FROM message m WHERE " SAME("m.exact",
-			"?2") " AND m.exact <> ?1"
+		"SELECT 1 FROM message m WHERE " SAME_EXACT("?2",
+			"?5") " AND m.exact <> ?1"
 			      " AND EXISTS (SELECT 1 FROM place p WHERE p.message = m.id)"
-			      " UNION ALL SELECT 1 FROM message m WHERE " SAME(
-				      "m.msgid",
-				      "?3") " AND m.exact <> ?1"
+			      " UNION ALL SELECT 1 FROM message m WHERE " SAME_BARE(
+				      "?2") " AND m.exact <> ?1"
 					    " AND EXISTS (SELECT 1 FROM place p WHERE p.message = m.id)"
-					    " UNION ALL SELECT 1 FROM place p JOIN message m ON m.id = p.message"
-					    " WHERE (p.state = 1 OR p.number = 0) AND m.ident = ?4 AND m.exact <> ?1"
-					    " LIMIT 1" },
-	[Q_BY_EXACT] = { "look for duplicates", CANDIDATES("exact") },
+					    " UNION ALL SELECT 1 FROM message m WHERE " SAME(
+						    "m.msgid",
+						    "?3") " AND m.exact <> ?1"
+							  " AND EXISTS (SELECT 1 FROM place p WHERE p.message = m.id)"
+							  " UNION ALL SELECT 1 FROM place p JOIN message m ON m.id = p.message"
+							  " WHERE (p.state = 1 OR p.number = 0) AND m.ident = ?4 AND m.exact <> ?1"
+							  " LIMIT 1" },
+	[Q_BY_EXACT] = { "look for duplicates", CANDIDATES(SAME_EXACT("?1", "?3")) },
+	[Q_BY_EXACT_BARE] = { "look for duplicates", CANDIDATES(SAME_BARE("?1")) },
 
 	[Q_FOLDER] = { "note a folder",
 		"INSERT INTO folder (sink, name) SELECT id, ?2 FROM sink WHERE id = ?1" },
@@ -233,12 +240,13 @@ static const struct {
 		FAILURE "WHERE f.run = ?1 ORDER BY f.id" },
 
 	[Q_ALIASES] = { "look for other names",
-		ALIAS SAME("m.exact", "?1") " AND m.id > ?2 ORDER BY m.id" },
+		ALIAS SAME_EXACT("?1", "?3") " AND m.id > ?2 ORDER BY m.id" },
+	[Q_ALIASES_BARE] = { "look for other names",
+		ALIAS SAME_BARE("?1") " AND m.id > ?2 ORDER BY m.id" },
 	[Q_NAMES] = { "look for other names",
-		ALIAS SAME("m.exact", "?1") " AND m.id = ?2 UNION ALL " ALIAS SAME(
-			"m.exact",
-			"?1") " AND m.original = ?2"
-			      " AND m.state = 2 AND m.rule = 'uidl-reissued'" },
+		ALIAS "m.exact = ?1 AND m.id = ?2 UNION ALL " ALIAS
+		      "m.exact = ?1 AND m.original = ?2"
+		      " AND m.state = 2 AND m.rule = 'uidl-reissued'" },
 	[Q_ROOT] = { "look for other names",
 		"SELECT original FROM message"
 		" WHERE id = ?1 AND state = 2 AND rule = 'uidl-reissued'" },

@@ -4,15 +4,18 @@
 /* As the queries look for it. */
 static const char rule[] = "uidl-reissued";
 
-static enum status walk(struct journal *j, enum query q, const unsigned char *exact,
+static enum status walk(struct journal *j, enum query q, const struct facts *f,
 	int64_t id, journal_each_alias *each, void *ctx, struct err *err)
 {
 	struct journal_alias a;
 	enum status rc, said;
 
-	if (hint_absent(j, hint_digest(HINT_EXACT, exact)))
+	if (hint_absent(j, hint_digest(HINT_EXACT, f->exact)))
 		return ST_OK;
-	rc = query_row(j, q, WITH(BLOB(exact, DIGEST), INT((uint64_t)id)), err);
+	rc = query_row(j, q,
+		(struct value[]){ BLOB(f->exact, DIGEST), INT((uint64_t)id),
+			BLOB(f->msgid, DIGEST) },
+		q == Q_ALIASES ? 3 : 2, err);
 	if (rc == ST_END)
 		return hint_missed(j, err);
 	while (rc == ST_OK) {
@@ -32,17 +35,17 @@ static enum status walk(struct journal *j, enum query q, const unsigned char *ex
 	return rc == ST_END ? ST_OK : rc;
 }
 
-enum status journal_aliases(struct journal *j, const unsigned char exact[DIGEST],
-	int64_t after, journal_each_alias *each, void *ctx, struct err *err)
+enum status journal_aliases(struct journal *j, const struct facts *f, int64_t after,
+	journal_each_alias *each, void *ctx, struct err *err)
 {
-	return walk(j, Q_ALIASES, exact, after, each, ctx, err);
+	return walk(
+		j, f->has_msgid ? Q_ALIASES : Q_ALIASES_BARE, f, after, each, ctx, err);
 }
 
-enum status journal_names(struct journal *j, int64_t root,
-	const unsigned char exact[DIGEST], journal_each_alias *each, void *ctx,
-	struct err *err)
+enum status journal_names(struct journal *j, int64_t root, const struct facts *f,
+	journal_each_alias *each, void *ctx, struct err *err)
 {
-	return walk(j, Q_NAMES, exact, root, each, ctx, err);
+	return walk(j, Q_NAMES, f, root, each, ctx, err);
 }
 
 uint64_t journal_asides(const struct journal *j)

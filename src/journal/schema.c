@@ -33,6 +33,10 @@
  *	notice   what a reader of the report should know of a message in a run;
  *	         message is NULL for one about the whole run
  *
+ * Version 5: exact has an index only of messages without a Message-ID. The others are
+ * found by that, for it is part of what exact is made from: where exact is equal, so is
+ * msgid (t_facts_digest).
+ *
  * The indexes on digests hold eight bytes of them: enough to find a row, and
  * a fourth of the space. The whole digest is compared after that.
  */
@@ -166,6 +170,10 @@ static const char *const step[] = {
 
 	"CREATE INDEX message_reissued ON message (original)"
 	"	WHERE rule = 'uidl-reissued';",
+
+	"DROP INDEX message_exact;"
+	"CREATE INDEX message_bare ON message (substr(exact, 1, 8))"
+	"	WHERE exact IS NOT NULL AND msgid IS NULL;",
 };
 
 enum { VERSION_NOW = N_ELEMENTS(step) };

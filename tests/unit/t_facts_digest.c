@@ -255,6 +255,69 @@ static void test_random(void **state)
 	}
 }
 
+/* ---- what goes with an equal exact digest ---- */
+
+struct identity {
+	unsigned char exact[DIGEST], msgid[DIGEST];
+	bool has_msgid;
+	char text[96];
+};
+
+static int by_exact(const void *ap, const void *bp)
+{
+	return memcmp(ap, bp, DIGEST);
+}
+
+/* The journal relies on it: schema.c, version 5. */
+static void test_exact_tells_msgid(void **state)
+{
+	enum { MANY = 60000, PIECES = 7 };
+	static const struct {
+		const char *p;
+		size_t n;
+	} bits[] = { { B("Message-ID: <a>") }, { B("message-id :b") },
+		{ B("Message-ID:") }, { B("\n") }, { B("\r\n") }, { B("\r") },
+		{ B("\r\r\n") }, { B("\n") }, { B("\r\n") }, { B("\r") }, { B(" <c>") },
+		{ B("\t") }, { B(" ") }, { B("Status: R\n") }, { B("X-UID: 1\r\n") },
+		{ B("From x\n") }, { B("From : x\r") }, { B("\0") }, { B("junk") } };
+	struct identity *v = xcalloc(MANY, sizeof(*v));
+	size_t equal = 0, with = 0;
+
+	(void)state;
+	srand(31);
+	for (size_t i = 0; i < MANY; i++) {
+		char in[PIECES * 16];
+		size_t n = 0;
+		struct facts f;
+
+		for (int k = rand() % (PIECES + 1); k > 0; k--) {
+			size_t b = (size_t)rand() % N_ELEMENTS(bits);
+
+			memcpy(in + n, bits[b].p, bits[b].n);
+			n += bits[b].n;
+		}
+		f = facts_of(in, n);
+		memcpy(v[i].exact, f.exact, DIGEST);
+		v[i].has_msgid = f.has_msgid;
+		if (f.has_msgid)
+			memcpy(v[i].msgid, f.msgid, DIGEST);
+		text_clean(v[i].text, sizeof(v[i].text), in, n);
+		facts_release(&f);
+	}
+	qsort(v, MANY, sizeof(*v), by_exact);
+	for (size_t i = 1; i < MANY; i++) {
+		if (by_exact(&v[i - 1], &v[i]) != 0)
+			continue;
+		equal++;
+		with += v[i].has_msgid && strcmp(v[i - 1].text, v[i].text) != 0;
+		if (v[i - 1].has_msgid != v[i].has_msgid ||
+			memcmp(v[i - 1].msgid, v[i].msgid, DIGEST) != 0)
+			fail_msg("%s\n%s", v[i - 1].text, v[i].text);
+	}
+	assert_true(equal > MANY / 10 && with > MANY / 50);
+	free(v);
+}
+
 /* Lines about as long as they may be, and one oddity at any place of a block. */
 static void test_random_lines(void **state)
 {
@@ -462,6 +525,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_random),
+		cmocka_unit_test(test_exact_tells_msgid),
 		cmocka_unit_test(test_random_lines),
 		cmocka_unit_test(test_blank_lines),
 		cmocka_unit_test(test_random_large),

@@ -16,11 +16,13 @@ static void sql(const char *text)
 
 /* ---- versions ---- */
 
-/* What versions 2 and 3 added, taken away. */
+/* What later versions added, taken away. */
 static void make_old(void)
 {
 	sql("DROP TABLE notice; DROP INDEX message_asked; DROP INDEX message_asks;"
-	    "DROP INDEX message_reissued;"
+	    "DROP INDEX message_reissued; DROP INDEX message_bare;"
+	    "CREATE INDEX message_exact ON message (substr(exact, 1, 8))"
+	    " WHERE exact IS NOT NULL;"
 	    "ALTER TABLE message DROP COLUMN asks;"
 	    "ALTER TABLE message DROP COLUMN kept;"
 	    "ALTER TABLE message DROP COLUMN asked;"
@@ -48,15 +50,46 @@ static int64_t version(void)
 	return n;
 }
 
+static enum status count_row(void *ctx, const struct journal_row *row, struct err *e)
+{
+	(void)row;
+	(void)e;
+	++*(unsigned *)ctx;
+	return ST_OK;
+}
+
+static enum status count_alias(void *ctx, const struct journal_alias *a, struct err *e)
+{
+	(void)a;
+	(void)e;
+	++*(unsigned *)ctx;
+	return ST_OK;
+}
+
+/* How often a message is found by its content, with a Message-ID and without. */
+static unsigned found(struct journal *j, const struct facts *f)
+{
+	unsigned n = 0;
+
+	OK(journal_candidates(
+		j, 0, f->has_msgid ? f->msgid : NULL, f->exact, count_row, &n, &err));
+	OK(journal_aliases(j, f, 0, count_alias, &n, &err));
+	return n;
+}
+
 static void test_version_1(void **state)
 {
 	struct journal *j = open_it();
+	struct facts with = facts_of(1), bare = facts_of(2);
+	struct journal_key key = key_of("bare", 0, 1);
 	struct place at = { 7, 42 };
 	unsigned k = sink(j, "imap:a@b");
-	int64_t id = take(j, "u", 1), when = 0;
+	int64_t id = take(j, "u", 1), other, when = 0;
 
 	(void)state;
 	store(j, id, k, 42);
+	bare.has_msgid = false;
+	OK(journal_take(j, &key, &bare, 0, &other, &err));
 	journal_close(&j);
 	make_old();
 
@@ -64,6 +97,8 @@ static void test_version_1(void **state)
 	OK(journal_open(&j, dirfd_, ACCOUNT, true, &err));
 	assert_int_equal(get(j, id).stored, 1u << k);
 	assert_int_equal(totals(j).stored, 1);
+	assert_int_equal(found(j, &with), 2);
+	assert_int_equal(found(j, &bare), 2);
 	assert_int_equal(journal_verified(j, id, k, &at, 5, &err), ST_FATAL);
 	journal_close(&j);
 	assert_int_equal(version(), 1);
@@ -71,6 +106,8 @@ static void test_version_1(void **state)
 	j = open_it();
 	assert_int_equal(get(j, id).stored, 1u << k);
 	assert_int_equal(get(j, id).verified, 0);
+	assert_int_equal(found(j, &with), 2);
+	assert_int_equal(found(j, &bare), 2);
 	/* Nobody knows when: not before now. */
 	OK(journal_stored_at(j, id, 1u << k, 500, &when, &err));
 	assert_int_equal(when, 500);
@@ -78,7 +115,7 @@ static void test_version_1(void **state)
 	OK(journal_stored_at(j, id, 1u << k, 500, &when, &err));
 	assert_int_equal(when, 300);
 	journal_close(&j);
-	assert_int_equal(version(), 4);
+	assert_int_equal(version(), 5);
 }
 
 /* ---- read back ---- */

@@ -236,7 +236,7 @@ static enum status use_all(struct journal *j, bool read_only)
 	if (rc >= ST_OK)
 		rc = journal_candidates(j, 1, f.msgid, NULL, see, &s, &err);
 	if (rc >= ST_OK)
-		rc = journal_candidates(j, 1, NULL, f.exact, see, &s, &err);
+		rc = journal_candidates(j, 1, f.msgid, f.exact, see, &s, &err);
 	if (rc >= ST_OK)
 		rc = journal_places(j, 0, "INBOX", ignore_place, NULL, &err);
 	if (rc >= ST_OK && !read_only)
@@ -441,8 +441,8 @@ static void test_many(void **state)
 		struct facts f = facts_of(i);
 		struct seen seen = { .n = 0 };
 
-		OK(journal_candidates(j, 1, i & 1 ? f.msgid : NULL,
-			i & 1 ? NULL : f.exact, see, &seen, &err));
+		OK(journal_candidates(
+			j, 1, f.msgid, i & 1 ? NULL : f.exact, see, &seen, &err));
 		assert_int_equal(seen.n, 1);
 	}
 	dups = clock_ms() - t0;

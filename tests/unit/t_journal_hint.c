@@ -37,9 +37,9 @@ static void check(struct journal *j, uint32_t n, bool there)
 
 	assert_int_equal(journal_find(j, uidl, strlen(uidl), 0, &row, &err),
 		there ? ST_OK : ST_END);
-	OK(journal_aliases(j, f.exact, 0, count_alias, &aliases, &err));
+	OK(journal_aliases(j, &f, 0, count_alias, &aliases, &err));
 	OK(journal_candidates(j, 0, f.msgid, NULL, count_row, &rows, &err));
-	OK(journal_candidates(j, 0, NULL, f.exact, count_row, &rows, &err));
+	OK(journal_candidates(j, 0, f.msgid, f.exact, count_row, &rows, &err));
 	assert_int_equal(aliases, there);
 	assert_int_equal(rows, there ? 2 : 0);
 }
