@@ -2,6 +2,9 @@
 #include <popferry/mail.h>
 
 #include <string.h>
+#ifdef __SSE2__
+#	include <emmintrin.h>
+#endif
 
 enum {
 	LINE_START,
@@ -11,23 +14,46 @@ enum {
 	DOT_CR,  /* the same and a CR, both held back */
 };
 
+enum { STRIP = 64 };
+
+/* Is one of STRIP bytes an LF with a dot behind it? */
+#ifdef __SSE2__
+static inline __m128i dots(const char *p)
+{
+	__m128i here = _mm_loadu_si128((const void *)p);
+	__m128i next = _mm_loadu_si128((const void *)(p + 1));
+
+	return _mm_and_si128(_mm_cmpeq_epi8(here, _mm_set1_epi8('\n')),
+		_mm_cmpeq_epi8(next, _mm_set1_epi8('.')));
+}
+
+static inline bool has_dot(const char *p)
+{
+	return _mm_movemask_epi8(_mm_or_si128(_mm_or_si128(dots(p), dots(p + 16)),
+		_mm_or_si128(dots(p + 32), dots(p + 48))));
+}
+#else
+static bool has_dot(const char *p)
+{
+	unsigned char found = 0;
+	size_t i;
+
+	for (i = 0; i < STRIP; i++)
+		found |= (unsigned char)((p[i] == '\n') & (p[i + 1] == '.'));
+	return found;
+}
+#endif
+
 /*
- * Where the first LF with a dot behind it stands, or n - 1. In strips that the
- * compiler makes a few vector instructions of: most lines begin with something else.
+ * Where the first LF with a dot behind it stands, or n - 1. In strips: most lines
+ * begin with something else.
  */
 static size_t next_dot(const char *in, size_t n)
 {
-	enum { STRIP = 64 };
-	size_t at = 0, i;
+	size_t at = 0;
 
-	for (; n - at > STRIP; at += STRIP) {
-		unsigned char found = 0;
-
-		for (i = at; i < at + STRIP; i++)
-			found |= (unsigned char)((in[i] == '\n') & (in[i + 1] == '.'));
-		if (found)
-			break;
-	}
+	while (n - at > STRIP && !has_dot(in + at))
+		at += STRIP;
 	while (at + 1 < n && (in[at] != '\n' || in[at + 1] != '.'))
 		at++;
 	return at;

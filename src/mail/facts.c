@@ -81,20 +81,20 @@ static char **text_at(struct facts *f, size_t field)
 static void add_folded(struct sha *s, const char *p, size_t n)
 {
 	char out[512];
+	signed char last = 0; /* '?': of a run */
 	size_t i, o = 0;
-	bool odd = false; /* the last byte given out is the '?' of a run */
 
 	for (i = 0; i < n; i++) {
-		unsigned char c = (unsigned char)p[i];
+		signed char c = (signed char)p[i];
 
-		if (c == ' ' || c == '\t' || c == '\r' || c == '\n')
-			continue;
-		if (c < ' ' || c > '~' || c == '?') {
-			if (odd)
+		/* 8-bit bytes are below 0. Most are none of this. */
+		if (c <= ' ' || c == '?' || c == 0x7f) {
+			if (c == ' ' || c == '\t' || c == '\r' || c == '\n' ||
+				last == '?')
 				continue;
 			c = '?';
 		}
-		odd = c == '?';
+		last = c;
 		out[o++] = (char)c;
 		if (o == sizeof(out)) {
 			sha_add(s, out, o);

@@ -40,7 +40,9 @@ bool header_next(struct header *h, struct item *it);
 
 static inline bool item_is(const struct item *it, const char *name, size_t name_n)
 {
-	return it->name_n == name_n && text_same_n(it->name, name, name_n);
+	/* Most differ in the first byte, and in more than its case. */
+	return it->name_n == name_n && !((it->name[0] ^ name[0]) & 0x5f) &&
+		text_same_n(it->name, name, name_n);
 }
 
 /* Appends a value with line ends and the blanks around them as one blank. */
