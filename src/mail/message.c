@@ -59,11 +59,15 @@ static size_t to_keep(const struct message_maker *mk, size_t n)
 void message_put(void *maker, const char *p, size_t n)
 {
 	struct message_maker *mk = maker;
+	size_t keep;
 
 	if (mk->rc != ST_OK)
 		return;
 	facts_put(mk->facts, p, n);
-	mk->rc = body_write(mk->body, p, to_keep(mk, n), &mk->err);
+	keep = to_keep(mk, n);
+	if (keep < n)
+		body_expect(mk->body, body_size(mk->body) + keep);
+	mk->rc = body_write(mk->body, p, keep, &mk->err);
 }
 
 void maker_free(struct message_maker *mk)

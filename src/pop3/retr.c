@@ -105,6 +105,19 @@ static bool has_room(const struct pop3 *p)
 	return due(p) <= p->cfg.window_count / 2 && q->expect <= window(p) / 2;
 }
 
+/* As many as there are messages: formatting each would take longer than sending it. */
+static enum status ask(struct pop3 *p, uint32_t number, struct err *err)
+{
+	static const char verb[] = { 'R', 'E', 'T', 'R', ' ' };
+	char command[sizeof(verb) + NUMBER_MAX + 2], *end;
+
+	memcpy(command, verb, sizeof(verb));
+	end = text_number(command + sizeof(verb), number);
+	*end++ = '\r';
+	*end++ = '\n';
+	return conn_send(p->c, command, (size_t)(end - command), err);
+}
+
 static enum status refill(struct pop3 *p, struct err *err)
 {
 	size_t most = p->ahead ? p->cfg.window_count : 1;
@@ -117,8 +130,7 @@ static enum status refill(struct pop3 *p, struct err *err)
 		st = talk_settled(p, err);
 	while (st == ST_OK && q->sent < q->n && due(p) < most &&
 		(!due(p) || q->expect < window(p)) && conn_unsent(p->c) < UNSENT_MAX) {
-		st = conn_sendf(
-			p->c, err, "RETR %" PRIu32 "\r\n", q->p[q->sent].number);
+		st = ask(p, q->p[q->sent].number, err);
 		q->expect += q->p[q->sent++].expect;
 	}
 	return st;
