@@ -5,7 +5,7 @@
  * the tables it has by user_version. Both are set in the transaction that
  * makes the tables, so a file with neither is one where that never ended.
  *
- *	about    one row: the source account, for ever
+ *	about    one row: the source account; for ever, once it has listed something
  *	sink     a destination ever used; its id is a bit of the masks
  *	folder   a name in a sink, so that places need not repeat it
  *	message  one message of the source. Its key is (uidl, occurrence); uidl is
@@ -373,20 +373,51 @@ static enum status copy_up(struct journal *j, int64_t version, struct err *err)
 	return st;
 }
 
+/*
+ * A run that never got to a listing, as with a host that is misspelt, leaves nothing of
+ * its source here but what is noted of the server: then the journal is the next one's.
+ */
+static enum status take_over(struct journal *j, const char *account, struct err *err)
+{
+	enum status rc;
+	bool mine;
+
+	rc = group_begin(j, &mine, err);
+	if (rc != ST_OK)
+		return rc;
+	rc = tell(j, "DELETE FROM about", err);
+	if (rc == ST_OK)
+		rc = tell(j, "DELETE FROM note", err);
+	if (rc == ST_OK)
+		rc = tell(j, "UPDATE sink SET settled = 0", err);
+	if (rc == ST_OK)
+		rc = query_change(j, Q_ACCOUNT, WITH(TEXT(account)), NULL, err);
+	return group_end(j, mine, rc, err);
+}
+
 static enum status check_account(
-	struct journal *j, const char *account, struct err *err)
+	struct journal *j, const char *account, bool read_only, struct err *err)
 {
 	enum status rc = ask(j, "SELECT account FROM about", NULL, &j->account, err);
+	int64_t used = 0;
 
 	if (rc == ST_END)
 		return err_set(err, ST_FATAL, EX_DATAERR,
 			"%s is damaged (it names no account): put a backup in its place",
 			j->path);
-	if (rc == ST_OK && account && strcmp(account, j->account) != 0)
+	if (rc != ST_OK || !account || strcmp(account, j->account) == 0)
+		return rc;
+	rc = ask(j,
+		"SELECT EXISTS (SELECT 1 FROM message)"
+		"	OR EXISTS (SELECT 1 FROM run WHERE listed > 0)",
+		&used, NULL, err);
+	if (rc == ST_OK && used)
 		return err_set(err, ST_FATAL, EX_CONFIG,
 			"%s belongs to the source %s, not to %s: name another state directory",
 			j->path, j->account, account);
-	return rc;
+	free(j->account);
+	j->account = xstrdup(account);
+	return rc == ST_OK && !read_only ? take_over(j, account, err) : rc;
 }
 
 enum status schema_open(struct journal *j, const char *account, bool read_only,
@@ -402,7 +433,7 @@ enum status schema_open(struct journal *j, const char *account, bool read_only,
 	if (read_only) {
 		if (version < VERSION_NOW)
 			rc = copy_up(j, version, err);
-		return rc == ST_OK ? check_account(j, account, err) : rc;
+		return rc == ST_OK ? check_account(j, account, true, err) : rc;
 	}
 	rc = set_up(j, err);
 	if (rc == ST_OK && unchecked)
@@ -413,5 +444,5 @@ enum status schema_open(struct journal *j, const char *account, bool read_only,
 		rc = schema_check(j, err);
 	if (rc == ST_OK && version < VERSION_NOW)
 		rc = bring_up(j, version, account, err);
-	return rc == ST_OK ? check_account(j, account, err) : rc;
+	return rc == ST_OK ? check_account(j, account, false, err) : rc;
 }

@@ -225,17 +225,13 @@ static void test_lost_journal(void **state)
 	}
 }
 
-static void test_other_account(void **state)
+/* The same job and state directory, with another user to read from. */
+static void run_as_other(struct rig *r, int want)
 {
 	struct err err = ERR_INIT;
-	struct rig *r;
 	struct job *j;
 	char url[100];
 
-	(void)state;
-	kit_open(&r);
-	kit_mail(r, "ab");
-	assert_int_equal(kit_run(r, "only-archive"), 0);
 	job_new(&j);
 	snprintf(url, sizeof(url), "pop3://other@127.0.0.1:%u", fakepop_port(r->pop));
 	kit_set(j, "source", url);
@@ -245,10 +241,45 @@ static void test_other_account(void **state)
 	kit_set(j, "dest", url);
 	kit_set(j, "state", r->state);
 	assert_int_equal(job_check(j, &err), ST_OK);
-	assert_int_equal(kit_run_job(r, j), EX_CONFIG);
+	if (kit_run_job(r, j) != want)
+		fail_msg("exit %d: %s", r->out.exit, r->out.err.text);
+	job_free(&j);
+}
+
+static void test_other_account(void **state)
+{
+	struct rig *r;
+
+	(void)state;
+	kit_open(&r);
+	kit_mail(r, "ab");
+	assert_int_equal(kit_run(r, "only-archive"), 0);
+	run_as_other(r, EX_CONFIG);
 	assert_non_null(strstr(r->out.err.text, "belongs to the source"));
 	assert_int_equal(fakepop_count(r->pop, "RETR"), 2);
-	job_free(&j);
+	kit_close(&r);
+}
+
+/* Whatever was wrong with the source, once it is put right the same state directory does. */
+static void test_other_account_after_nothing(void **state)
+{
+	char *refuse[] = { (char *)"on", (char *)"PASS", (char *)"reply",
+		(char *)"-ERR [AUTH] no" };
+	char *well[] = { (char *)"well" };
+	char why[200];
+	struct rig *r;
+
+	(void)state;
+	kit_open(&r);
+	kit_mail(r, "ab");
+	assert_true(fakepop_say(r->pop, 4, refuse, why, sizeof(why)));
+	run_as_other(r, EX_NOPERM);
+	assert_true(fakepop_say(r->pop, 1, well, why, sizeof(why)));
+	assert_int_equal(kit_run(r, "only-archive"), 0);
+	assert_string_equal(r->ledger, "2 listed, 2 stored");
+	run_as_other(r, EX_CONFIG);
+	assert_int_equal(kit_run(r, "only-archive"), 0);
+	assert_string_equal(r->ledger, "2 listed, 2 known");
 	kit_close(&r);
 }
 
@@ -580,6 +611,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(test_truncated_journal),
 		cmocka_unit_test(test_lost_journal),
 		cmocka_unit_test(test_other_account),
+		cmocka_unit_test(test_other_account_after_nothing),
 		cmocka_unit_test(test_torn_log),
 		cmocka_unit_test(test_refused_directory),
 		cmocka_unit_test(test_readable_directory),
