@@ -146,12 +146,13 @@ static enum status imap_sink_open(
 		imap_sink_close(&base);
 		return rc;
 	}
-	imap_ignore_stop(s->imap);
 	s->lane[0].imap = s->imap;
 	s->n_lanes = 1;
 	if (!setup->reading)
 		rc = begin_inbox(s, setup->end, err);
-	if (rc != ST_OK)
+	if (rc == ST_OK) /* from here on the watcher can cancel it */
+		imap_ignore_stop(s->imap);
+	else
 		imap_sink_close(&base);
 	*out = base;
 	return rc;
