@@ -238,6 +238,9 @@ void endpoint_release(struct endpoint *e);
  */
 enum status secret_get(
 	const struct secret *s, const char *what, char **out, struct err *err);
+/* The same; ST_DENIED with EX_TEMPFAIL: stop_fd (0: none) became readable. */
+enum status secret_get_or_stop(const struct secret *s, const char *what, int stop_fd,
+	char **out, struct err *err);
 
 /* *out is NULL when no file is named, or k is NULL; close it. */
 struct identities;

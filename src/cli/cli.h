@@ -151,6 +151,8 @@ int ferry_one(const struct cli *c, const struct job *job);
 /* What is better known before hours of work; warns of plain text. */
 enum status ferry_ready(const struct job *job, struct err *err);
 /* Writes the report, if one is wanted. Its failure becomes o->exit when that was 0. */
+/* The outcome of a job that something was wrong with before it began. */
+void ferry_not_begun(struct outcome *o, const struct err *err);
 enum status ferry_report(const struct job *job, struct outcome *o, struct err *err);
 void ferry_log(const struct job *job, const struct outcome *o);
 /* Is its result (NULL: anything) told on standard output, which no report wants? */

@@ -1,4 +1,5 @@
 /* cmd_copy.c: a job from start to report, and the command copy. */
+#include <popferry/clock.h>
 #include <popferry/mem.h>
 #include <popferry/text.h>
 
@@ -170,6 +171,15 @@ enum status ferry_ready(const struct job *job, struct err *err)
 	return ST_OK;
 }
 
+void ferry_not_begun(struct outcome *o, const struct err *err)
+{
+	int64_t now = clock_utc();
+
+	*o = (struct outcome){
+		.started = now, .finished = now, .exit = err->exit, .err = *err
+	};
+}
+
 enum status ferry_report(const struct job *job, struct outcome *o, struct err *err)
 {
 	if (!job->report || report_write(job, o, job->report, err) == ST_OK)
@@ -201,10 +211,16 @@ int ferry_one(const struct cli *c, const struct job *job)
 	struct outcome o;
 	struct err err = ERR_INIT;
 
-	if (ferry_ready(job, &err) != ST_OK ||
-		notary_open(&notary, job, &err) != ST_OK) {
+	if (ferry_ready(job, &err) != ST_OK) {
 		cli_complain(c, &err);
 		return err.exit;
+	}
+	if (notary_open(&notary, job, &err) != ST_OK) {
+		ferry_not_begun(&o, &err);
+		cli_complain(c, &err);
+		if (ferry_report(job, &o, &err) != ST_OK)
+			cli_complain(c, &err);
+		return o.exit;
 	}
 	engine_new(&e, job, NULL);
 	stop_on_signals(e);

@@ -28,6 +28,8 @@ enum {
 	/* Open at most in a job: two connections, journal, spool, trace; an archive. */
 	FILES_JOB = 18,
 	FILES_ARCHIVE = 10,
+	FILES_CONNECTION =
+		2, /* one more to the IMAP server: a socket, and what wakes it */
 	EXITS = 128,
 };
 
@@ -279,9 +281,14 @@ static int carry_out(
 	struct outcome o;
 	int code;
 
-	if (ferry_ready(job, &err) != ST_OK ||
+	if (ferry_ready(job, &err) == ST_OK &&
 		notary_open(&notary, job, &err) != ST_OK) {
-		o = (struct outcome){ .exit = err.exit, .err = err };
+		ferry_not_begun(&o, &err);
+		tell_outcome(m, job, &o);
+		return o.exit;
+	}
+	if (err.status != ST_OK) {
+		ferry_not_begun(&o, &err);
 		tell_begin(m);
 		complain(m->c, job->name, &err);
 		if (m->tells)
@@ -370,16 +377,32 @@ static void oversee(struct crew *m)
 
 /* ---- before ---- */
 
+static rlim_t files_of_one(const struct job *job)
+{
+	rlim_t files = FILES_JOB;
+	size_t k;
+
+	for (k = 0; k < job->n_dest; k++) {
+		const struct endpoint *end = &job->dest[k];
+
+		if (end->path)
+			files += FILES_ARCHIVE;
+		else if (end->imap.connections > 1)
+			files += (end->imap.connections - 1) * FILES_CONNECTION;
+	}
+	return files;
+}
+
 /* What one of them has open at most. */
 static rlim_t files_of(const struct errand *v, size_t n)
 {
-	size_t i, k;
+	rlim_t most = FILES_JOB;
+	size_t i;
 
 	for (i = 0; i < n; i++)
-		for (k = 0; v[i].job && k < v[i].job->n_dest; k++)
-			if (v[i].job->dest[k].path)
-				return FILES_JOB + FILES_ARCHIVE;
-	return FILES_JOB;
+		if (v[i].job && files_of_one(v[i].job) > most)
+			most = files_of_one(v[i].job);
+	return most;
 }
 
 /* Jobs must not fail, one here and one there, for want of descriptors. */

@@ -79,16 +79,20 @@ static bool drain(struct child *c)
 
 /*
  * Until the command has ended and its output is read. A grandchild may hold the
- * output open for ever, so its end is not waited for. False: out of time.
+ * output open for ever, so its end is not waited for. False: out of time, or stopped.
  */
-static bool attend(struct child *c, int64_t deadline)
+static bool attend(struct child *c, int64_t deadline, int stop_fd, bool *stopped)
 {
 	bool open = true;
 
 	while (!c->ended || open) {
-		struct pollfd p = { open ? c->fd : SETTLED, POLLIN, 0 };
-		int ready = poll(&p, 1, c->ended ? 0 : SLICE_MS);
+		struct pollfd p[2] = { { open ? c->fd : SETTLED, POLLIN, 0 },
+			{ stop_fd > 0 ? stop_fd : SETTLED, POLLIN, 0 } };
+		int ready = poll(p, 2, c->ended ? 0 : SLICE_MS);
 
+		*stopped = ready > 0 && p[1].revents;
+		if (*stopped)
+			return false;
 		if (ready > 0)
 			open = drain(c);
 		else if (c->ended)
@@ -115,9 +119,10 @@ static enum status judge(
 	return ST_OK;
 }
 
-static enum status run(
-	struct child *c, char *const argv[], int ms, const char *what, struct err *err)
+static enum status run(struct child *c, char *const argv[], int ms, int stop_fd,
+	const char *what, struct err *err)
 {
+	bool stopped = false;
 	int ends[2], no;
 
 	if (pipe2(ends, O_CLOEXEC) < 0)
@@ -132,10 +137,15 @@ static enum status run(
 			"%s-password-command: cannot run %.100s: %s", what, argv[0],
 			strerror(no));
 	}
-	if (!attend(c, clock_ms() + ms)) {
-		kill(c->pid, SIGKILL);
-		waitpid(c->pid, &c->status, 0);
+	if (!attend(c, clock_ms() + ms, stop_fd, &stopped)) {
+		if (!c->ended) {
+			kill(c->pid, SIGKILL);
+			waitpid(c->pid, &c->status, 0);
+		}
 		close(c->fd);
+		if (stopped)
+			return err_set(err, ST_DENIED, EX_TEMPFAIL,
+				"%s-password-command: stopped on request", what);
 		return err_set(err, ST_DENIED, EX_CONFIG,
 			"%s-password-command: %.100s gave no answer in %d seconds",
 			what, argv[0], ms / 1000);
@@ -144,8 +154,8 @@ static enum status run(
 	return judge(c, what, argv[0], err);
 }
 
-enum status command_line(
-	const char *command, int ms, const char *what, char **out, struct err *err)
+enum status command_line(const char *command, int ms, int stop_fd, const char *what,
+	char **out, struct err *err)
 {
 	char *words = xmalloc(strlen(command) + 1), *argv[HAND_WORDS_MAX + 1];
 	struct child c = { 0 };
@@ -158,7 +168,7 @@ enum status command_line(
 			what, HAND_WORDS_MAX - 1);
 		goto out;
 	}
-	rc = run(&c, argv, ms, what, err);
+	rc = run(&c, argv, ms, stop_fd, what, err);
 	if (rc < 0)
 		goto out;
 	if (memchr(c.text, '\0', c.n)) {

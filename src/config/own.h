@@ -184,8 +184,9 @@ bool parse_number(const char *s, uint64_t lo, uint64_t hi, uint64_t *out);
 bool has_control(const char *s, size_t n);
 bool path_inside(const char *path, const char *dir); /* both from path_canon() */
 
-/* The first line the command prints into *out. It is killed after ms. */
-enum status command_line(
-	const char *command, int ms, const char *what, char **out, struct err *err);
+/* The first line the command prints into *out. It is killed after ms, and when stop_fd
+ * (0: none) becomes readable. */
+enum status command_line(const char *command, int ms, int stop_fd, const char *what,
+	char **out, struct err *err);
 
 #endif

@@ -200,12 +200,12 @@ static enum status from_env(const char *name, char **out, struct err *err)
 /* ---- all of them ---- */
 
 static enum status from_command(
-	const char *command, const char *what, char **out, struct err *err)
+	const char *command, const char *what, int stop_fd, char **out, struct err *err)
 {
 	char *text = NULL, *label = NULL;
 	enum status rc;
 
-	rc = command_line(command, COMMAND_SECONDS * 1000, what, &text, err);
+	rc = command_line(command, COMMAND_SECONDS * 1000, stop_fd, what, &text, err);
 	if (rc < 0)
 		return rc;
 	label = xasprintf("%s-password-command", what);
@@ -219,10 +219,16 @@ static enum status from_command(
 enum status secret_get(
 	const struct secret *s, const char *what, char **out, struct err *err)
 {
+	return secret_get_or_stop(s, what, 0, out, err);
+}
+
+enum status secret_get_or_stop(const struct secret *s, const char *what, int stop_fd,
+	char **out, struct err *err)
+{
 	if (s->file)
 		return from_file(s->file, out, err);
 	if (s->command)
-		return from_command(s->command, what, out, err);
+		return from_command(s->command, what, stop_fd, out, err);
 	if (s->env)
 		return from_env(s->env, out, err);
 	return err_set(err, ST_DENIED, EX_USAGE,

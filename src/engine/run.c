@@ -163,12 +163,12 @@ static enum status get_secrets(struct engine *e, struct err *err)
 	size_t i;
 
 	if (e->source_ops->secret)
-		rc = secret_get(
-			&e->job->source.secret, "source", &e->source_password, err);
+		rc = secret_get_or_stop(&e->job->source.secret, "source", e->stop_fd,
+			&e->source_password, err);
 	for (i = 0; rc == ST_OK && i < e->n_slots; i++)
 		if (e->slots[i].ops->secret)
-			rc = secret_get(&e->slots[i].end->secret, "dest",
-				&e->slots[i].password, err);
+			rc = secret_get_or_stop(&e->slots[i].end->secret, "dest",
+				e->stop_fd, &e->slots[i].password, err);
 	return rc;
 }
 

@@ -172,3 +172,24 @@ test_each_secret_source_works() {
 	arrived_in_archive a
 	arrived_in_archive b
 }
+
+# What ends a run before it begins is in its report, too.
+test_refused_key_is_reported() {
+	copy 78 "$(url_pop3s "$src")" archive:arc --sign-key none.key --sign-cert none.pem
+	counts exit=78 listed=0
+	check 'nothing was begun' test ! -e arc
+	for k in 1 2; do
+		cat >$k.conf <<-CONF
+			name = job-$k
+			source = $(url_pop3s "$src")
+			dest = archive:$W/arc-$k
+			source-password-file = $RIG/secret
+			ca-file = $CA
+			state = $W/state-$k
+		CONF
+	done
+	printf 'sign-key = none.key\nsign-cert = none.pem\n' >>2.conf
+	pf 78 run -j 2 --progress never --report '{name}.json' ./1.conf ./2.conf
+	python3 "$TOOL" report job-1.json exit=0
+	python3 "$TOOL" report job-2.json exit=78
+}

@@ -151,6 +151,10 @@ test_run_with_few_open_files() {
 		ulimit -n 200
 		pf 78 run -j 20 --progress never ./boxes
 		says 'needs 624 open files and this process may have 200: use --jobs 4 at most'
+		cp "boxes/$src-10.conf" many.conf
+		printf '[imap]\nconnections = 16\n' >>many.conf
+		pf 78 run -j 4 --progress never ./many.conf "boxes/$src"-1[123].conf
+		says 'needs 256 open files'
 		pf 0 run -j 4 --progress never ./boxes
 	)
 	line 'together exit 0: '

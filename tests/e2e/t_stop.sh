@@ -114,6 +114,21 @@ test_sigterm_before_anything_begins() {
 	check 'nothing was begun' test ! -e arc
 }
 
+# A password command that takes its time is not waited for either.
+test_sigterm_while_a_password_is_waited_for() {
+	"$POPFERRY" copy --source-password-command 'sleep 30' --ca-file "$CA" --state state \
+		--report report.json "$(url_pop3s "$src")" archive:arc </dev/null >out 2>err &
+	child=$!
+	sleep 1
+	began=$(date +%s)
+	kill -TERM $child
+	rc=0
+	wait $child || rc=$?
+	check "exit $rc, not 75" test $rc -eq 75
+	check 'within 5 s' test $(($(date +%s) - began)) -lt 5
+	counts exit=75
+}
+
 # All is copied; a timestamp is waited for, and then the report is written.
 test_sigterm_when_all_is_done() {
 	rig_load "$src" "$DATA/odd/plain.eml"

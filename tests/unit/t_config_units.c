@@ -419,7 +419,7 @@ static void test_command_out_of_time(void **state)
 	int pid = 0;
 
 	(void)state;
-	assert_int_equal(command_line(command, 400, "dest", &out, &err), ST_DENIED);
+	assert_int_equal(command_line(command, 400, 0, "dest", &out, &err), ST_DENIED);
 	assert_int_equal(err.exit, EX_CONFIG);
 	assert_non_null(strstr(err.text, "no answer"));
 	assert_null(out);
