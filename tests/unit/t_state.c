@@ -260,7 +260,7 @@ static void test_other_account(void **state)
 	kit_close(&r);
 }
 
-/* Whatever was wrong with the source, once it is put right the same state directory does. */
+/* Once what was wrong with the source is put right, the same state directory does. */
 static void test_other_account_after_nothing(void **state)
 {
 	char *refuse[] = { (char *)"on", (char *)"PASS", (char *)"reply",
