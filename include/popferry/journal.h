@@ -71,9 +71,10 @@ struct journal_row {
 /*
  * Opens or makes dirfd/journal.sqlite for this source account. An older
  * schema is brought up to date; a newer one is refused with what to do.
- * account is told apart for ever: another one is refused (EX_CONFIG). read_only: for
- * `status` beside a running job; no journal is made or changed (ST_END: none there),
- * account may be NULL. The directory must be one that can be written to even so.
+ * Once something was listed its account is told apart for ever: another one is refused
+ * (EX_CONFIG). read_only: for `status` beside a running job; no journal is made or
+ * changed (ST_END: none there), account may be NULL. The directory must be one that can
+ * be written to even so.
  */
 enum status journal_open(struct journal **out, int dirfd, const char *account,
 	bool read_only, struct err *err);

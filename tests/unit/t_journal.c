@@ -21,6 +21,19 @@ static void test_open(void **state)
 	journal_close(&j);
 	journal_close(&j);
 
+	/* Nothing of it is here yet: another may have it, and it is theirs then. */
+	OK(journal_open(&j, dirfd_, "pop3s://bob@b", true, &err));
+	journal_close(&j);
+	OK(journal_open(&j, dirfd_, NULL, true, &err));
+	assert_string_equal(journal_account(j), ACCOUNT);
+	journal_close(&j);
+	OK(journal_open(&j, dirfd_, "pop3s://bob@b", false, &err));
+	assert_string_equal(journal_account(j), "pop3s://bob@b");
+	journal_close(&j);
+	j = open_it();
+	take(j, "a", 1);
+	journal_close(&j);
+
 	assert_int_equal(
 		journal_open(&other, dirfd_, "pop3s://bob@b", false, &err), ST_FATAL);
 	assert_int_equal(err.exit, EX_CONFIG);
