@@ -88,7 +88,7 @@ struct task {
 	bool missing : 1;  /* not in the latest listing */
 	bool shared : 1;   /* others in the listing have its UIDL (quirk Q4) */
 	bool parted : 1;   /* not the stored message that the journal says it is */
-	uint32_t place;    /* at the recorder, if it got it in this run */
+	uint32_t place;    /* at the recorder, where this run put or found it */
 };
 
 struct tasks {
@@ -455,6 +455,8 @@ void notice_vanished(struct engine *e, struct outcome *out);
 void story_heard(struct engine *e, struct source *src, const struct listing *l);
 /* Of struct sink_setup. */
 void story_tell(void *slot, struct run_story *out);
+/* The message is, or is a duplicate of, the one of this row: so it is where that is. */
+enum status story_place(struct engine *e, struct task *t, int64_t id, struct err *err);
 /* These rows are deleted at the source. Before the journal knows. */
 enum status story_removed(
 	struct engine *e, const int64_t *ids, size_t n, struct err *err);

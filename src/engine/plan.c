@@ -138,6 +138,8 @@ static enum status judge_row(struct engine *e, struct task *t,
 	if (there) {
 		tasks_set(&e->tasks, t, TASK_KNOWN);
 		recall_note(e, row->of ? row->of : row->id);
+		if (row->of)
+			rc = story_place(e, t, row->of, err);
 	}
 	return rc;
 }

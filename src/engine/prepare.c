@@ -220,6 +220,8 @@ static enum status note_duplicate(struct engine *e, struct parcel *p, int64_t of
 		log_warn(&e->log, "dropped-by-message-id", LOG_U("number", t->number),
 			LOG_S("message-id", p->message->facts.message_id));
 	rc = known_take(e, p, err);
+	if (rc == ST_OK)
+		rc = story_place(e, t, of, err);
 	return rc == ST_OK ? journal_duplicate(e->journal, p->run->id, of, rule, err)
 			   : rc;
 }
@@ -461,7 +463,8 @@ static enum status prepare(
 		tasks_set(&e->tasks, t, p->run->renamed ? TASK_RENAMED : TASK_KNOWN);
 		nameless_give(e, p);
 		recall_note(e, row.id);
-		return settle(e, p, &row, err);
+		rc = story_place(e, t, row.of ? row.of : row.id, err);
+		return rc == ST_OK ? settle(e, p, &row, err) : rc;
 	}
 	e->visits.news += have == ST_END;
 	if (have == ST_END || !((row.stored | row.storing) & e->mask)) {

@@ -143,6 +143,18 @@ void story_tell(void *slot, struct run_story *out)
 			out->octets += e->tasks.v[i].size;
 }
 
+enum status story_place(struct engine *e, struct task *t, int64_t id, struct err *err)
+{
+	struct place at = { 0, 0 };
+	enum status rc = ST_OK;
+
+	if (e->recorder < e->n_slots)
+		rc = journal_place(e->journal, id, e->slots[e->recorder].id, &at, err);
+	if (rc >= ST_OK)
+		t->place = (uint32_t)at.number;
+	return rc < ST_OK ? rc : ST_OK;
+}
+
 /* ---- deletion ---- */
 
 static enum status fill(struct engine *e, const struct slot *s, struct story_item *it,
