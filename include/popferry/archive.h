@@ -203,6 +203,17 @@ enum status archive_each_known(struct archive_reader *r,
 	struct err *err);
 
 /*
+ * What the runs from this source told of the messages it listed (listing.tsv, FORMAT),
+ * oldest segment first: all lines of a listing, in its order, with the UIDL as the
+ * source had it. What has a listing that cannot be read, or is not what its seal tells,
+ * goes to lost() as one sentence instead. Memory does not grow with the lines. A run
+ * that stored nothing left no listing, and one that was not ended has none yet.
+ */
+enum status archive_each_told(struct archive_reader *r, const char *account,
+	void (*each)(void *ctx, const struct story_item *it),
+	void (*lost)(void *ctx, const char *what), void *ctx, struct err *err);
+
+/*
  * The bytes of one message. ST_END when there is no such number. They are compared
  * with the recorded digest as they pass: unless ST_OK comes, throw them away.
  */

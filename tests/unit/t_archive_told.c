@@ -275,6 +275,121 @@ static void test_untold(void **state)
 	free(dir);
 }
 
+/* ---- read again ---- */
+
+struct heard {
+	const struct teller *t;
+	size_t n;
+	unsigned lost;
+	char why[ERR_TEXT];
+};
+
+static void hear(void *ctx, const struct story_item *it)
+{
+	struct heard *h = ctx;
+	const struct story_item *want = &h->t->items[h->n++ % h->t->n];
+
+	assert_int_equal(it->fate, want->fate);
+	assert_int_equal(it->number, want->number);
+	assert_int_equal(it->size, want->size);
+	assert_int_equal(it->place, want->place);
+	assert_int_equal(it->uidl_n, want->uidl_n);
+	if (want->uidl_n)
+		assert_memory_equal(it->uidl, want->uidl, want->uidl_n);
+}
+
+static void miss(void *ctx, const char *what)
+{
+	struct heard *h = ctx;
+
+	h->lost++;
+	snprintf(h->why, sizeof(h->why), "%s", what);
+}
+
+static void hear_all(struct heard *h, const char *dir, const char *account)
+{
+	struct archive_reader *r = NULL;
+	struct err err = ERR_INIT;
+
+	ok(archive_read(&r, dir, &err), &err);
+	ok(archive_each_told(r, account, hear, miss, h, &err), &err);
+	archive_done(&r);
+}
+
+/* Of each run of that account, from the segment that it ended with. */
+static void test_heard(void **state)
+{
+	size_t k;
+
+	(void)state;
+	for (k = 0; k < N_ELEMENTS(codecs); k++) {
+		struct teller t = STORY_TELLER;
+		struct heard h = { .t = &t };
+		char *dir = made(codecs[k]);
+
+		run(dir, codecs[k], &t, 0, 7);
+		run(dir, codecs[k], &t, 7, 8);
+		run(dir, codecs[k], NULL, 8, 9);
+		hear_all(&h, dir, "pop3:bob@pop.example.org");
+		hear_all(&h, dir, "pop3:ann@pop.example.or");
+		assert_int_equal(h.n, 0);
+		hear_all(&h, dir, "pop3:ann@pop.example.org");
+		assert_int_equal(h.n, 2 * t.n);
+		assert_int_equal(h.lost, 0);
+		remove_all(dir);
+		free(dir);
+	}
+}
+
+/* Of a listing that is not as it was sealed nothing is heard; of others all. */
+static void test_misheard(void **state)
+{
+	static const struct {
+		const char *from, *to, *says;
+	} rows[] = {
+		{ "\tfailed\t3\t", "\tstored\t3\t", "is not what its seal tells" },
+		{ "\tknown\n", "\tKnown\n", "is not what its seal tells" },
+		{ "\tfailed\t", "\tdamned\t", "has a line that is none" },
+		{ "\\x09b", "\\xg9b", "has a line that is none" },
+		{ "\\x09b", "\\y09b", "has a line that is none" },
+		{ "\\x09b", "\x7fx09", "has a line that is none" },
+		{ "\tknown\n", "\tknow\\\n", "has a line that is none" },
+		{ "ed\t-\t700\t", "ed\t-\t7x0\t", "has a line that is none" },
+		{ "number\tfate", "number\tfade", "has a line that is none" },
+		{ "{\"account\"", "{\"akkount\"", "names no account" },
+		{ "{\"account\"", "\0\"account\"", "names no account" },
+	};
+	size_t i, n;
+
+	(void)state;
+	for (i = 0; i < N_ELEMENTS(rows); i++) {
+		struct teller t = STORY_TELLER;
+		struct heard h = { .t = &t };
+		char *dir = made(ARCHIVE_NONE), *path, *text, *at;
+		size_t of = strlen(rows[i].from);
+
+		run(dir, ARCHIVE_NONE, &t, 0, 2);
+		run(dir, ARCHIVE_NONE, &t, 2, 3);
+		path = xasprintf("%s/segments/acme-000001.tar", dir);
+		text = slurp(path, &n);
+		at = memmem(text, n, rows[i].from, of);
+		assert_non_null(at);
+		memcpy(at, rows[i].to, of);
+		chmod(path, 0600);
+		unlink(path);
+		spit(path, text, n);
+		hear_all(&h, dir, "pop3:ann@pop.example.org");
+		if (h.lost != 1 || h.n != t.n || !strstr(h.why, rows[i].says) ||
+			!strstr(h.why, "segments/acme-000001.tar"))
+			fail_msg("row %zu: %u lost, %zu heard: %s", i, h.lost, h.n,
+				h.why);
+		remove_all(dir);
+		free(text);
+		free(path);
+		free(dir);
+	}
+}
+
 /* ---- the custody log ---- */
 
 static unsigned events(const char *dir)
@@ -487,6 +602,13 @@ static const struct {
 	{ HEAD "x\tleft\t-\t5\ta\n", 0, false, 0, 0 },
 	{ HEAD "1\tleft\t\t5\ta\n", 0, false, 0, 0 },
 	{ HEAD "1\tleft\t-\t5\ta\0b\n", sizeof(HEAD) + 15, false, 0, 0 },
+	{ HEAD "4294967296\tleft\t-\t5\ta\n", 0, false, 0, 0 },
+	{ HEAD "1\tleft\t-\t18446744073709551615\ta\n", 0, false, 0, 0 },
+	{ HEAD "1\tleft\t-\t5\ta b\n", 0, false, 0, 0 },
+	{ HEAD "1\tleft\t-\t5\ta\\\n", 0, false, 0, 0 },
+	{ HEAD "1\tleft\t-\t5\ta\\x0\n", 0, false, 0, 0 },
+	{ HEAD "1\tleft\t-\t5\ta\\x0g\n", 0, false, 0, 0 },
+	{ HEAD "1\tleft\t-\t5\ta\\x00\n", 0, true, 1, 5 },
 	{ HEAD "\n", 0, false, 0, 0 },
 };
 
@@ -504,7 +626,7 @@ static void test_lines(void **state)
 			struct listing_sums sums;
 			const char *why;
 
-			listing_begin(&r);
+			listing_begin(&r, NULL, NULL);
 			for (at = 0; at < n; at += step)
 				listing_feed(r, lines[i].text + at,
 					n - at < step ? n - at : step);
@@ -530,7 +652,7 @@ static void test_endless(void **state)
 
 	(void)state;
 	memset(many, 'x', 2 * LISTING_LINE_MAX);
-	listing_begin(&r);
+	listing_begin(&r, NULL, NULL);
 	assert_string_equal(
 		listing_feed(r, many, 2 * LISTING_LINE_MAX), "has an endless line");
 	assert_string_equal(listing_end(&r, &sums), "has an endless line");
@@ -544,6 +666,8 @@ int main(void)
 		cmocka_unit_test(test_digest),
 		cmocka_unit_test(test_full),
 		cmocka_unit_test(test_untold),
+		cmocka_unit_test(test_heard),
+		cmocka_unit_test(test_misheard),
 		cmocka_unit_test(test_sealed_early),
 		cmocka_unit_test(test_nothing_new),
 		cmocka_unit_test(test_removed),

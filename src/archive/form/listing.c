@@ -1,4 +1,4 @@
-/* listing.c: lines of listing.tsv, written, and counted when they are read again. */
+/* listing.c: lines of listing.tsv, written, and read and counted again. */
 #include "listing.h"
 #include "hash.h"
 
@@ -26,11 +26,13 @@ uint64_t listing_total(const uint64_t count[FATES])
 	return n;
 }
 
-bool listing_same(const struct listing_sums *a, const struct listing_sums *b)
+bool listing_same(
+	const struct listing_sums *is, const struct listing_sums *was, bool gone)
 {
-	return a->octets == b->octets &&
-		memcmp(a->count, b->count, sizeof(a->count)) == 0 &&
-		memcmp(a->sha, b->sha, DIGEST) == 0;
+	return memcmp(is->count, was->count, sizeof(is->count)) == 0 &&
+		(gone ||
+			(is->octets == was->octets &&
+				memcmp(is->sha, was->sha, DIGEST) == 0));
 }
 
 /* ---- writing ---- */
@@ -84,31 +86,58 @@ struct listing_reader {
 	struct buf line;
 	struct hash *hash;
 	struct listing_sums sums;
+	listing_take *take;
+	void *ctx;
 	bool begun;
 	const char *wrong;
 };
 
-void listing_begin(struct listing_reader **out)
+void listing_begin(struct listing_reader **out, listing_take *take, void *ctx)
 {
 	struct listing_reader *r = xcalloc(1, sizeof(*r));
 
+	r->take = take;
+	r->ctx = ctx;
 	buf_init(&r->line, LISTING_LINE_MAX);
 	hash_begin(&r->hash);
 	*out = r;
 }
 
-static bool is_number(const char *s, uint64_t *out)
+static bool is_number(const char *s, uint64_t none, uint64_t max, uint64_t *out)
 {
 	char *end;
 
-	*out = 0;
+	*out = none;
 	if (strcmp(s, "-") == 0)
 		return true;
 	if (*s < '0' || *s > '9')
 		return false;
 	errno = 0;
 	*out = strtoull(s, &end, 10);
-	return *end == '\0' && errno == 0;
+	return *end == '\0' && errno == 0 && *out <= max;
+}
+
+/* In place: what listing_uidl() wrote. */
+static bool is_uidl(char *s, size_t *n)
+{
+	char *out = s, *from = s;
+	unsigned char c;
+
+	for (; *s; s++) {
+		if (*s <= 0x20 || *s >= 0x7f)
+			return false;
+		if (*s != '\\') {
+			*out++ = *s;
+			continue;
+		}
+		if (s[1] != 'x' || !s[2] || !s[3] ||
+			!text_unhex(&c, 1, (char[]){ s[2], s[3], '\0' }))
+			return false;
+		*out++ = (char)c;
+		s += 3;
+	}
+	*n = (size_t)(out - from);
+	return true;
 }
 
 static size_t fate_of(const char *name)
@@ -123,8 +152,9 @@ static size_t fate_of(const char *name)
 /* The line is without its LF, and is cut into its fields. */
 static bool take_line(struct listing_reader *r, char *line)
 {
+	struct story_item it;
 	char *f[COLUMNS];
-	uint64_t size, other;
+	uint64_t number;
 	size_t i, fate;
 
 	for (i = 0; i < COLUMNS; i++) {
@@ -135,17 +165,25 @@ static bool take_line(struct listing_reader *r, char *line)
 		*line++ = '\0';
 	}
 	fate = fate_of(f[FATE]);
-	if (fate == FATES || !is_number(f[NUMBER], &other) ||
-		!is_number(f[SEQ], &other) || !is_number(f[SIZE], &size))
+	if (fate == FATES || !is_number(f[NUMBER], 0, UINT32_MAX, &number) ||
+		!is_number(f[SEQ], 0, UINT64_MAX, &it.place) ||
+		!is_number(f[SIZE], UINT64_MAX, UINT64_MAX - 1, &it.size))
 		return false;
 	r->sums.count[fate]++;
-	r->sums.octets += fate == FATE_RENAMED ? 0 : size;
+	r->sums.octets += fate == FATE_RENAMED || it.size == UINT64_MAX ? 0 : it.size;
 	hash_put(r->hash, f[NUMBER], strlen(f[NUMBER]));
 	hash_put(r->hash, "\t", 1);
 	hash_put(r->hash, f[SIZE], strlen(f[SIZE]));
 	hash_put(r->hash, "\t", 1);
 	hash_put(r->hash, f[UIDL], strlen(f[UIDL]));
 	hash_put(r->hash, "\n", 1);
+	it.fate = (enum fate)fate;
+	it.number = (uint32_t)number;
+	it.uidl = f[UIDL];
+	if (!is_uidl(f[UIDL], &it.uidl_n))
+		return false;
+	if (r->take)
+		r->take(r->ctx, &it);
 	return true;
 }
 

@@ -19,7 +19,9 @@ struct listing_sums {
 	uint64_t octets;
 	unsigned char sha[DIGEST]; /* uidl_sha256 */
 };
-bool listing_same(const struct listing_sums *a, const struct listing_sums *b);
+/* gone: messages were disposed of, of which the listing that is has only the fate. */
+bool listing_same(
+	const struct listing_sums *is, const struct listing_sums *was, bool gone);
 /* All but those renamed. */
 uint64_t listing_total(const uint64_t count[FATES]);
 
@@ -34,9 +36,11 @@ void listing_uidl(struct buf *b, const char *uidl, size_t n);
 
 /* ---- reading ---- */
 
-/* Any cutting. NULL, or what is wrong with it; then it is over. */
+/* Any cutting. NULL, or what is wrong with it; then it is over. Each line goes to
+ * take(), which may be NULL; its UIDL is as the source had it. */
 struct listing_reader;
-void listing_begin(struct listing_reader **out);
+typedef void listing_take(void *ctx, const struct story_item *it);
+void listing_begin(struct listing_reader **out, listing_take *take, void *ctx);
 const char *listing_feed(struct listing_reader *r, const char *p, size_t n);
 /* Frees *r. */
 const char *listing_end(struct listing_reader **r, struct listing_sums *out);

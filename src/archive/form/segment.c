@@ -526,7 +526,7 @@ enum status open_check(struct bytes *part, struct bytes *rest, enum archive_code
 	return rc;
 }
 
-enum status segment_tag(struct entries **s, struct unpacker **u, struct bytes *b,
+enum status segment_find(struct entries **s, struct unpacker **u, struct bytes *b,
 	enum archive_codec c, const char *segment, const struct idx *x, const char *tag,
 	struct err *err)
 {
@@ -540,6 +540,15 @@ enum status segment_tag(struct entries **s, struct unpacker **u, struct bytes *b
 		if (strncmp(e.path, segment, n) == 0 && e.path[n] == '/' &&
 			strcmp(e.path + n + 1, tag) == 0)
 			return ST_OK;
+	return rc;
+}
+
+enum status segment_tag(struct entries **s, struct unpacker **u, struct bytes *b,
+	enum archive_codec c, const char *segment, const struct idx *x, const char *tag,
+	struct err *err)
+{
+	enum status rc = segment_find(s, u, b, c, segment, x, tag, err);
+
 	if (rc == ST_END)
 		rc = err_set(err, ST_DENIED, EX_DATAERR, "segments/%s%s has no %s",
 			segment, codec_suffix(c), tag);

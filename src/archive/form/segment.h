@@ -104,5 +104,9 @@ enum status open_check(struct bytes *part, struct bytes *rest, enum archive_code
 enum status segment_tag(struct entries **s, struct unpacker **u, struct bytes *b,
 	enum archive_codec c, const char *segment, const struct idx *x, const char *tag,
 	struct err *err);
+/* The same; ST_END: there is none. */
+enum status segment_find(struct entries **s, struct unpacker **u, struct bytes *b,
+	enum archive_codec c, const char *segment, const struct idx *x, const char *tag,
+	struct err *err);
 
 #endif

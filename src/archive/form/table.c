@@ -293,7 +293,7 @@ static enum status check_listing(struct check *ck, struct entries *s)
 	const char *why;
 	enum status rc;
 
-	listing_begin(&ck->listing);
+	listing_begin(&ck->listing, NULL, NULL);
 	rc = check_read(ck, s, ck->sums.of[TAG_LISTING], take_listing);
 	why = listing_end(&ck->listing, &sums);
 	if (rc == ST_OK && why)

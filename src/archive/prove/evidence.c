@@ -115,15 +115,6 @@ bool evidence_start(
 	return true;
 }
 
-/* Of messages that are gone the listing has no more than their fate. */
-static bool same_listing(
-	const struct listing_sums *is, const struct listing_sums *was, bool gone)
-{
-	if (!gone)
-		return listing_same(is, was);
-	return memcmp(is->count, was->count, sizeof(is->count)) == 0;
-}
-
 void evidence_segment(struct evidence *v, const struct statement *s,
 	const struct sealed *sealed, const struct idx *x,
 	const struct segment_facts *facts, bool started)
@@ -159,7 +150,7 @@ void evidence_segment(struct evidence *v, const struct statement *s,
 			name);
 	if (facts->listing.known &&
 		(!s->listing.known ||
-			!same_listing(&facts->listing, &s->listing, gone)))
+			!listing_same(&facts->listing, &s->listing, gone)))
 		tally_bad(v->t, "%s: its reconciliation is not that of %s", name,
 			tag_names[TAG_LISTING]);
 	if (facts->has_tags && !facts->has_tree)
