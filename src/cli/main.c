@@ -69,7 +69,7 @@ static const struct command commands[] = {
 		"reached: name it as for copy.\n"
 		"Exit code 0: all is good; 65: something is not, and each finding is named.\n"
 		"--server ARCHIVE POP3-URL compares an archive with what a server lists now, and\n"
-		"fetches nothing; 2: something is only on the server.\n",
+		"fetches nothing; 2: something is only on the server, and was left out by no rule.\n",
 		cmd_verify, TAKES_ENDS, verify_options },
 	{ "list", "ARCHIVE [WORD...]", "The messages in an archive",
 		"One line a message: number, date, size, folder, sender, subject; a \"*\" after\n"
