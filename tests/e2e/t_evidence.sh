@@ -32,13 +32,18 @@ noticed() {
 	check "VERIFY.sh finds it: $1" test $got -eq 65
 }
 
-test_evidence() {
-	rig_load "$src" "$DATA/twice"
-	copy 0 "$(url_pop3s "$src")" archive:arc --dedup none
-	rig_load "$src" "$DATA/twice"
-	copy 0 "$(url_pop3s "$src")" archive:arc --dedup none
+# arc of two segments, signed by k.pem.
+two_signed() {
+	for _ in 1 2; do
+		rig_load "$src" "$DATA/twice"
+		copy 0 "$(url_pop3s "$src")" archive:arc --dedup none
+	done
 	pf 0 keygen k.key k.pem
 	pf 0 seal arc --key k.key --cert k.pem
+}
+
+test_evidence() {
+	two_signed
 	pf 0 dispose arc 3 --yes --authority 'request 7'
 	mv arc good
 
@@ -148,12 +153,7 @@ alike() {
 }
 
 test_evidence_alike() {
-	rig_load "$src" "$DATA/twice"
-	copy 0 "$(url_pop3s "$src")" archive:arc --dedup none
-	rig_load "$src" "$DATA/twice"
-	copy 0 "$(url_pop3s "$src")" archive:arc --dedup none
-	pf 0 keygen k.key k.pem
-	pf 0 seal arc --key k.key --cert k.pem
+	two_signed
 	pf 0 verify arc
 	sh arc/VERIFY.sh
 	mv arc good

@@ -308,16 +308,25 @@ static void test_flipped(void **state)
 	assert_true(bad > 25);
 }
 
+static void expect_all(const char *at)
+{
+	struct err err = ERR_INIT;
+	struct opened o;
+	unsigned i;
+
+	ok(open_stream(&o, at, &err), &err);
+	for (i = 0; i < MESSAGES; i++)
+		assert_int_equal(get(o.s, i, &err), GOT);
+	close_stream(&o);
+}
+
 /* A frame's own checksum says nothing that the digests do not say. */
 static void test_checksum(void **state)
 {
 	char *at = make(ARCHIVE_ZST),
 	     *index = xasprintf("%s/segments/acme-000001.idx", at),
 	     *path = xasprintf("%s/segments/acme-000001.tar.zst", at), *p;
-	struct err err = ERR_INIT;
 	unsigned long off, len;
-	struct opened o;
-	unsigned i;
 	size_t n;
 
 	(void)state;
@@ -327,10 +336,7 @@ static void test_checksum(void **state)
 	p = slurp(path, &n);
 	p[off + len - 1] ^= 1;
 	spit(path, p, n);
-	ok(open_stream(&o, at, &err), &err);
-	for (i = 0; i < MESSAGES; i++)
-		assert_int_equal(get(o.s, i, &err), GOT);
-	close_stream(&o);
+	expect_all(at);
 	free(p);
 	free(path);
 	free(index);
@@ -363,14 +369,12 @@ static void test_cut(void **state)
 
 static void test_index(void **state)
 {
-	struct err err = ERR_INIT;
-	unsigned c, i;
+	unsigned c;
 
 	(void)state;
 	for (c = 0; c < N_ELEMENTS(codecs); c++) {
 		char *at = make(codecs[c]),
 		     *path = xasprintf("%s/segments/acme-000001.idx", at), *p;
-		struct opened o;
 		size_t n, k;
 
 		p = slurp(path, &n);
@@ -383,10 +387,7 @@ static void test_index(void **state)
 			p[k] ^= 1;
 		}
 		unlink(path);
-		ok(open_stream(&o, at, &err), &err);
-		for (i = 0; i < MESSAGES; i++)
-			assert_int_equal(get(o.s, i, &err), GOT);
-		close_stream(&o);
+		expect_all(at);
 		free(p);
 		free(path);
 		done(at);

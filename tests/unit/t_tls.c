@@ -389,6 +389,16 @@ static enum status connect_tls(struct conn **c, struct loop *l, const char *host
 	return conn_dial(c, &cfg, err);
 }
 
+/* To a server with these manners, which the client trusts. */
+static void open_tls(struct loop **l, struct conn **c, struct server *s)
+{
+	struct err err = ERR_INIT;
+
+	loop_open(l, serve_quietly, s);
+	if (connect_tls(c, *l, "localhost", ca_path, NULL, TLS_IMPLICIT, &err) != ST_OK)
+		fail_msg("%s", err.text);
+}
+
 static const char *line_of(struct conn *c)
 {
 	struct err err = ERR_INIT;
@@ -646,10 +656,7 @@ static void cut_connection(void **state)
 	size_t n;
 
 	(void)state;
-	loop_open(&l, serve_quietly, &s);
-	assert_int_equal(
-		connect_tls(&c, l, "localhost", ca_path, NULL, TLS_IMPLICIT, &err),
-		ST_OK);
+	open_tls(&l, &c, &s);
 	assert_int_equal(conn_line(c, 99, &p, &n, &err), ST_RETRY);
 	assert_int_equal(err.exit, EX_TEMPFAIL);
 	assert_true(conn_dead(c));
@@ -668,10 +675,7 @@ static void no_sigpipe(void **state)
 	int i;
 
 	(void)state;
-	loop_open(&l, serve_quietly, &s);
-	assert_int_equal(
-		connect_tls(&c, l, "localhost", ca_path, NULL, TLS_IMPLICIT, &err),
-		ST_OK);
+	open_tls(&l, &c, &s);
 	conn_patience(c, 2000);
 	clock_sleep(50);
 	for (i = 0; i < 100 && conn_send(c, big, 256 * KIB, &err) == ST_OK; i++)
@@ -750,10 +754,7 @@ static void full_duplex(void **state)
 	size_t n, got = 0, i, k;
 
 	(void)state;
-	loop_open(&l, serve_quietly, &s);
-	assert_int_equal(
-		connect_tls(&c, l, "localhost", ca_path, NULL, TLS_IMPLICIT, &err),
-		ST_OK);
+	open_tls(&l, &c, &s);
 	conn_patience(c, 5000);
 	for (i = 0, k = 1; i < s.expect; i += n, k = k * 5 % 300007) {
 		n = k < s.expect - i ? k : s.expect - i;
@@ -796,10 +797,7 @@ static void choppy_records(void **state)
 		struct conn *c;
 		struct loop *l;
 
-		loop_open(&l, serve_quietly, &s);
-		assert_int_equal(connect_tls(&c, l, "localhost", ca_path, NULL,
-					 TLS_IMPLICIT, &err),
-			ST_OK);
+		open_tls(&l, &c, &s);
 		conn_patience(c, 5000);
 		for (k = 0; k < CHOPPY_LINES; k++) {
 			n = choppy_line(line, k);
@@ -816,7 +814,6 @@ static void choppy_records(void **state)
 static void burst_of_records(void **state)
 {
 	struct server s = { .manner = BURST, .id = &good };
-	struct err err = ERR_INIT;
 	struct conn *c;
 	struct loop *l;
 	int64_t start = clock_ms();
@@ -824,10 +821,7 @@ static void burst_of_records(void **state)
 	unsigned i;
 
 	(void)state;
-	loop_open(&l, serve_quietly, &s);
-	assert_int_equal(
-		connect_tls(&c, l, "localhost", ca_path, NULL, TLS_IMPLICIT, &err),
-		ST_OK);
+	open_tls(&l, &c, &s);
 	conn_patience(c, 20000);
 	for (i = 0; i < BURST_LINES; i++) {
 		snprintf(line, sizeof(line), "line %u", i);
@@ -852,10 +846,7 @@ static void nothing_kept(void **state)
 	int i;
 
 	(void)state;
-	loop_open(&l, serve_quietly, &s);
-	assert_int_equal(
-		connect_tls(&c, l, "localhost", ca_path, NULL, TLS_IMPLICIT, &err),
-		ST_OK);
+	open_tls(&l, &c, &s);
 	conn_patience(c, 5000);
 	assert_string_equal(line_of(c), "+OK hello");
 	start = clock_ms();
