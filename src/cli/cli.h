@@ -138,6 +138,9 @@ void progress_aside(bool before);
 
 /* SIGINT, SIGTERM and SIGHUP end the process with 75: nothing is at work yet. */
 void stop_at_once(void);
+/* For what has no engine: the first of them goes to stop(), which ends it in good
+ * order; a second one ends it at once. */
+void stop_politely(void (*stop)(int sig));
 /* They stop this engine; a second one ends the process. */
 void stop_on_signals(struct engine *e);
 void stop_wakes(int fd); /* or write to this eventfd, when there are many */

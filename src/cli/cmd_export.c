@@ -57,20 +57,6 @@ static void stop(int sig)
 	errno = no;
 }
 
-/* The first one ends it in good order, a second one at once. */
-static void catch_signals(void)
-{
-	static const int signals[] = { SIGINT, SIGTERM, SIGHUP };
-	struct sigaction sa;
-	size_t i;
-
-	memset(&sa, 0, sizeof(sa));
-	sa.sa_handler = stop;
-	sa.sa_flags = (int)SA_RESETHAND;
-	for (i = 0; i < sizeof(signals) / sizeof(signals[0]); i++)
-		sigaction(signals[i], &sa, NULL);
-}
-
 static void clear_line(struct shown *s)
 {
 	if (s->drawn)
@@ -223,7 +209,7 @@ static int run(struct cli *c, struct archive_reader *r, const struct choice *cho
 		job.hand = handing_hand(handing, &job.at_once);
 		job.stop_fd = stop_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	}
-	catch_signals();
+	stop_politely(stop);
 	rc = export_run(r, &job, &done, err);
 	clear_line(&s);
 	if (rc == ST_END)

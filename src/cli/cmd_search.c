@@ -64,21 +64,6 @@ static void stop(int sig)
 	stopped = sig;
 }
 
-/* The first one ends it in good order, a second one at once. */
-static void catch_signals(void)
-{
-	static const int signals[] = { SIGINT, SIGTERM, SIGHUP };
-	struct sigaction sa;
-	size_t i;
-
-	memset(&sa, 0, sizeof(sa));
-	sa.sa_handler = stop;
-	sa.sa_flags = (int)SA_RESETHAND;
-	for (i = 0; i < N_ELEMENTS(signals); i++)
-		sigaction(signals[i], &sa, NULL);
-	signal(SIGPIPE, SIG_DFL);
-}
-
 /* ---- while the index is made ---- */
 
 static void clear_line(struct quest *f)
@@ -468,7 +453,8 @@ int cmd_search(struct cli *c, struct err *err)
 				? "with --index, search needs an ARCHIVE and no QUERY"
 				: "search needs an ARCHIVE and a QUERY",
 			err);
-	catch_signals();
+	stop_politely(stop);
+	signal(SIGPIPE, SIG_DFL);
 	setvbuf(stdout, output, _IOFBF, sizeof(output));
 	f.path = cli_archive_path(c->args[0]);
 	f.terminal = c->verbosity >= 0 && c->format == LOG_TEXT &&

@@ -58,6 +58,17 @@ void stop_wakes(int fd)
 	catch_signals();
 }
 
+void stop_politely(void (*stop)(int sig))
+{
+	static const int signals[] = { SIGINT, SIGTERM, SIGHUP };
+	struct sigaction sa = { .sa_handler = stop, .sa_flags = (int)SA_RESETHAND };
+	size_t i;
+
+	sigemptyset(&sa.sa_mask);
+	for (i = 0; i < N_ELEMENTS(signals); i++)
+		sigaction(signals[i], &sa, NULL);
+}
+
 bool stop_asked(void)
 {
 	return atomic_load(&asked) != 0;
