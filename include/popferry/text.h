@@ -34,6 +34,8 @@ bool text_unhex(unsigned char *out, size_t n, const char *s);
 
 /* RFC 4648 base64 with padding, one line. Appends to b; false at its ceiling. */
 bool text_base64(struct buf *b, const void *p, size_t n);
+/* What a letter of base64 stands for; -1: it is none. */
+int text_sextet(char c);
 
 /*
  * Appends a JSON string (RFC 8259) with its quotes. Invalid UTF-8 becomes

@@ -149,17 +149,6 @@ bool x25519_public(unsigned char out[POINT], const unsigned char secret[POINT])
 
 /* ---- base64 ---- */
 
-static int sextet(char c)
-{
-	if (c >= 'A' && c <= 'Z')
-		return c - 'A';
-	if (c >= 'a' && c <= 'z')
-		return c - 'a' + 26;
-	if (c >= '0' && c <= '9')
-		return c - '0' + 52;
-	return c == '+' ? 62 : c == '/' ? 63 : -1;
-}
-
 bool bare_base64(unsigned char *out, size_t cap, size_t *n, const char *s, size_t s_n)
 {
 	uint32_t bits = 0;
@@ -168,7 +157,7 @@ bool bare_base64(unsigned char *out, size_t cap, size_t *n, const char *s, size_
 
 	*n = 0;
 	for (i = 0; i < s_n; i++) {
-		int v = sextet(s[i]);
+		int v = text_sextet(s[i]);
 
 		if (v < 0)
 			return false;

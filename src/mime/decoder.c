@@ -1,6 +1,8 @@
 /* decoder.c: quoted-printable and base64, forgiving. */
 #include "own.h"
 
+#include <popferry/text.h>
+
 #include <string.h>
 
 enum { OUT = 1024 };
@@ -32,21 +34,10 @@ void decoder_init(struct decoder *d, enum encoding e)
 	d->encoding = e;
 }
 
-static int value64(char c)
-{
-	if (c >= 'A' && c <= 'Z')
-		return c - 'A';
-	if (c >= 'a' && c <= 'z')
-		return c - 'a' + 26;
-	if (c >= '0' && c <= '9')
-		return c - '0' + 52;
-	return c == '+' ? 62 : c == '/' ? 63 : -1;
-}
-
 /* Padding ends a group; several texts may stand one behind the other. */
 static void put_64(struct decoder *d, char c, struct out *o)
 {
-	int v = value64(c);
+	int v = text_sextet(c);
 
 	if (c == '=')
 		d->bits = d->n = 0;
