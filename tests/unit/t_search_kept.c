@@ -493,6 +493,8 @@ static void test_put_back(void **state)
 
 /* ---- where it cannot be kept ---- */
 
+enum { CLOSED = 98 };
+
 /* As somebody who may only read. */
 static void read_only_once(
 	struct place *p, const char *query, uint64_t found, uint64_t read)
@@ -511,14 +513,19 @@ static void read_only_once(
 	if (pid == 0) {
 		if (getuid() == 0 && setuid(65534) < 0)
 			_exit(99);
+		if (access(p->path, R_OK) < 0)
+			_exit(CLOSED);
+		unsetenv("TMPDIR"); /* it may be root's */
 		once_with(p->path, ids, false, query, found, 0, read);
 		_exit(0);
 	}
 	assert_int_equal(waitpid(pid, &st, 0), pid);
-	assert_true(WIFEXITED(st));
-	assert_int_equal(WEXITSTATUS(st), 0);
 	tool("/", "/dev/null", yes);
 	identities_close(&ids);
+	assert_true(WIFEXITED(st));
+	if (WEXITSTATUS(st) == CLOSED)
+		skip(); /* nobody else may look into TMPDIR */
+	assert_int_equal(WEXITSTATUS(st), 0);
 }
 
 static void test_read_only(void **state)
