@@ -185,6 +185,7 @@ struct facts {
 	char *texts;      /* what holds those that follow */
 	char *message_id; /* normalised, see msgid_normal() */
 	char *date, *received, *from, *to, *cc, *subject, *list_id, *status, *x_status;
+	char *bcc, *sender, *reply_to, *in_reply_to, *content_type, *disposition;
 	struct when date_when, received_when;
 };
 

@@ -40,7 +40,7 @@ struct mime_part {
 struct mime_to {
 	/* The header has been read; p lives until the next part. May be NULL. */
 	void (*part)(void *ctx, const struct mime_part *p);
-	/* Decoded bytes of the last part. May be NULL. */
+	/* Decoded bytes of the last part. May be NULL: then it is much faster. */
 	void (*data)(void *ctx, const struct mime_part *p, const char *s, size_t n);
 };
 

@@ -43,7 +43,7 @@ struct facts_maker {
  * The first N_FIELDS are kept as text, and the first IDENT_FIELDS make up
  * ident. Stores add the injected ones, and change them later (quirk Q35).
  */
-enum { DATE = 1, IDENT_FIELDS = 6, RECEIVED = 6, N_FIELDS = 9 };
+enum { DATE = 1, IDENT_FIELDS = 6, RECEIVED = 6, N_FIELDS = 15 };
 enum { TEXTS_MAX = (N_FIELDS + 1) * (FACT_MAX + 1) };
 static const struct {
 	const char *name;
@@ -60,6 +60,12 @@ static const struct {
 	{ NAME("Received"), TEXT(received), false },
 	{ NAME("Status"), TEXT(status), true },
 	{ NAME("X-Status"), TEXT(x_status), true },
+	{ NAME("Bcc"), TEXT(bcc), false },
+	{ NAME("Sender"), TEXT(sender), false },
+	{ NAME("Reply-To"), TEXT(reply_to), false },
+	{ NAME("In-Reply-To"), TEXT(in_reply_to), false },
+	{ NAME("Content-Type"), TEXT(content_type), false },
+	{ NAME("Content-Disposition"), TEXT(disposition), false },
 	{ NAME("Content-Length"), 0, true },
 	{ NAME("X-IMAP"), 0, true },
 	{ NAME("X-IMAPbase"), 0, true },

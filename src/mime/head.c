@@ -35,14 +35,17 @@ static size_t field_end(const char *s, size_t n)
 /* One line of it, without blanks around and with one for each fold. */
 static void unfold(struct buf *out, const char *s, size_t n)
 {
-	size_t i;
+	size_t i = 0, k;
 
-	for (i = 0; i < n; i++) {
-		if (s[i] == '\n' || (s[i] == '\r' && (i + 1 == n || s[i + 1] == '\n')))
-			continue;
-		if (out->n == 0 && blank(s[i]))
-			continue;
-		buf_addc(out, s[i]);
+	while (i < n) {
+		while (i < n && out->n == 0 && blank(s[i]))
+			i++;
+		for (k = i; k < n && s[k] != '\n' && s[k] != '\r'; k++)
+			;
+		buf_add(out, s + i, k - i);
+		if (k < n && s[k] == '\r' && k + 1 < n && s[k + 1] != '\n')
+			buf_addc(out, '\r');
+		i = k + 1;
 	}
 	while (out->n && blank(out->p[out->n - 1]))
 		out->p[--out->n] = '\0';

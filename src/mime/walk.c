@@ -154,7 +154,7 @@ static void leaf(struct mime *m, const char *p, size_t n)
 /* Some of a line: all of it, but its end, or a piece of one that is too long. */
 static void some(struct mime *m, const char *p, size_t n)
 {
-	if (m->state == IN_LEAF)
+	if (m->state == IN_LEAF && m->to.data)
 		leaf(m, p, n);
 	else if (m->state == IN_HEAD)
 		buf_add(&m->head, p, n);
@@ -207,14 +207,36 @@ void mime_begin(struct mime **out, const struct mime_to *to, void *ctx)
 	*out = m;
 }
 
+/* How many bytes at the start of a line are whole lines that nobody wants, and of
+ * which none can be a boundary. */
+static size_t unwanted(const struct mime *m, const char *p, size_t n)
+{
+	const char *end = p + n, *stop = p, *lf;
+
+	if (m->state != IN_LEAF || m->to.data || m->line_n || m->long_line)
+		return 0;
+	while ((stop = memchr(stop, '-', (size_t)(end - stop))) != NULL) {
+		if (stop == p || stop[-1] == '\n')
+			break;
+		stop++;
+	}
+	n = (size_t)((stop ? stop : end) - p);
+	lf = n ? memrchr(p, '\n', n) : NULL;
+	return lf ? (size_t)(lf - p) + 1 : 0;
+}
+
 void mime_put(void *mime, const char *p, size_t n)
 {
 	struct mime *m = mime;
 
 	while (n) {
-		const char *lf = memchr(p, '\n', n);
-		size_t k = lf ? (size_t)(lf - p) : n;
+		size_t past = unwanted(m, p, n), k;
+		const char *lf;
 
+		p += past;
+		n -= past;
+		lf = memchr(p, '\n', n);
+		k = lf ? (size_t)(lf - p) : n;
 		if (k)
 			put_some(m, p, k);
 		if (!lf)

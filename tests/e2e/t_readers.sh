@@ -45,6 +45,7 @@ test_other_programs_read_each_codec() {
 			find un -path '*/data/eml/*' -name '*.eml' -exec sha256sum {} + | cut -d' ' -f1 | sort >got
 			check "$tool has them all" cmp got want
 			python3 "$E2E/bagit.py" un/arc-$codec-000001
+			is_a_mailbag un/arc-$codec-000001
 			read_by=$((read_by + 1))
 		done
 	done

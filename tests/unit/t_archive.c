@@ -708,7 +708,7 @@ static void test_stock_tools(void **state)
 			assert_int_equal(tool(bag, out, sums), 0);
 			assert_int_equal(lines_in(out, ": OK"), 12);
 			assert_int_equal(tool(bag, out, tagsums), 0);
-			assert_int_equal(lines_in(out, ": OK"), 5);
+			assert_int_equal(lines_in(out, ": OK"), 6);
 		}
 		assert_int_equal(tool(dir, out, sums), 0);
 		assert_int_equal(lines_in(out, ": OK"), 6);

@@ -4,6 +4,7 @@
 #include "t_archive.h"
 
 #include "../../src/archive/form/csv.h"
+#include "../../src/archive/form/mailbag.h"
 #include "../../src/archive/form/segment.h"
 
 #include <zlib.h>
@@ -254,9 +255,24 @@ static void add_entry(struct tarw *t, const char *name, const char *p, size_t n)
 	free(path);
 }
 
+enum bag { NO_BAG, BAG, OTHER_BAG };
+
+static void add_bag(struct tarw *t, const char *csv, size_t n, enum bag bag)
+{
+	struct buf b = BUF_INIT(CSV_ROW_MAX);
+
+	mailbag_header(&b);
+	mailbag_line(&b, csv, n);
+	if (bag == OTHER_BAG)
+		b.p[b.n - 5] ^= 1; /* in the last field's quotes */
+	if (bag != NO_BAG)
+		add_entry(t, tag_names[TAG_MAILBAG], b.p, b.n);
+	buf_free(&b);
+}
+
 /* A segment of one message, its tables of so many rows, and zeros behind. */
 static void hostile_segment(struct buf *out, struct idx *x, const char *sha,
-	unsigned csv_rows, unsigned manifest_rows, size_t zeros)
+	unsigned csv_rows, unsigned manifest_rows, enum bag bag, size_t zeros)
 {
 	struct buf csv = BUF_INIT(1 << 20), sums = BUF_INIT(1 << 20);
 	static const char text[] = "hello\r\n", path[] = "data/eml/INBOX/000000001.eml";
@@ -266,8 +282,10 @@ static void hostile_segment(struct buf *out, struct idx *x, const char *sha,
 	struct idx_row *r;
 	struct tarw *t;
 	unsigned i, k;
+	size_t head;
 
 	csv_header(&csv);
+	head = csv.n;
 	for (i = 0; i < csv_rows; i++)
 		for (k = 0; k < CSV_COLUMNS; k++)
 			buf_addf(&csv, "\"%s\"%s",
@@ -289,6 +307,7 @@ static void hostile_segment(struct buf *out, struct idx *x, const char *sha,
 	assert_true(text_unhex(r->sha, DIGEST, sha));
 	add_entry(t, tag_names[TAG_INFO], info, strlen(info));
 	add_entry(t, tag_names[TAG_CSV], csv.p, csv.n);
+	add_bag(t, csv.p + head, csv.n - head, bag);
 	add_entry(t, tag_names[TAG_MANIFEST], sums.p, sums.n);
 	add_entry(t, tag_names[TAG_TAGMANIFEST], "x", 1);
 	ok(tarw_end(t, &err), &err);
@@ -317,15 +336,20 @@ static void test_endless(void **state)
 	static const struct {
 		const char *name;
 		unsigned csv, manifest;
+		enum bag bag;
 		size_t zeros;
 		const char *word;
 	} rows[] = {
-		{ "one row", 1, 1, 0, NULL },
-		{ "padding", 1, 1, 10240, NULL },
-		{ "a row too many", 2, 1, 0, "more lines than" },
-		{ "rows and rows", 1000, 1, 0, "messages.csv does not end" },
-		{ "lines and lines", 1, 1000, 0, "manifest-sha256.txt does not end" },
-		{ "zeros and zeros", 1, 1, 2 << 20, "zeros without an end" },
+		{ "one row", 1, 1, NO_BAG, 0, NULL },
+		{ "padding", 1, 1, NO_BAG, 10240, NULL },
+		{ "a row too many", 2, 1, NO_BAG, 0, "more lines than" },
+		{ "rows and rows", 1000, 1, NO_BAG, 0, "messages.csv does not end" },
+		{ "lines and lines", 1, 1000, NO_BAG, 0,
+			"manifest-sha256.txt does not end" },
+		{ "zeros and zeros", 1, 1, NO_BAG, 2 << 20, "zeros without an end" },
+		{ "a mailbag", 1, 1, BAG, 0, NULL },
+		{ "another mailbag", 1, 1, OTHER_BAG, 0,
+			"mailbag.csv does not agree with metadata/messages.csv" },
 	};
 	char *dir = scratch(), *path = xasprintf("%s/tar", dir), sha[2 * DIGEST + 1];
 	unsigned char digest[DIGEST];
@@ -342,8 +366,8 @@ static void test_endless(void **state)
 		struct idx x = { 0 };
 		struct bytes *bytes = NULL;
 
-		hostile_segment(
-			&b, &x, sha, rows[k].csv, rows[k].manifest, rows[k].zeros);
+		hostile_segment(&b, &x, sha, rows[k].csv, rows[k].manifest, rows[k].bag,
+			rows[k].zeros);
 		spit(path, b.p, b.n);
 		ok(bytes_plain(&bytes, open(path, O_RDONLY), true, &err), &err);
 		ok(segment_check(

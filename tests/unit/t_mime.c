@@ -27,6 +27,14 @@ static void saw_data(void *ctx, const struct mime_part *p, const char *s, size_t
 	buf_add(ctx, s, n);
 }
 
+static void no_data(void *ctx, const struct mime_part *p, const char *s, size_t n)
+{
+	(void)ctx;
+	(void)p;
+	(void)s;
+	(void)n;
+}
+
 static char *seen(const char *text, size_t n, size_t cut)
 {
 	static const struct mime_to to = { saw_part, saw_data };
@@ -34,6 +42,21 @@ static char *seen(const char *text, size_t n, size_t cut)
 	struct mime *m;
 
 	mime_begin(&m, &to, &b);
+	mime_put(m, text, cut);
+	mime_put(m, text + cut, n - cut);
+	mime_end(&m);
+	return buf_take(&b);
+}
+
+/* The parts alone, as who wants no bytes is told of them. */
+static char *parts(const char *text, size_t n, size_t cut, bool bytes)
+{
+	static const struct mime_to to = { saw_part, NULL },
+				    both = { saw_part, no_data };
+	struct buf b = BUF_INIT(SEEN_MAX);
+	struct mime *m;
+
+	mime_begin(&m, bytes ? &both : &to, &b);
 	mime_put(m, text, cut);
 	mime_put(m, text + cut, n - cut);
 	mime_end(&m);
@@ -68,6 +91,11 @@ static const struct {
 		"[ multipart/mixed][1 text/plain]--bc\r\n--b-\r\n-- b" },
 	{ "blanks behind a boundary", TWO "--b \t\r\n\r\nx\r\n--b-- \r\n",
 		"[ multipart/mixed][1 text/plain]x" },
+	{ "dashes and long lines in a part",
+		TWO "--b\r\n\r\n-\r\na-b\n--\r\nx--b\r\n\r\n---------------\r\n--b\r\n"
+		    "Content-Type: image/gif\r\n\r\n\n--b--\r\n-\r\n--b\r\n",
+		"[ multipart/mixed][1 text/plain]-\r\na-b\n--\r\nx--b\r\n\r\n"
+		"---------------[2 image/gif]" },
 	{ "not closed", TWO "--b\r\n\r\none\r\n--b\r\n\r\ntwo\r\n",
 		"[ multipart/mixed][1 text/plain]one[2 text/plain]two\r\n" },
 	{ "a part without a blank line", TWO "--b\r\nX: y\r\n--b--\r\n",
@@ -117,6 +145,27 @@ static void test_rows(void **state)
 				fail_msg("%s, cut at %zu: %s", rows[i].name, cut, got);
 			free(got);
 		}
+	}
+}
+
+/* What is not decoded is skipped, and no part with it. */
+static void test_parts_alone(void **state)
+{
+	size_t i, cut;
+
+	(void)state;
+	for (i = 0; i < N_ELEMENTS(rows); i++) {
+		size_t n = strlen(rows[i].text);
+		char *want = parts(rows[i].text, n, n, true);
+
+		for (cut = 0; cut <= n; cut++) {
+			char *got = parts(rows[i].text, n, cut, false);
+
+			if (strcmp(got ? got : "", want ? want : "") != 0)
+				fail_msg("%s, cut at %zu: %s", rows[i].name, cut, got);
+			free(got);
+		}
+		free(want);
 	}
 }
 
@@ -214,6 +263,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_rows),
+		cmocka_unit_test(test_parts_alone),
 		cmocka_unit_test(test_hostile),
 		cmocka_unit_test(test_charsets),
 		cmocka_unit_test(test_fields),

@@ -3,6 +3,7 @@
 #include "retable.h"
 #include "../form/csv.h"
 #include "../form/hash.h"
+#include "../form/mailbag.h"
 #include "../form/tar.h"
 #include "../form/tomb.h"
 
@@ -40,7 +41,13 @@ struct lines {
 
 static bool has_names(enum tag tag)
 {
-	return tag == TAG_CSV || tag == TAG_TREE || tag == TAG_LISTING;
+	return tag == TAG_CSV || tag == TAG_MAILBAG || tag == TAG_TREE ||
+		tag == TAG_LISTING;
+}
+
+static bool is_csv(enum tag tag)
+{
+	return tag == TAG_CSV || tag == TAG_MAILBAG;
 }
 
 static enum status one_line(struct lines *l, struct err *err)
@@ -64,7 +71,7 @@ static enum status feed(struct lines *l, const char *p, size_t n, struct err *er
 		if (!buf_addc(&l->line, p[i]))
 			return err_set(err, ST_DENIED, EX_DATAERR,
 				"%s has an endless line", tag_names[l->tag]);
-		l->quoted ^= l->tag == TAG_CSV && p[i] == '"';
+		l->quoted ^= is_csv(l->tag) && p[i] == '"';
 		if (p[i] == '\n' && !l->quoted)
 			rc = one_line(l, err);
 	}
@@ -125,6 +132,17 @@ struct making {
 	void *ctx;
 };
 
+/* As the new line of messages.csv has it. */
+static void replace_in_mailbag(struct buf *b, const struct retable *t,
+	const struct idx_row *r, const struct going *g)
+{
+	struct buf row = BUF_INIT(CSV_ROW_MAX);
+
+	tomb_csv_row(&row, r->seq, g->path, (size_t)r->size, r->sha, t->w->disposition);
+	mailbag_line(b, row.p, row.n);
+	buf_free(&row);
+}
+
 /* The line of the message of this row. */
 static void replace(struct buf *b, const struct retable *t, enum tag tag,
 	const struct idx_row *r, const struct going *g)
@@ -134,6 +152,8 @@ static void replace(struct buf *b, const struct retable *t, enum tag tag,
 	if (tag == TAG_CSV)
 		tomb_csv_row(
 			b, r->seq, g->path, (size_t)r->size, r->sha, t->w->disposition);
+	else if (tag == TAG_MAILBAG)
+		replace_in_mailbag(b, t, r, g);
 	else if (tag == TAG_TREE)
 		tomb_leaf_line(b, r->seq, g->leaf);
 	else
@@ -170,7 +190,7 @@ static enum status make_line(
 	const struct making *m = ctx;
 	const struct retable *t = m->t;
 	struct buf b = BUF_INIT(CSV_ROW_MAX);
-	bool by_row = m->tag == TAG_CSV || m->tag == TAG_TREE || m->tag == TAG_MANIFEST;
+	bool by_row = is_csv(m->tag) || m->tag == TAG_TREE || m->tag == TAG_MANIFEST;
 	const struct idx_row *r = by_row && !names && row < t->x->n ? &t->x->rows[row]
 								    : NULL;
 	const struct going *g = r ? rewrite_going(t->w, r->seq) : NULL;

@@ -25,6 +25,10 @@ struct check {
 	struct tag_sums sums;
 	size_t row; /* of the table that is compared */
 	struct buf line;
+	/* What mailbag.csv must be by the rows of messages.csv. */
+	struct hash *mailbag;
+	struct buf mailbag_line;
+	unsigned char mailbag_sha[DIGEST];
 	bool tree_begun, tree_bad;
 	struct listing_reader *listing;
 };

@@ -1,6 +1,7 @@
 /* commit.c: checksummed records; a torn end is seen and does not count. */
 #include "commit.h"
 #include "csv.h"
+#include "mailbag.h"
 
 #include <popferry/mem.h>
 #include <popferry/text.h>
@@ -262,6 +263,7 @@ struct state_reader {
 	struct member *members;
 	size_t members_n;
 	struct csv csv;
+	struct buf mailbag; /* a line */
 	struct row_sums rows;
 	size_t rows_ok, sources_ok; /* covered by a commit */
 	bool begun;
@@ -328,6 +330,9 @@ static enum status fill_row(void *ctx, char *const f[CSV_COLUMNS], struct err *e
 
 	(void)err;
 	sr->rows.path_bytes += strlen(f[CSV_PATH]);
+	buf_clear(&sr->mailbag);
+	mailbag_row(&sr->mailbag, f);
+	sr->rows.mailbag_bytes += sr->mailbag.n;
 	/* RFC 3339 in UTC sorts as text. */
 	if (strcmp(f[CSV_RETRIEVED], sr->rows.newest) > 0)
 		snprintf(sr->rows.newest, sizeof(sr->rows.newest), "%s",
@@ -461,6 +466,7 @@ enum status open_state_read(struct open_state *o, const struct open_file *log,
 
 	memset(o, 0, sizeof(*o));
 	csv_init(&sr.csv);
+	buf_init(&sr.mailbag, CSV_ROW_MAX);
 	sr.csv.body = true; /* the log has no header line */
 	rc = scan_open(&s, log, UINT64_MAX, err);
 	while (rc == ST_OK && next_record(&s, &r)) {
@@ -482,6 +488,7 @@ enum status open_state_read(struct open_state *o, const struct open_file *log,
 	if (rc != ST_OK)
 		open_state_free(o);
 	csv_release(&sr.csv);
+	buf_free(&sr.mailbag);
 	free(sr.members);
 	free(s.win);
 	return rc;

@@ -16,7 +16,8 @@ enum { SOURCES_MAX = 64, SOURCE_MAX = 512 };
 /* Of the rows of messages.csv. */
 struct row_sums {
 	uint64_t bytes, path_bytes; /* of the lines; of the paths in them */
-	char newest[24];            /* when the last one was retrieved */
+	uint64_t mailbag_bytes; /* of the lines of mailbag.csv that follow from them */
+	char newest[24];        /* when the last one was retrieved */
 };
 
 /* What has been committed, as the log tells it. */

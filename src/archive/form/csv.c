@@ -148,9 +148,10 @@ static void number(char out[24], uint64_t n)
 }
 
 void csv_row(struct buf *b, uint64_t seq, const char *path, const struct message *m,
-	const struct archive_entry *e)
+	const struct archive_entry *e, const struct csv_parted *parted)
 {
 	char no[24], id[24], size[24], sha[2 * DIGEST + 1], msgno[24], list[24] = "";
+	char attachments[24];
 	char retrieved[24], internal[40], utc[32], flags[40], anomalies[160];
 	const struct facts *x = &m->facts;
 	const char *f[CSV_COLUMNS] = { NULL };
@@ -160,6 +161,7 @@ void csv_row(struct buf *b, uint64_t seq, const char *path, const struct message
 	number(no, seq);
 	number(size, x->size);
 	number(msgno, e->number);
+	number(attachments, parted->attachments);
 	if (e->listed_size != UINT64_MAX)
 		number(list, e->listed_size);
 	zoned(internal, &e->date);
@@ -182,8 +184,16 @@ void csv_row(struct buf *b, uint64_t seq, const char *path, const struct message
 	f[CSV_FROM] = x->from;
 	f[CSV_TO] = x->to;
 	f[CSV_CC] = x->cc;
+	f[CSV_BCC] = x->bcc;
+	f[CSV_SENDER] = x->sender;
+	f[CSV_REPLY_TO] = x->reply_to;
 	f[CSV_SUBJECT] = x->subject;
 	f[CSV_MESSAGE_ID] = x->message_id;
+	f[CSV_IN_REPLY_TO] = x->in_reply_to;
+	f[CSV_CONTENT_TYPE] = x->content_type;
+	f[CSV_ATTACHMENTS] = attachments;
+	f[CSV_ATTACHMENT_NAMES] = parted->names.p;
+	n[CSV_ATTACHMENT_NAMES] = parted->names.n;
 	f[CSV_FLAGS] = flags[0] ? flags + 1 : "";
 	f[CSV_ANOMALIES] = anomaly_names(x->anomalies, anomalies);
 	csv_line(b, f, n, CSV_COLUMNS);

@@ -25,16 +25,24 @@ enum csv_column {
 	CSV_FROM = 15,
 	CSV_TO = 16,
 	CSV_CC = 17,
+	CSV_BCC = 18,
+	CSV_SENDER = 19,
+	CSV_REPLY_TO = 20,
 	CSV_SUBJECT = 21,
 	CSV_MESSAGE_ID = 22,
+	CSV_IN_REPLY_TO = 23,
+	CSV_CONTENT_TYPE = 25,
+	CSV_ATTACHMENTS = 26,
+	CSV_ATTACHMENT_NAMES = 27,
 	CSV_FLAGS = 28,
 	CSV_ANOMALIES = 29,
+	CSV_ERROR = 34,
 	CSV_COLUMNS = 35,
 };
 
 /*
  * A field is at most CSV_FIELD_MAX bytes of input; each may grow threefold
- * (U+FFFD). Ten free texts at most, so a row fits with room to spare.
+ * (U+FFFD). Fourteen free texts at most, so a row fits with room to spare.
  */
 enum { CSV_FIELD_MAX = 4096, CSV_ROW_MAX = 192 * 1024 };
 
@@ -45,9 +53,15 @@ void csv_header(struct buf *b);
  * NUL. */
 void csv_line(struct buf *b, const char *const *f, const size_t *n, size_t count);
 
+/* What a message has besides its header. */
+struct csv_parted {
+	unsigned attachments;
+	struct buf names; /* of their files, each with "; " behind it but the last */
+};
+
 /* The line of one message, with its CRLF. b needs a ceiling of CSV_ROW_MAX. */
 void csv_row(struct buf *b, uint64_t seq, const char *path, const struct message *m,
-	const struct archive_entry *e);
+	const struct archive_entry *e, const struct csv_parted *parted);
 
 /* ---- reading ---- */
 

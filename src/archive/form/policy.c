@@ -241,9 +241,10 @@ void readme_text(struct buf *b, const struct policy *p)
 		"Check the files:     sha256sum -c manifest-sha256.txt\n"
 		"Check the messages:  extract, then\n"
 		"                     cd %s && sha256sum -c manifest-sha256.txt\n\n"
-		"An extracted segment is a BagIt bag (RFC 8493). Files in segments/ are\n"
-		"complete and never change. open/ holds messages of a run that is under way or\n"
-		"was interrupted; the next run completes them. %s "
+		"An extracted segment is a BagIt bag (RFC 8493) and a Mailbag 1.0 (mailbag.csv\n"
+		"has a line for each message). Files in segments/ are complete and never change.\n"
+		"open/ holds messages of a run that is under way or was interrupted; the next\n"
+		"run completes them. %s "
 		"Do not change anything by hand.\n\n",
 		name,
 		p->crypt == CRYPT_NONE

@@ -14,6 +14,7 @@
 enum tag {
 	TAG_INFO,
 	TAG_CSV,
+	TAG_MAILBAG,
 	TAG_TREE,
 	TAG_LISTING,
 	TAG_ERRORS,
@@ -25,7 +26,7 @@ enum tag {
 extern const char *const tag_names[TAGS];
 extern const char bagit_text[];
 
-/* From TAG_TREE to TAG_SERVER a segment may lack some: those of 0.1.0 have none of
+/* From TAG_MAILBAG to TAG_SERVER a segment may lack some: those of 0.1.0 have none of
  * them. */
 bool tag_may_lack(enum tag tag);
 struct tag_sums {

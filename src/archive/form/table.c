@@ -2,6 +2,7 @@
 #include "check.h"
 #include "csv.h"
 #include "hash.h"
+#include "mailbag.h"
 #include "tomb.h"
 
 #include <popferry/text.h>
@@ -13,8 +14,9 @@
 enum { LEAF_TAIL = 2 * SALT + 1 + 2 * DIGEST + 1 }; /* of a line: salt, leaf, LF */
 
 const char *const tag_names[TAGS] = { "bag-info.txt", "metadata/messages.csv",
-	"metadata/merkle.tsv", "metadata/listing.tsv", "metadata/errors.csv",
-	"metadata/server.json", "manifest-sha256.txt", "tagmanifest-sha256.txt" };
+	"mailbag.csv", "metadata/merkle.tsv", "metadata/listing.tsv",
+	"metadata/errors.csv", "metadata/server.json", "manifest-sha256.txt",
+	"tagmanifest-sha256.txt" };
 const char bagit_text[] = "BagIt-Version: 1.0\nTag-File-Character-Encoding: UTF-8\n";
 
 void tagmanifest_text(struct buf *b, const struct tag_sums *sums)
@@ -33,7 +35,7 @@ void tagmanifest_text(struct buf *b, const struct tag_sums *sums)
 
 bool tag_may_lack(enum tag tag)
 {
-	return tag >= TAG_TREE && tag < TAG_MANIFEST;
+	return tag >= TAG_MAILBAG && tag < TAG_MANIFEST;
 }
 
 enum tag check_tag_at(struct check *ck, const char *path)
@@ -121,6 +123,9 @@ static enum status take_csv_row(void *ctx, char *const f[CSV_COLUMNS], struct er
 		tally_bad(ck->t, "%s: row %zu of %s is of another message", ck->file,
 			i + 1, tag_names[TAG_CSV]);
 	check_row(ck, tag_names[TAG_CSV], f[CSV_PATH], f[CSV_SHA256], f[CSV_SIZE]);
+	buf_clear(&ck->mailbag_line);
+	mailbag_row(&ck->mailbag_line, f);
+	hash_put(ck->mailbag, ck->mailbag_line.p, ck->mailbag_line.n);
 	return ST_OK;
 }
 
@@ -135,6 +140,10 @@ static enum status check_csv(
 
 	csv_init(&csv);
 	hash_begin(&h);
+	hash_begin(&ck->mailbag);
+	buf_init(&ck->mailbag_line, CSV_ROW_MAX);
+	mailbag_header(&ck->mailbag_line);
+	hash_put(ck->mailbag, ck->mailbag_line.p, ck->mailbag_line.n);
 	while ((rc = entries_data(s, &p, &n, ck->err)) == ST_OK && n) {
 		hash_put(h, p, n);
 		rc = csv_feed(&csv, p, n, take_csv_row, ck, ck->err);
@@ -142,6 +151,8 @@ static enum status check_csv(
 			break;
 	}
 	hash_end(&h, sha);
+	hash_end(&ck->mailbag, ck->mailbag_sha);
+	buf_free(&ck->mailbag_line);
 	if (rc == ST_OK)
 		rc = csv_end(&csv, ck->err);
 	if (rc == ST_OK)
@@ -281,6 +292,18 @@ static enum status check_text(struct check *ck, struct entries *s, enum tag tag)
 	return rc;
 }
 
+/* It has to follow from the rows of messages.csv. */
+static enum status check_mailbag(struct check *ck, struct entries *s)
+{
+	unsigned char *sha = ck->sums.of[TAG_MAILBAG];
+	enum status rc = check_read(ck, s, sha, NULL);
+
+	if (rc == ST_OK && memcmp(sha, ck->mailbag_sha, DIGEST) != 0)
+		tally_bad(ck->t, "%s: %s does not agree with %s", ck->file,
+			tag_names[TAG_MAILBAG], tag_names[TAG_CSV]);
+	return rc;
+}
+
 static enum status take_listing(struct check *ck, const char *p, size_t n)
 {
 	listing_feed(ck->listing, p, n);
@@ -335,6 +358,8 @@ enum status check_tag(
 	switch (tag) {
 	case TAG_CSV:
 		return check_csv(ck, s, ck->sums.of[tag]);
+	case TAG_MAILBAG:
+		return check_mailbag(ck, s);
 	case TAG_TREE:
 		return check_tree(ck, s);
 	case TAG_MANIFEST:

@@ -1,6 +1,7 @@
 /* tags.c: the tag section, which makes a segment complete. See FORMAT. */
 #include "../form/csv.h"
 #include "../form/hash.h"
+#include "../form/mailbag.h"
 #include "../form/segment.h"
 #include "told.h"
 #include "writer.h"
@@ -29,6 +30,7 @@ struct tags {
 	const struct open_state *o;
 	struct buf line; /* of the manifest */
 	struct buf head; /* of messages.csv */
+	struct buf bag;  /* a line of mailbag.csv; first that of its names */
 	struct buf info, tagmanifest;
 	struct hash *hash; /* of the table under way */
 	struct tree *tree;
@@ -66,16 +68,27 @@ static void make_info(struct tags *t)
 	for (i = 0; i < x->n; i++)
 		bytes += x->rows[i].size;
 	buf_addf(&t->info,
+		"Bag-Type: Mailbag\n"
+		"Mailbag-Source: eml\n"
+		"Mailbag-Specification-Version: 1.0\n"
+		"Original-Included: True\n"
+		"Mailbag-Agent: popferry\n"
+		"Mailbag-Agent-Version: " VERSION "\n"
+		"Capture-Agent: popferry\n"
+		"EML-Format-Details: RFC 5322, byte for byte as it was received\n"
 		"Bag-Software-Agent: popferry (archive format %d)\n"
+		"Bagging-Timestamp: %s\n"
 		"Bagging-Date: %.10s\n"
+		"Capture-Date: %s\n"
 		"Bag-Group-Identifier: %s\n"
 		"External-Identifier: %s#%s\n"
 		"Payload-Oxum: %" PRIu64 ".%zu\n"
 		"Segment-Number: %u\n"
 		"First-Message: %" PRIu64 "\n"
 		"Last-Message: %" PRIu64 "\n",
-		ARCHIVE_FORMAT, t->o->rows.newest, t->w->policy.id, t->w->policy.id,
-		g->name, bytes, x->n, g->no, g->first, g->next - 1);
+		ARCHIVE_FORMAT, t->o->rows.newest, t->o->rows.newest, t->o->rows.newest,
+		t->w->policy.id, t->w->policy.id, g->name, bytes, x->n, g->no, g->first,
+		g->next - 1);
 	for (i = 0; i < t->o->sources_n; i++)
 		buf_addf(&t->info, "Source-URL: %s\n", t->o->sources[i]);
 	hash_of(t->info.p, t->info.n, t->made->sums.of[TAG_INFO]);
@@ -160,6 +173,25 @@ static enum status csv_rows(struct tags *t, struct err *err)
 			   : rc;
 }
 
+static enum status bag_one(
+	void *ctx, size_t row, const char *line, size_t n, struct err *err)
+{
+	struct tags *t = ctx;
+
+	(void)row;
+	buf_clear(&t->bag);
+	mailbag_line(&t->bag, line, n);
+	return put(t, t->bag.p, t->bag.n, err);
+}
+
+static enum status bag_rows(struct tags *t, struct err *err)
+{
+	enum status rc = put(t, t->bag.p, t->bag.n, err);
+
+	return rc == ST_OK ? open_state_rows(t->o, &t->w->seg->log, bag_one, t, err)
+			   : rc;
+}
+
 static enum status tree_rows(struct tags *t, struct err *err)
 {
 	const struct idx *x = &t->o->idx;
@@ -237,9 +269,10 @@ static enum status tags_write(struct tags *t, struct err *err)
 	const struct open_state *o = t->o;
 	struct open_segment *g = t->w->seg;
 	uint64_t csv = t->head.n + o->rows.bytes, tree = tree_bytes(&o->idx),
-		 manifest = manifest_bytes(o),
-		 raw = tar_room(t->info.n) + tar_room(csv) + tar_room(tree) +
-		tar_room(manifest) + tar_room(t->tagmanifest.n) + TAR_END;
+		 bag = t->bag.n + o->rows.mailbag_bytes, manifest = manifest_bytes(o),
+		 raw = tar_room(t->info.n) + tar_room(csv) + tar_room(bag) +
+		tar_room(tree) + tar_room(manifest) + tar_room(t->tagmanifest.n) +
+		TAR_END;
 	enum status rc;
 	int tag;
 
@@ -251,6 +284,8 @@ static enum status tags_write(struct tags *t, struct err *err)
 		rc = tag_text(t, TAG_INFO, &t->info, err);
 	if (rc == ST_OK)
 		rc = tag_table(t, TAG_CSV, csv, csv_rows, err);
+	if (rc == ST_OK)
+		rc = tag_table(t, TAG_MAILBAG, bag, bag_rows, err);
 	if (rc == ST_OK)
 		rc = tag_table(t, TAG_TREE, tree, tree_rows, err);
 	for (tag = TAG_LISTING; rc == ST_OK && tag <= TAG_SERVER; tag++)
@@ -278,19 +313,22 @@ enum status tags_add(struct archive_writer *w, struct open_state *o,
 	made->paths = xcalloc(o->idx.n, sizeof(*made->paths));
 	buf_init(&t.line, LINE_MAX_BYTES);
 	buf_init(&t.head, CSV_ROW_MAX);
+	buf_init(&t.bag, CSV_ROW_MAX);
 	buf_init(&t.info, INFO_MAX);
 	buf_init(&t.tagmanifest, LINE_MAX_BYTES * TAGS);
 	csv_header(&t.head);
+	mailbag_header(&t.bag);
 	measure_told(&t);
 	make_info(&t);
 	/* What it says comes later; as long as this it will be. */
-	made->sums.has[TAG_TREE] = true;
+	made->sums.has[TAG_TREE] = made->sums.has[TAG_MAILBAG] = true;
 	tagmanifest_text(&t.tagmanifest, &made->sums);
 	o->idx.tags_off = w->seg->part_len;
 	rc = tags_write(&t, err);
 	o->idx.tags_len = w->seg->part_len - o->idx.tags_off;
 	buf_free(&t.line);
 	buf_free(&t.head);
+	buf_free(&t.bag);
 	buf_free(&t.info);
 	buf_free(&t.tagmanifest);
 	return rc;

@@ -3,6 +3,7 @@
 #include "../form/csv.h"
 #include "../form/pool.h"
 #include "../form/segment.h"
+#include "parted.h"
 
 #include <popferry/clock.h>
 #include <popferry/fault.h>
@@ -146,8 +147,8 @@ static enum status segment_start(struct archive_writer *w, struct err *err)
 
 /* ---- put ---- */
 
-static enum status copy_body(
-	struct archive_writer *w, const struct message *m, struct err *err)
+static enum status copy_body(struct archive_writer *w, const struct message *m,
+	struct parted *parted, struct err *err)
 {
 	struct tarw *tar = w->seg->tar;
 	uint64_t off = 0;
@@ -163,6 +164,7 @@ static enum status copy_body(
 		rc = tarw_data(tar, p, n, err);
 		if (rc < 0)
 			break;
+		parted_put(parted, p, n);
 		off += n;
 	}
 	if (rc == ST_OK && off != m->facts.size)
@@ -174,7 +176,7 @@ static enum status copy_body(
 
 /* The entry. *whole: the bytes of the member that is full with it, or 0. */
 static enum status put_entry(struct archive_writer *w, const struct message *m,
-	const char *path, uint64_t *whole, struct err *err)
+	const char *path, struct parted *parted, uint64_t *whole, struct err *err)
 {
 	struct open_segment *g = w->seg;
 	char *full = xasprintf("%s/%s", g->name, path);
@@ -185,7 +187,7 @@ static enum status put_entry(struct archive_writer *w, const struct message *m,
 	if (rc == ST_OK && last)
 		rc = part_begin(w, raw_len, err);
 	if (rc == ST_OK)
-		rc = copy_body(w, m, err);
+		rc = copy_body(w, m, parted, err);
 	if (rc == ST_OK)
 		rc = tarw_entry_end(g->tar, err);
 	free(full);
@@ -209,7 +211,8 @@ static enum status tell(struct archive_writer *w, struct err *err)
 }
 
 static void put_row(struct archive_writer *w, const struct message *m,
-	const struct archive_entry *e, const char *path, uint64_t at)
+	const struct archive_entry *e, const char *path, const struct parted *parted,
+	uint64_t at)
 {
 	struct open_segment *g = w->seg;
 	struct idx_row *r = idx_add(&w->fresh), *now = idx_add(&g->now);
@@ -220,7 +223,7 @@ static void put_row(struct archive_writer *w, const struct message *m,
 	memcpy(now->sha, m->facts.sha256, DIGEST);
 	idx_key(r->key, e->uidl, e->uidl_n, e->occurrence, r->sha);
 	buf_clear(&w->row);
-	csv_row(&w->row, g->next, path, m, e);
+	csv_row(&w->row, g->next, path, m, e, &parted->found);
 	if (!w->source_told && w->source)
 		commit_source(&g->log_now, w->source);
 	w->source_told = true;
@@ -263,6 +266,7 @@ static enum status put(struct archive_writer *w, const struct message *m,
 {
 	struct buf path = BUF_INIT(PATH_MAX_BYTES);
 	struct open_segment *g;
+	struct parted parted;
 	enum status rc = ST_OK;
 	uint64_t at, whole;
 
@@ -273,15 +277,18 @@ static enum status put(struct archive_writer *w, const struct message *m,
 	g = w->seg;
 	at = g->raw_at + g->raw.n;
 	message_path(&path, e->folder, g->next);
-	rc = put_entry(w, m, path.p, &whole, err);
+	parted_begin(&parted, &m->facts);
+	rc = put_entry(w, m, path.p, &parted, &whole, err);
+	parted_end(&parted);
 	if (rc == ST_OK) {
-		put_row(w, m, e, path.p, at);
+		put_row(w, m, e, path.p, &parted, at);
 		*seq = g->next++;
 		if (whole)
 			rc = part_member(w, whole, *seq, err);
 		else if (g->log_now.n >= LOG_FLUSH)
 			rc = tell(w, err);
 	}
+	parted_release(&parted);
 	buf_free(&path);
 	return rc;
 }
