@@ -32,10 +32,10 @@ static const struct format *find(const struct export_job *job, struct err *err)
 
 	if (job->hand)
 		return &format_exec;
-	if (strcmp(name, format_mailbag_tar.name) == 0 && mailbag_is_tar(job->target))
+	if (text_same(name, format_mailbag_tar.name) && mailbag_is_tar(job->target))
 		return &format_mailbag_tar;
 	for (i = 0; i < N_ELEMENTS(formats); i++)
-		if (strcmp(formats[i]->name, name) == 0)
+		if (text_same(formats[i]->name, name))
 			return formats[i];
 	for (i = 0; i < N_ELEMENTS(formats); i++)
 		buf_addf(&names, "%s%s", i ? ", " : "", formats[i]->name);

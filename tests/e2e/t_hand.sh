@@ -215,7 +215,7 @@ P
 
 test_export_mailbag() {
 	export_some
-	pf 0 export arc bag --format mailbag
+	pf 0 export arc bag --format Mailbag # as it is written elsewhere
 	pf 0 export arc one.tar --format mailbag
 	pf 0 export arc two.tar.gz --format mailbag
 	sha256sum --strict --quiet -c bag.sha256 one.tar.sha256 two.tar.gz.sha256
