@@ -224,7 +224,8 @@ static int by_dir(const void *ap, const void *bp)
 	return d ? d : n != k ? (n > k) - (n < k) : strcmp(a, b);
 }
 
-/* One job for those of a directory, not one a message. */
+/* One job for those of a directory, not one a message; with a state of its own, for it
+ * lists others than the directory itself (a '.' behind that gives it another name). */
 static void add_loose(struct import *m, const char **paths, size_t n)
 {
 	size_t dir = dir_of(paths[0]), i;
@@ -237,7 +238,7 @@ static void add_loose(struct import *m, const char **paths, size_t n)
 	}
 	job = add_job(m,
 		paths[0][dir] != '/' ? xstrdup("eml:.")
-				     : xasprintf("eml:%.*s", (int)dir + 1, paths[0]));
+				     : xasprintf("eml:%.*s.", (int)dir + 1, paths[0]));
 	if (!job)
 		return;
 	end = &job->source;

@@ -163,11 +163,17 @@ static void default_name(struct job *j)
 	static const char fit[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 				  "0123456789._@+-";
 	const struct endpoint *e = &j->source;
-	const char *base = e->path ? strrchr(e->path, '/') : NULL;
+	size_t end = e->path ? strlen(e->path) : 0, from;
 	char *s;
 
+	/* A folder is the same with a '/' behind it. */
+	while (end > 1 && e->path[end - 1] == '/')
+		end--;
+	for (from = end; from > 0 && e->path[from - 1] != '/'; from--)
+		;
 	if (e->path)
-		j->name = xasprintf("%s-%s", e->scheme, base ? base + 1 : e->path);
+		j->name = xasprintf(
+			"%s-%.*s", e->scheme, (int)(end - from), e->path + from);
 	else
 		j->name = xasprintf("%s@%s", e->user, e->host);
 	if (strlen(j->name) > NAME_MAX_BYTES)

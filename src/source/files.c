@@ -88,13 +88,18 @@ void files_pass(struct files *f, const char *name)
 		log_info(f->log, "no-message", LOG_S("file", name));
 }
 
-void files_tell_passed(struct files *f)
+void files_tell_passed(struct files *f, size_t found)
 {
+	/* Where there is nothing else, something else was meant. */
+	enum log_level level = found ? LV_INFO : LV_WARN;
+
 	if (f->passed)
-		log_info(f->log, "passed-over", LOG_U("files", f->passed),
-			LOG_S("reason",
-				"they are no messages: those end in .eml, or stand in "
-				"a Maildir's cur or new"));
+		log_event(f->log, level, "passed-over",
+			LOG_ARGS(LOG_U("files", f->passed),
+				LOG_S("reason",
+					"they are no messages: those end in .eml, or "
+					"stand in a Maildir's cur or new; an mbox, zip "
+					"or tar is named itself")));
 	if (f->skipped > SKIPPED_LINES)
 		log_warn(f->log, "files-skipped", LOG_U("files", f->skipped));
 }

@@ -82,7 +82,7 @@ enum status files_unopened(const char *path, struct err *err);
 void files_skip(struct files *f, const char *name, const char *why);
 /* The same for what is no message: told once, at the end of the listing. */
 void files_pass(struct files *f, const char *name);
-void files_tell_passed(struct files *f);
+void files_tell_passed(struct files *f, size_t found);
 /* Begins the origin of the message that is listed so; uidl is taken over. */
 void files_filed(struct files *f, uint32_t number, uint64_t size, char *uidl);
 

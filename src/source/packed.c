@@ -321,7 +321,7 @@ static enum status packed_list(struct source *base,
 		pack_links(p);
 		find_common(p);
 		count_twins(p);
-		files_tell_passed(&p->f);
+		files_tell_passed(&p->f, p->n);
 	}
 	p->listed = true;
 	*out = (struct listing){ .n = p->n, .steady = true };

@@ -192,7 +192,7 @@ static enum status tree_list(struct source *base,
 		free(uidl);
 	}
 	judge_times(t);
-	files_tell_passed(&t->f);
+	files_tell_passed(&t->f, t->n);
 	return ST_OK;
 }
 

@@ -127,3 +127,14 @@ test_import_cut_and_odd() {
 	import 0 small tree --max-size 10
 	says '4 filtered'
 }
+
+# Another kind of file than directories are read for is not passed over in silence.
+test_import_nothing_found() {
+	mkdir boxes empty
+	cp "$DATA"/odd/*.eml boxes 2>/dev/null || cp "$DATA"/odd/* boxes
+	for f in boxes/*; do mv "$f" "${f%.eml}.msg"; done
+	import 0 arc boxes
+	says 'passed-over .*files=.*no messages'
+	import 0 arc empty
+	check 'nothing to tell of' sh -c '! grep passed-over err'
+}

@@ -598,6 +598,12 @@ static void test_state(void **state)
 			fail_msg("row %zu: %s", i, other);
 		free(other);
 	}
+	a = state_of("archive:/tmp/a", "imaps://you@i/F", NULL);
+	b = state_of("archive:/tmp/a//", "imaps://you@i/F", NULL);
+	assert_string_equal(a, b);
+	assert_non_null(strstr(a, "/archive-a-"));
+	free(a);
+	free(b);
 	a = state_of("pop3s://me@h", "imaps://you@i/F", "archive:/tmp/a");
 	b = state_of("pop3s://me@h", "archive:/tmp/x/../a", "imaps://you@i/F");
 	assert_string_equal(a, b);
