@@ -183,6 +183,12 @@ assert not o["good"] and o["exit"] == 65 and o["damaged"] == len(o["findings"]) 
 	cp -f "$(basename "$first")" "$first"
 	sh arc/VERIFY.sh arc k.pem tsa/ca.pem >out
 	says 'seals timestamped: 2 subject'
+	sh arc/VERIFY.sh k.pem tsa/ca.pem >again # of the archive that it lies in
+	check 'the archive need not be named' cmp again out
+	got=0
+	sh arc/VERIFY.sh k.pem nobody.pem >again 2>err || got=$?
+	check 'certificates that are not there are nobody else' test $got -eq 69
+	says 'nobody.pem cannot be read'
 	check 'all are vouched for' sh -c '! grep -q nobody out'
 	got=0
 	sh arc/VERIFY.sh arc tsa/ca.pem >out || got=$?

@@ -21,6 +21,12 @@ from_here() {
 }
 signers=$(from_here "${1:-}")
 tsas=$(from_here "${2:-}")
+for pem in "$signers" "$tsas"; do
+	test -z "$pem" || test -r "$pem" || {
+		printf '%s cannot be read\n' "$pem" >&2
+		exit 69
+	}
+done
 
 cd "$(dirname "$0")" || exit 69
 tmp=$(mktemp -d "${TMPDIR:-/tmp}/check.XXXXXX") || exit 69

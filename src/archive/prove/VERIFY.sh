@@ -1,8 +1,9 @@
 #!/bin/sh
 # VERIFY.sh: checks this archive without popferry. See README.txt.
 #
-#     sh VERIFY.sh [ARCHIVE [SIGNERS.pem [TSAS.pem]]]
+#     sh VERIFY.sh [ARCHIVE] [SIGNERS.pem [TSAS.pem]]
 #
+# Without ARCHIVE it is the one that this file lies in.
 # It needs sh, awk, sed, sha256sum, and tar with gzip or zstd (for zip: unzip);
 # openssl, when seals are signed; and room for one unpacked segment in ${TMPDIR:-/tmp}. It
 # changes nothing here.
@@ -13,6 +14,7 @@ set -u
 LC_ALL=C
 export LC_ALL
 unset CDPATH
+test ! -f "${1:-}" || set -- "$(dirname "$0")" "$@"
 
 from_here() {
 	case $1 in
@@ -22,6 +24,12 @@ from_here() {
 }
 signers=$(from_here "${2:-}")
 tsas=$(from_here "${3:-}")
+for pem in "$signers" "$tsas"; do
+	test -z "$pem" || test -r "$pem" || {
+		printf '%s cannot be read\n' "$pem" >&2
+		exit 69
+	}
+done
 
 cd "${1:-$(dirname "$0")}" || exit 69
 top=$(pwd)
