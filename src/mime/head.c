@@ -60,6 +60,16 @@ static size_t name_len(const char *s, size_t n)
 	return i;
 }
 
+/* How long its name is, and where the ':' behind it; 0: it is no field. */
+static size_t field_name(const char *head, size_t len, size_t *colon)
+{
+	size_t name = name_len(head, len);
+
+	for (*colon = name; *colon < len && blank(head[*colon]); (*colon)++)
+		;
+	return *colon < len && head[*colon] == ':' ? name : 0;
+}
+
 void mime_fields(const char *head, size_t n,
 	void (*field)(void *ctx, const char *name, size_t name_n, const char *value,
 		size_t value_n),
@@ -68,13 +78,9 @@ void mime_fields(const char *head, size_t n,
 	struct buf value = BUF_INIT(MIME_HEADER_MAX);
 
 	while (n) {
-		size_t len = field_end(head, n), name = name_len(head, len),
-		       colon = name;
+		size_t colon, len = field_end(head, n),
+			      name = field_name(head, len, &colon);
 
-		while (colon < len && blank(head[colon]))
-			colon++;
-		if (name == 0 || colon == len || head[colon] != ':')
-			name = 0;
 		buf_clear(&value);
 		unfold(&value, name ? head + colon + 1 : head,
 			name ? len - colon - 1 : len);
@@ -86,31 +92,23 @@ void mime_fields(const char *head, size_t n,
 	buf_free(&value);
 }
 
-struct wanted {
-	const char *name;
-	struct buf *out;
-	bool found;
-};
-
-static void want(
-	void *ctx, const char *name, size_t name_n, const char *value, size_t n)
-{
-	struct wanted *w = ctx;
-
-	if (w->found || name_n != strlen(w->name) ||
-		!text_same_n(name, w->name, name_n))
-		return;
-	w->found = true;
-	buf_add(w->out, value, n < w->out->max ? n : w->out->max);
-}
-
 bool head_field(const char *head, size_t n, const char *name, struct buf *out)
 {
-	struct wanted w = { name, out, false };
+	struct buf value = BUF_INIT(MIME_HEADER_MAX);
+	size_t name_n = strlen(name), colon, len;
+	bool found = false;
 
 	buf_clear(out);
-	mime_fields(head, n, want, &w);
-	return w.found;
+	for (; n && !found; head += len, n -= len) {
+		len = field_end(head, n);
+		found = field_name(head, len, &colon) == name_n &&
+			text_same_n(head, name, name_n);
+		if (found)
+			unfold(&value, head + colon + 1, len - colon - 1);
+	}
+	buf_add(out, buf_str(&value), value.n < out->max ? value.n : out->max);
+	buf_free(&value);
+	return found;
 }
 
 /* ---- parameters: ; name=value; name="value" ---- */
