@@ -220,6 +220,7 @@ static const struct {
 	{ "id:", "a Message-ID", is_id, read_id },
 	{ "sha256:", "8 to 64 hex digits", is_sha, read_sha },
 	{ "since:", "a date as 2024-01-31", since, read_date },
+	{ "after:", "a date as 2024-01-31", since, read_date }, /* as search says */
 	{ "before:", "a date as 2024-01-31", before, read_date },
 	{ "larger:", "a size as 1000, 10k or 5M", larger, read_size },
 	{ "smaller:", "a size as 1000, 10k or 5M", smaller, read_size },

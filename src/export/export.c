@@ -27,7 +27,7 @@ const struct export_format *export_formats(void)
 static const struct format *find(const struct export_job *job, struct err *err)
 {
 	struct buf names = BUF_INIT(256);
-	const char *name = job->format;
+	const char *name = job->format; /* in any case: Maildir, DAT */
 	size_t i;
 
 	if (job->hand)

@@ -242,6 +242,8 @@ enum status search_get(
 	out->date = (struct when){ true, sqlite3_column_int64(st, 1),
 		sqlite3_column_int(st, 2) };
 	out->folder = column(st, 4);
+	if (!*out->folder)
+		out->folder = "INBOX"; /* it has no name inside */
 	out->uidl = column(st, 5);
 	out->from = column(st, 6);
 	out->to = column(st, 7);

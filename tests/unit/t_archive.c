@@ -599,9 +599,10 @@ static void test_refusals(void **state)
 	struct archive_reader *r = NULL;
 	char *dir = scratch(), *a = xasprintf("%s/a", dir),
 	     *f = xasprintf("%s/mail", dir),
-	     *json = xasprintf("%s/a/archive.json", dir);
+	     *json = xasprintf("%s/a/archive.json", dir), *text, *at;
 	struct archive_config cfg = { .path = dir };
 	struct err err = ERR_INIT;
+	size_t n;
 
 	(void)state;
 	/* A directory with other things in it. */
@@ -618,6 +619,18 @@ static void test_refusals(void **state)
 	put_one(w, spool, 0);
 	ok(archive_seal(w, &err), &err);
 	archive_close(&w);
+	/* Another name than the segments have: nothing is begun anew beside them. */
+	text = slurp(json, &n);
+	at = strstr(text, "\"slug\":\"a\"");
+	assert_non_null(at);
+	at[strlen("\"slug\":\"")] = 'c';
+	spit(json, text, n);
+	free(text);
+	assert_int_equal(archive_open(&w, &cfg, &err), ST_DENIED);
+	assert_int_equal(err.exit, EX_DATAERR);
+	assert_non_null(strstr(err.text, "archive.json names"));
+	assert_int_equal(archive_read(&r, a, &err), ST_DENIED);
+	assert_int_equal(err.exit, EX_DATAERR);
 	/* A newer format, rubbish, and none although there are segments. */
 	spit(json, "{\"format\":2}", 12);
 	assert_int_equal(archive_open(&w, &cfg, &err), ST_DENIED);

@@ -49,6 +49,7 @@ static const struct {
 	{ { "larger:4k" }, "7 8" },
 	{ { "smaller:2" }, "2 3" },
 	{ { "since:2024-01-05T09:00:06Z" }, "7 8 9" },
+	{ { "after:2024-01-05T09:00:06Z" }, "7 8 9" },
 	{ { "since:2024-01-05" }, "1 2 3 4 5 6 7 8 9" },
 	{ { "before:2024-01-05" }, "" },
 	{ { "flag:seen", "1-4" }, "2 4" },
@@ -314,6 +315,8 @@ static void test_nothing_chosen(void **state)
 	ok(choice_make(&c, &word, 1, &err), &err);
 	assert_int_equal(choice_only(c), 99);
 	job.choice = c;
+	assert_int_equal(export_run(r, &job, &done, &err), ST_END);
+	job.format = "Maildir"; /* known, written as people write it */
 	assert_int_equal(export_run(r, &job, &done, &err), ST_END);
 	job.format = "pst";
 	assert_int_equal(export_run(r, &job, &done, &err), ST_DENIED);

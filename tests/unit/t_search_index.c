@@ -258,6 +258,9 @@ static void test_finds(void **state)
 	ok(search_get(s, 2, &m, &err), &err);
 	assert_string_equal(m.subject, "Re: Year end");
 	assert_string_equal(m.folder, "Sent");
+	ok(search_get(s, 1, &m, &err), &err);
+	assert_string_equal(m.folder, "INBOX");
+	ok(search_get(s, 2, &m, &err), &err);
 	assert_int_equal(m.date.utc, mails[1].date);
 	assert_int_equal(m.date.zone, 60);
 	by_sha = xasprintf("sha256:%.13s", m.sha256);

@@ -6,6 +6,7 @@
 #include <popferry/mem.h>
 #include <popferry/text.h>
 
+#include <ctype.h>
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -141,22 +142,45 @@ static size_t newest_only(struct segment_no *list, size_t n)
 	return kept;
 }
 
+/* NAME-000001 and the like, of an archive of any name. */
+static bool is_somebodys(const char *name, const struct policy *p)
+{
+	const char *suffix = segment_suffix(p);
+	size_t n = strlen(name), tail = strlen(suffix), digits = 0;
+
+	if (n <= tail || strcmp(name + n - tail, suffix) != 0)
+		return false;
+	for (n -= tail; n && isdigit((unsigned char)name[n - 1]); n--)
+		digits++;
+	return digits == 6 && n > 1 && name[n - 1] == '-';
+}
+
 enum status segments_list(struct segment_no **out, size_t *n, int segdir,
 	const struct policy *p, struct err *err)
 {
 	struct segment_no *list = NULL, no;
+	char other[FILE_NAME_MAX] = "";
 	struct names *l;
 	const char *name;
 	enum status rc = names_open(&l, segdir, ".", err);
 
 	*n = 0;
 	while (rc == ST_OK && (rc = names_next(l, &name, err)) == ST_OK) {
-		if (!number_of(&no, name, p))
+		if (!number_of(&no, name, p)) {
+			if (is_somebodys(name, p))
+				snprintf(other, sizeof(other), "%s", name);
 			continue;
+		}
 		list = xreallocarray(list, *n + 1, sizeof(*list));
 		list[(*n)++] = no;
 	}
 	names_close(&l);
+	/* To go on would be to begin anew beside all that is there. */
+	if (rc >= 0 && *n == 0 && *other)
+		return err_set(err, ST_DENIED, EX_DATAERR,
+			"archive.json names the segments %s-NUMBER, but segments/ has %s: "
+			"one of them was changed; put it back from a copy of the archive",
+			p->slug, other);
 	if (rc < 0) {
 		free(list);
 		*n = 0;
