@@ -146,6 +146,21 @@ enum status archive_note_removed(const char *path, const char *account,
  */
 enum status archive_list_marks(const char *path, struct err *err);
 
+struct archive_finished {
+	bool open;                 /* something was, committed or not */
+	uint64_t sealed, messages; /* 0 or 1 segment now, and what it has */
+	uint64_t segments;         /* sealed, with that one */
+};
+/*
+ * Seals what a run that was interrupted has committed, as the next one would; its seal
+ * tells nothing of the source. Where nothing is open nothing is written. state: as in
+ * the config, of the job that was interrupted; NULL: none is known. ST_DENIED:
+ * EX_TEMPFAIL, somebody is at work here; EX_NOPERM, it is encrypted and the key is not
+ * there.
+ */
+enum status archive_finish(struct archive_finished *out, const char *path,
+	const char *state, struct err *err);
+
 /* Releases the lock. What was not committed is lost, as by a crash. */
 void archive_close(struct archive_writer **w);
 

@@ -1,4 +1,5 @@
-/* cmd_seal.c: signatures and timestamps of an archive's seals. */
+/* cmd_seal.c: seals what is open; signatures and timestamps of an archive's seals. */
+#include <popferry/archive.h>
 #include <popferry/buf.h>
 #include <popferry/mem.h>
 #include <popferry/sign.h>
@@ -16,6 +17,7 @@
 enum { JSON_MAX = 64 * 1024 };
 
 const struct option seal_options[] = {
+	{ "state", "DIR", "of the job, for what is open in an encrypted archive" },
 	{ "key", "FILE", "sign with this key: PEM, or a pkcs11: URI" },
 	{ "cert", "FILE", "and its certificate, and those up to its CA: PEM" },
 	{ "key-password-file", "FILE", "the key's passphrase, or the token's PIN" },
@@ -107,20 +109,52 @@ static void tsa_urls(const struct cli *c, struct tsa_config *t, const char ***ur
 	t->ca_file = cli_option(c, "ca-file");
 }
 
-static void tell(const struct cli *c, const char *path, const struct sign_done *d)
+static void tell_json(
+	const char *path, const struct archive_finished *f, const struct sign_done *d)
 {
 	struct buf b = BUF_INIT(JSON_MAX);
 
-	if (c->format == LOG_JSON) {
+	buf_addf(&b, "{\"sealed\":%" PRIu64 ",\"messages\":%" PRIu64, f->sealed,
+		f->messages);
+	if (d)
 		buf_addf(&b,
-			"{\"seals\":%" PRIu64 ",\"signed\":%" PRIu64
+			",\"seals\":%" PRIu64 ",\"signed\":%" PRIu64
 			",\"timestamped\":%" PRIu64 ",\"waiting\":%" PRIu64
 			",\"left_unsigned\":%" PRIu64,
 			d->seals, d->signatures, d->stamps, d->waiting,
 			d->unsigned_before);
-		marks_add(&b, "archive", path);
-		printf("%s}\n", buf_str(&b));
-	} else if (c->verbosity >= 0) {
+	else
+		buf_addf(&b, ",\"segments\":%" PRIu64, f->segments);
+	marks_add(&b, "archive", path);
+	printf("%s}\n", buf_str(&b));
+	buf_free(&b);
+}
+
+static void tell_finished(const char *path, const struct archive_finished *f)
+{
+	if (f->sealed)
+		printf("%s: sealed: 1 segment, %" PRIu64 " message%s\n", path,
+			f->messages, f->messages == 1 ? "" : "s");
+	else
+		printf("%s: nothing is open: %" PRIu64 " segment%s sealed\n", path,
+			f->segments, f->segments == 1 ? " is" : "s are");
+}
+
+/* d: NULL when nothing was to be signed. */
+static void tell(const struct cli *c, const char *path,
+	const struct archive_finished *f, const struct sign_done *d)
+{
+	if (c->format == LOG_JSON) {
+		tell_json(path, f, d);
+		return;
+	}
+	if (c->verbosity < 0)
+		return;
+	if (f->sealed || !d)
+		tell_finished(path, f);
+	if (d && !d->seals) {
+		printf("%s: there are no seals, and nothing to sign\n", path);
+	} else if (d) {
 		printf("%s: %" PRIu64 " seal%s, %" PRIu64 " signed and %" PRIu64
 		       " timestamped now",
 			path, d->seals, d->seals == 1 ? "" : "s", d->signatures,
@@ -133,7 +167,6 @@ static void tell(const struct cli *c, const char *path, const struct sign_done *
 				d->unsigned_before);
 		printf("\n");
 	}
-	buf_free(&b);
 }
 
 static const char *misuse(const struct cli *c, const struct tsa_config *t)
@@ -144,8 +177,8 @@ static const char *misuse(const struct cli *c, const struct tsa_config *t)
 		return "--key and --cert go together";
 	if (cli_option(c, "check") && (key || t->n))
 		return "--check only looks: it goes without --key and --tsa";
-	if (!cli_option(c, "check") && !key && !t->n)
-		return "seal needs --key and --cert, or --tsa, or --check";
+	if (cli_option(c, "check") && cli_option(c, "state"))
+		return "--check only looks: it goes without --state";
 	if (!cli_option(c, "check") && cli_option(c, "trust"))
 		return "--trust goes with --check";
 	if (t->pin && t->n > 1)
@@ -168,6 +201,36 @@ static enum status list(
 	return rc;
 }
 
+/* What cannot be sealed now keeps nobody from signing what is. */
+static int finish(
+	const struct cli *c, const char *path, bool marks, struct archive_finished *f)
+{
+	struct err err = ERR_INIT;
+
+	if (archive_finish(f, path, cli_option(c, "state"), &err) == ST_OK)
+		return 0;
+	if (!marks)
+		return cli_archive_failed(c, &err);
+	if (!f->open) /* who signs finds that, too */
+		return 0;
+	cli_complain(c, &err);
+	return err.exit == EX_TEMPFAIL || err.exit == EX_NOPERM ? 0 : err.exit;
+}
+
+static enum status sign(const struct cli *c, const char *path, struct signer *s,
+	const struct tsa_config *t, const struct archive_finished *f, struct err *err)
+{
+	struct sign_done done = { 0 };
+	struct err more = ERR_INIT;
+	enum status rc = sign_archive(path, s, t->n ? t : NULL, &done, err);
+
+	if (notary_note(path, &done, &more) < 0)
+		cli_complain(c, &more);
+	if (rc == ST_OK || done.seals || f->sealed)
+		tell(c, path, f, &done);
+	return done.seals ? list(c, path, rc, err) : rc;
+}
+
 static int seal(struct cli *c, const struct tsa_config *t, struct err *err)
 {
 	struct secret secret = { 0 };
@@ -176,27 +239,25 @@ static int seal(struct cli *c, const struct tsa_config *t, struct err *err)
 		.password = password,
 		.ctx = &secret };
 	const char *path = cli_archive_path(c->args[0]);
-	struct err more = ERR_INIT;
-	struct sign_done done = { 0 };
+	bool marks = cfg.key || t->n;
+	struct archive_finished f = { 0 };
 	struct signer *s = NULL;
 	enum status rc = cli_key_secret(c, &secret, err);
+	int code = 0;
 
 	if (rc == ST_OK && cfg.key)
 		rc = signer_open(&s, &cfg, err);
-	if (rc == ST_OK) {
-		rc = sign_archive(path, s, t->n ? t : NULL, &done, err);
-		if (notary_note(path, &done, &more) < 0)
-			cli_complain(c, &more);
-		if (rc == ST_OK || done.seals) {
-			tell(c, path, &done);
-			rc = list(c, path, rc, err);
-		}
-	}
+	if (rc == ST_OK)
+		code = finish(c, path, marks, &f);
+	if (rc == ST_OK && marks)
+		rc = sign(c, path, s, t, &f, err);
+	else if (rc == ST_OK && code == 0)
+		tell(c, path, &f, NULL);
 	signer_close(&s);
 	if (rc == ST_OK)
-		return 0;
+		return code;
 	fflush(stdout);
-	return cli_archive_failed(c, err);
+	return cli_worse(code, cli_archive_failed(c, err));
 }
 
 int cmd_seal(struct cli *c, struct err *err)

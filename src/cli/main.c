@@ -125,7 +125,10 @@ static const struct command commands[] = {
 		"Not needed where a CA gives certificates. With --age: a KEY to decrypt with, as\n"
 		"age-keygen makes it; it prints the recipient that --encrypt-to takes.\n",
 		cmd_keygen, TAKES_NOTHING, keygen_options },
-	{ "seal", "ARCHIVE", "Sign and timestamp the seals of an archive",
+	{ "seal", "ARCHIVE", "Seal what is open in an archive; sign and timestamp",
+		"What an interrupted run has committed is sealed. Without --key and --tsa that is\n"
+		"all; 75 while somebody is at work there, and 77 when it is encrypted and --state\n"
+		"does not have the key.\n"
 		"Each seal that has no signature gets one, with --key and --cert, and each that\n"
 		"has no timestamp gets one, with --tsa. When no TSA can be had, what is missing\n"
 		"waits for the next call (75). What is there already stays as it is.\n"

@@ -136,8 +136,7 @@ static void sign(const struct notary *n, const struct job *job, const char *path
 			LOG_U("waiting", d.waiting), LOG_S("reason", err.text),
 			LOG_S("meaning",
 				"the next run signs and timestamps what is missing"));
-	if ((rc == ST_OK || d.seals) && notary_list(path, &more) < 0 &&
-		!fails(o, &more))
+	if (d.seals && notary_list(path, &more) < 0 && !fails(o, &more))
 		log_warn(NULL, "not-listed", LOG_S("job", job->name),
 			LOG_S("reason", more.text));
 }

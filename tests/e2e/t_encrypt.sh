@@ -320,3 +320,27 @@ f.write(bytes([c ^ 1]))' $file
 	check 'named once' test "$(grep -o 'segments/' err | wc -l)" = 1
 	pf 0 show arc 5 --identity keys/age1
 }
+
+# What was open when the run was killed is sealed with the key in its state directory.
+test_encrypt_seal_what_is_open() {
+	crypt_keys
+	crypt_mail 9
+	POPFERRY_CRASH_AT=26 "$POPFERRY" import --state state arc mail --encrypt-to "$(cat keys/to1)" \
+		--encrypt-to "$(cat keys/to2)" >out 2>&1 || true
+	check 'there is a key' test -n "$(find state -name '*.key')"
+	pf 77 seal arc
+	says 'name that with --state'
+	mkdir other
+	pf 77 seal arc --state other
+	says 'is not in other'
+	check 'nothing is made there' test -z "$(ls -A other)"
+	pf 0 seal arc --state state
+	says 'sealed: 1 segment, 9 messages'
+	check 'no key is left' test -z "$(find state -name '*.key')"
+	pf 0 verify arc --identity keys/age1
+	says '9 messages .* all good'
+	sh arc/VERIFY.sh arc
+	pf 0 import --state state arc mail
+	pf 0 list arc --identity keys/age2
+	check 'each is there once' test "$(wc -l <out)" = 9
+}

@@ -171,3 +171,68 @@ test_seal_history() {
 		cmp was disc/log/custody.jsonl
 	}
 }
+
+# Killed at any step, with a source that is gone: what was committed is sealed.
+test_seal_what_is_open() {
+	pf 0 keygen k.key k.pem
+	mkdir mail
+	for i in 1 2 3 4 5 6 7 8 9; do
+		printf 'Subject: %d\nDate: Tue, 05 Mar 2019 09:30:00 +0100\n\n%d\n' $i $i >mail/$i.eml
+	done
+	at=0 sealed=0 died=137 step=3
+	[ -z "${FULL:-}" ] || step=1
+	while [ $died -ne 0 ]; do
+		at=$((at + step))
+		rm -rf arc state
+		died=0
+		POPFERRY_CRASH_AT=$at "$POPFERRY" import --state state arc mail >out 2>&1 || died=$?
+		test -s arc/manifest-sha256.txt || continue
+		sh arc/VERIFY.sh arc >told
+		cp -r arc open
+		pf 0 seal arc
+		says 'arc: (sealed: 1 segment, 9 messages|nothing is open: [01] segments? (is|are) sealed)$'
+		if grep -q 'sealed: 1' out; then
+			sealed=$((sealed + 1))
+			check 'VERIFY.sh told of it' grep -q 'not sealed' told
+		else
+			check 'VERIFY.sh told of nothing open' test -z "$(grep 'not sealed' told)"
+		fi
+		pf 0 verify arc
+		sh arc/VERIFY.sh arc >told
+		check 'nothing is open' test -z "$(grep 'not sealed' told)"
+		pf 0 seal arc
+		says 'nothing is open: [01] segments? (is|are) sealed'
+		pf 0 import --state state arc mail
+		pf 0 list arc
+		check "each is there once ($at)" test "$(grep -c . out)" = 9
+		pf 0 verify arc
+		[ $sealed = 1 ] && [ ! -e busy ] && mv open busy
+		rm -rf open
+	done
+	check "it was sealed after $sealed of $at steps" test $sealed -ge 3
+	seal_busy
+	seal_read_only
+}
+
+# Somebody is at work there: 75, and what is sealed is signed all the same.
+seal_busy() {
+	cp -r busy arc.busy
+	got=0
+	flock arc.busy/open/lock "$POPFERRY" seal arc.busy >out 2>err || got=$?
+	check "75, not $got" test $got = 75
+	says 'another run is at work here'
+	flock arc.busy/open/lock "$POPFERRY" seal arc.busy --key k.key --cert k.pem >out 2>err
+	says 'there are no seals, and nothing to sign'
+	check 'no word of signed seals' test -z "$(grep 'are signed' out err)"
+	pf 0 seal arc.busy --key k.key --cert k.pem
+	says 'sealed: 1 segment, 9 messages'
+	says '1 seal, 1 signed'
+	pf 0 seal arc.busy --check --trust k.pem
+}
+
+seal_read_only() {
+	[ "$(id -u)" != 0 ] || return 0 # who may write everywhere
+	chmod -R a-w busy
+	pf 73 seal busy
+	chmod -R u+w busy
+}

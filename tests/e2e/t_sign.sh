@@ -209,9 +209,9 @@ test_seal_check() {
 	seals_of 2
 	pf 0 keygen k.key k.pem
 	pf 0 keygen o.key o.pem
-	pf 64 seal arc
 	pf 64 seal arc --key k.key
 	pf 64 seal arc --check --key k.key --cert k.pem
+	pf 64 seal arc --check --state state
 	pf 64 seal arc --tsa ftp://x/
 	pf 65 seal nothing --check
 	mkdir empty && echo '{}' >empty/archive.json
