@@ -205,7 +205,7 @@ struct conn_line conn_line_used(const struct conn *c);
 size_t conn_unsent(const struct conn *c);
 
 /* About what an answer takes on this line at least, in milliseconds: what the handshake
- * of TLS took, or where there was none, connecting. */
+ * of TLS took, or where there was none, connecting. 0: over a transport. */
 int conn_rtt_ms(const struct conn *c);
 
 /* From now on a readable stop_fd ends nothing: what is under way may settle. */

@@ -170,10 +170,10 @@ static int by_seq(const void *a, const void *b)
 		*(const struct mail *const *)a, *(const struct mail *const *)b);
 }
 
-static const struct mail *in_archive(const struct comparison *k, uint64_t seq)
+static struct mail *in_archive(const struct comparison *k, uint64_t seq)
 {
 	const struct mail is = { .number = seq }, *key = &is;
-	const struct mail **found = seq && k->archive.n
+	struct mail **found = seq && k->archive.n
 		? bsearch(&key, k->by_seq, k->archive.n, sizeof(*k->by_seq), by_seq)
 		: NULL;
 
@@ -265,7 +265,7 @@ static void take_lost(void *ctx, const char *what)
 /* One that the archive has under another name is in both, once. */
 static void count_told(struct comparison *k, struct mail *m)
 {
-	struct mail *there = (struct mail *)(uintptr_t)in_archive(k, m->place);
+	struct mail *there = in_archive(k, m->place);
 	uint64_t *const counts[FATES + 1] = { &k->left, &k->duplicates, &k->duplicates,
 		&k->duplicates, &k->filtered, &k->failed, &k->left, &k->only_server,
 		&k->only_server };

@@ -29,7 +29,7 @@ struct comparison {
 	char *account;
 	struct mails server, archive;
 	struct listing listing;
-	const struct mail **by_seq; /* those of the archive */
+	struct mail **by_seq; /* those of the archive */
 	/* Of the server: each is one of these. */
 	uint64_t both, duplicates, filtered, failed, left, only_server;
 	uint64_t renamed;    /* of both: by the listings, under another name */

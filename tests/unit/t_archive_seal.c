@@ -457,23 +457,33 @@ static void test_anchor_flips(void **state)
 	free(dir);
 }
 
+/* Of a version whose archive.json had not this key. free() the name. */
+static char *made_without(const char *key, const char *other)
+{
+	char *dir = scratch(), *json, *at;
+	size_t n;
+
+	make_archive(dir, ARCHIVE_GZ, MEMBER);
+	json = read_in(dir, "archive.json", &n);
+	at = strstr(json, key);
+	assert_non_null(at);
+	assert_int_equal(strlen(key), strlen(other));
+	memcpy(at, other, strlen(other));
+	write_in(dir, "archive.json", json, n);
+	free(json);
+	fill_sealed(dir, ARCHIVE_GZ, 0, 8, 5);
+	return dir;
+}
+
 /* An archive of a version that made none is good; the next event makes it. */
 static void test_anchor_none(void **state)
 {
-	char *dir = scratch(), *json, *at, *script = path_in(dir, "VERIFY.sh"),
-	     said[4096];
+	char *dir = made_without("\"log_head\"", "\"log_more\""),
+	     *script = path_in(dir, "VERIFY.sh"), said[4096];
 	struct archive_check c;
 	struct findings f;
-	size_t n;
 
 	(void)state;
-	make_archive(dir, ARCHIVE_GZ, MEMBER);
-	json = read_in(dir, "archive.json", &n);
-	at = strstr(json, "\"log_head\"");
-	assert_non_null(at);
-	memcpy(at, "\"log_more\"", 10);
-	write_in(dir, "archive.json", json, n);
-	fill_sealed(dir, ARCHIVE_GZ, 0, 8, 5);
 	drop_in(dir, "log/custody.head");
 	assert_int_equal(verify_as(dir, NULL, &f, &c), 0);
 	assert_true(c.unanchored);
@@ -483,7 +493,6 @@ static void test_anchor_none(void **state)
 	assert_int_equal(verify_as(dir, NULL, &f, &c), 0);
 	assert_false(c.unanchored);
 	remove_all(dir);
-	free(json);
 	free(script);
 	free(dir);
 }
@@ -662,20 +671,12 @@ static void forget(const char *dir, const char *name)
 /* No seals: told, and good; the next segment begins their chain. */
 static void test_old(void **state)
 {
-	char *dir = scratch(), *json, *at, *script = path_in(dir, "VERIFY.sh"),
-	     said[4096];
+	char *dir = made_without("\"tree\"", "\"more\""),
+	     *script = path_in(dir, "VERIFY.sh"), said[4096];
 	struct archive_check c;
 	struct findings f;
-	size_t n;
 
 	(void)state;
-	make_archive(dir, ARCHIVE_GZ, MEMBER);
-	json = read_in(dir, "archive.json", &n);
-	at = strstr(json, "\"tree\"");
-	assert_non_null(at);
-	memcpy(at, "\"more\"", 6);
-	write_in(dir, "archive.json", json, n);
-	fill_sealed(dir, ARCHIVE_GZ, 0, 8, 5);
 	forget(dir, "seals/acme-000001.seal.json");
 	forget(dir, "seals/acme-000002.seal.json");
 	forget(dir, "log");
@@ -698,7 +699,6 @@ static void test_old(void **state)
 	assert_true(verify(dir, &f) > 0);
 	assert_non_null(strstr(f.all, "acme-000004.seal.json is missing"));
 	remove_all(dir);
-	free(json);
 	free(script);
 	free(dir);
 }
