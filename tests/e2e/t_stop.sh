@@ -114,18 +114,23 @@ test_sigterm_before_anything_begins() {
 	check 'nothing was begun' test ! -e arc
 }
 
-# A password command that takes its time is not waited for either.
-test_sigterm_while_a_password_is_waited_for() {
-	"$POPFERRY" copy --source-password-command 'sleep 30' --ca-file "$CA" --state state \
-		--report report.json "$(url_pop3s "$src")" archive:arc </dev/null >out 2>err &
-	child=$!
+# stopped_soon WHERE: what runs in the background waits there; it is told to stop.
+stopped_soon() {
 	sleep 1
 	began=$(date +%s)
 	kill -TERM $child
 	rc=0
 	wait $child || rc=$?
-	check "exit $rc, not 75" test $rc -eq 75
+	check "75 in $1, not $rc" test $rc -eq 75
 	check 'within 5 s' test $(($(date +%s) - began)) -lt 5
+}
+
+# A password command that takes its time is not waited for either.
+test_sigterm_while_a_password_is_waited_for() {
+	"$POPFERRY" copy --source-password-command 'sleep 30' --ca-file "$CA" --state state \
+		--report report.json "$(url_pop3s "$src")" archive:arc </dev/null >out 2>err &
+	child=$!
+	stopped_soon 'a password command'
 	counts exit=75
 }
 
@@ -166,13 +171,7 @@ time.sleep(30)' >port &
 			rig_load "$src" "$DATA/odd/plain.eml"
 			in_background "$(url_pop3s "$src")" "imaps://$dst@127.0.0.1:$(cat port)"
 		fi
-		sleep 1
-		began=$(date +%s)
-		kill -TERM $child
-		rc=0
-		wait $child || rc=$?
-		check "75 with a silent $at, not $rc" test $rc -eq 75
-		check 'within 5 s' test $(($(date +%s) - began)) -lt 5
+		stopped_soon "a silent $at"
 		check 'with a report' grep -q '"exit":75' report.json
 	done
 	kill $silent
