@@ -218,7 +218,7 @@ bool mime_decode(const char *p, size_t n, struct buf *out);
 /* ---- a message ---- */
 
 struct message {
-	struct body *body; /* owned */
+	struct body *body; /* owned; NULL: shed */
 	struct facts facts;
 };
 
@@ -235,6 +235,8 @@ bool message_sha256(const struct message_maker *mk, unsigned char out[DIGEST]);
 enum status message_end(
 	struct message_maker **mk, struct message **out, struct err *err);
 void message_drop(struct message_maker **mk); /* gives up a half-read one */
+/* Its text is needed no more: its memory, or file, is given back. Facts stay. */
+void message_shed(struct message *m);
 void message_free(struct message **m);
 
 /*

@@ -138,6 +138,7 @@ struct sink_ops {
 	bool secret;    /* needs a password */
 	bool record;    /* keeps every byte as it came */
 	bool blind;     /* never looks at the bytes of a message */
+	bool swallows;  /* put() takes the text; nobody reads it there afterwards */
 	bool by_folder; /* has less to do when those of a folder come together */
 	/* The identity for the journal: "imap:user@host", "archive:PATH". Owned by the
 	 * caller. */

@@ -358,6 +358,22 @@ static void drop_decided(struct engine *e, size_t from)
 	e->n_live = n;
 }
 
+static bool has_it(const struct slot *s, const struct delivery *d)
+{
+	return s->ops->swallows && s->put == ST_OK && d->outcome != DELIVERY_REFUSED;
+}
+
+/* Where all have it its text is needed no more: what waits to be durable is small. */
+static void shed(struct engine *e, struct parcel *p)
+{
+	size_t k;
+
+	for (k = 0; k < e->n_slots; k++)
+		if (p->run->need[k] && !has_it(&e->slots[k], &p->run->delivery[k]))
+			return;
+	message_shed(p->message);
+}
+
 /* Those from live[from] on go out. */
 static void launch(struct engine *e, size_t from)
 {
@@ -374,6 +390,8 @@ static void launch(struct engine *e, size_t from)
 			s->put = deliver_put(
 				e, k, e->live + from, e->n_live - from, &s->why);
 	}
+	for (i = from; i < e->n_live; i++)
+		shed(e, e->live[i]);
 	fault_step("put");
 }
 

@@ -121,6 +121,11 @@ void message_drop(struct message_maker **mk)
 	end(mk);
 }
 
+void message_shed(struct message *m)
+{
+	body_free(&m->body);
+}
+
 void message_free(struct message **m)
 {
 	if (!*m)

@@ -403,6 +403,7 @@ static const char *const schemes[] = { "archive", NULL };
 const struct sink_ops archive_sink = {
 	.schemes = schemes,
 	.record = true,
+	.swallows = true,
 	.identity = archive_identity,
 	.open = archive_sink_open,
 	.floor = archive_sink_floor,

@@ -167,6 +167,7 @@ static const char *const schemes[] = { "null", NULL };
 const struct sink_ops null_sink = {
 	.schemes = schemes,
 	.blind = true,
+	.swallows = true,
 	.identity = null_identity,
 	.open = null_open,
 	.floor = null_floor,

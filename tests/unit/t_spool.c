@@ -270,6 +270,29 @@ static void *one_thread(void *arg)
 	return NULL;
 }
 
+/* Without its text a message is still known. */
+static void test_message_shed(void **state)
+{
+	static const char text[] = "Subject: kept\r\n\r\ngone\r\n";
+	struct err err = ERR_INIT;
+	struct message_maker *mk;
+	struct message *m = NULL;
+	struct spool *sp;
+
+	(void)state;
+	spool_open(&sp, dirfd_, 4 * MIB);
+	message_begin(&mk, sp);
+	message_put(mk, text, sizeof(text) - 1);
+	assert_int_equal(message_end(&mk, &m, &err), ST_OK);
+	assert_true(spool_memory(sp) >= sizeof(text) - 1);
+	message_shed(m);
+	assert_int_equal(spool_memory(sp), 0);
+	assert_int_equal(m->facts.size, sizeof(text) - 1);
+	message_shed(m);
+	message_free(&m);
+	spool_close(&sp);
+}
+
 static void test_threads(void **state)
 {
 	pthread_t t[4];
@@ -400,6 +423,7 @@ int main(void)
 		cmocka_unit_test(test_large),
 		cmocka_unit_test(test_expected),
 		cmocka_unit_test(test_message_sealed),
+		cmocka_unit_test(test_message_shed),
 		cmocka_unit_test(test_threads),
 		cmocka_unit_test(test_full_disk),
 		cmocka_unit_test(test_no_directory),
