@@ -204,9 +204,12 @@ struct conn_line conn_line_used(const struct conn *c);
 /* Bytes gathered and not yet handed to the kernel. */
 size_t conn_unsent(const struct conn *c);
 
-/* About what an answer takes on this line at least, in milliseconds: what the handshake
- * of TLS took, or where there was none, connecting. 0: over a transport. */
+/* About what an answer takes on this line, in milliseconds: what the handshake of TLS
+ * took, or where there was none, connecting; or the answer that conn_answered() tells
+ * of, which comes from further away where something between answers for the peer. */
 int conn_rtt_ms(const struct conn *c);
+/* The answer to a small command that went alone took so long. */
+void conn_answered(struct conn *c, int64_t ms);
 
 /* From now on a readable stop_fd ends nothing: what is under way may settle. */
 void conn_ignore_stop(struct conn *c);

@@ -21,7 +21,7 @@ enum {
 		1500, /* so long before the end, as things go, the next session is begun */
 	ENTER_MS = 300,                 /* and so long before, it logs in */
 	NEAR_TOOK_MS = 100,             /* how they go is known after so long */
-	NEAR_BYTES = 2048 * 1024,       /* that is near in any case */
+	NEAR_BYTES = 32 << 20,          /* that is near in any case, on most lines */
 	GUESS_SIZE = 64 * 1024,         /* of a message whose size is not known, */
 	GUESS_MAX = 1024 * 1024 * 1024, /* or not to be believed */
 };

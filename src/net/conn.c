@@ -8,7 +8,10 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { PATIENCE = 120 * 1000 };
+enum {
+	PATIENCE = 120 * 1000,
+	RTT_MOST_MS = 1000, /* who takes longer is busy, not far away */
+};
 
 /* ---- beginning and end ---- */
 
@@ -162,6 +165,12 @@ struct conn_counts conn_counts(const struct conn *c)
 int conn_rtt_ms(const struct conn *c)
 {
 	return c->rtt_ms;
+}
+
+void conn_answered(struct conn *c, int64_t ms)
+{
+	if (ms > c->rtt_ms)
+		c->rtt_ms = ms < RTT_MOST_MS ? (int)ms : RTT_MOST_MS;
 }
 
 /* ---- settings ---- */

@@ -1,6 +1,7 @@
 /* pop3.c: sessions from the greeting to the end. */
 #include <popferry/buf.h>
 #include <popferry/log.h>
+#include <popferry/clock.h>
 #include <popferry/mem.h>
 #include <popferry/text.h>
 
@@ -271,6 +272,7 @@ enum status session_hear_capa(struct pop3 *p, int patience, struct err *err)
 
 enum status session_capa(struct pop3 *p, struct err *err)
 {
+	int64_t asked = clock_ms();
 	enum status st;
 
 	if (p->cfg.no_capa)
@@ -281,6 +283,8 @@ enum status session_capa(struct pop3 *p, struct err *err)
 	/* It is a small thing, and some servers never answer it (quirk Q57). */
 	if (st == ST_OK)
 		st = session_hear_capa(p, CAPA_MS, err);
+	if (st == ST_OK)
+		conn_answered(p->c, clock_ms() - asked);
 	p->capa_failed = st == ST_RETRY;
 	return st;
 }
