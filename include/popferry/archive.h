@@ -86,6 +86,14 @@ struct archive_writer;
 enum status archive_open(
 	struct archive_writer **out, const struct archive_config *cfg, struct err *err);
 
+/*
+ * before(ctx) is called before anything that was put becomes durable: in commit and
+ * seal, and in a put that fills a segment. When it fails so do they, and nothing has
+ * become durable.
+ */
+void archive_before_commit(struct archive_writer *w,
+	enum status (*before)(void *ctx, struct err *err), void *ctx);
+
 /* Adds one message; *seq is its number in the archive (from 1). Not yet durable. */
 enum status archive_put(struct archive_writer *w, const struct message *m,
 	const struct archive_entry *e, uint64_t *seq, struct err *err);

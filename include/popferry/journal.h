@@ -105,6 +105,8 @@ enum status journal_begin(struct journal *j, struct err *err);
  * one begun by that: for what a crash may undo, because the next run finds it out.
  */
 enum status journal_begin_lazy(struct journal *j, struct err *err);
+/* All that was committed is on disk. Cheap when it is; not in a transaction. */
+enum status journal_sync(struct journal *j, struct err *err);
 enum status journal_commit(struct journal *j, struct err *err);
 
 /* ---- messages ---- */

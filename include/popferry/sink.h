@@ -106,10 +106,14 @@ struct sink_setup {
 	void *ask_ctx;
 	/* The highest place there that the journal tells of; NULL: nobody knows. */
 	uint64_t (*newest)(void *ctx);
+	/* Who swallows calls it before anything that was put becomes durable: what the
+	 * journal tells of it must be so before. When it fails so does the call under
+	 * way. */
+	enum status (*before_commit)(void *ctx, struct err *err);
 	/* What the run has to tell, for a sink that keeps a record of it; NULL:
 	 * nothing. */
 	void (*story)(void *ctx, struct run_story *out);
-	void *story_ctx; /* of newest(), too */
+	void *story_ctx; /* of newest() and before_commit(), too */
 };
 
 /* What became of a message that was to be read back. */
@@ -138,7 +142,7 @@ struct sink_ops {
 	bool secret;    /* needs a password */
 	bool record;    /* keeps every byte as it came */
 	bool blind;     /* never looks at the bytes of a message */
-	bool swallows;  /* put() takes the text; nobody reads it there afterwards */
+	bool swallows;  /* put() takes the text; see before_commit() of its setup */
 	bool by_folder; /* has less to do when those of a folder come together */
 	/* The identity for the journal: "imap:user@host", "archive:PATH". Owned by the
 	 * caller. */

@@ -159,7 +159,8 @@ static bool await(struct engine *e, size_t k, size_t n)
 
 	if (s->put != ST_OK || s->shaken)
 		return false;
-	for (i = 0; s->put == ST_OK && i < n; i++) {
+	/* From the last on: what it takes to be sure of that does for all before. */
+	for (i = n; s->put == ST_OK && i-- > 0;) {
 		const struct errand *r = e->live[i]->run;
 
 		any |= r->need[k];
@@ -219,19 +220,19 @@ static void done_with(struct engine *e, struct parcel *p)
 	parcel_free(p);
 }
 
-/* The first n, of all batches but the last or of one, are over. */
+/* The first n, which are whole batches, are over. */
 static void drop_first(struct engine *e, size_t n)
 {
-	size_t i;
+	size_t i, k;
 
 	for (i = 0; i < n; i++)
 		done_with(e, e->live[i]);
 	e->n_live -= n;
 	memmove(e->live, e->live + n, e->n_live * sizeof(struct parcel *));
-	if (!e->n_live)
-		e->n_batches = 0;
-	else
-		memmove(e->batch, e->batch + 1, --e->n_batches * sizeof(e->batch[0]));
+	for (k = 0; n; k++)
+		n -= e->batch[k];
+	e->n_batches -= k;
+	memmove(e->batch, e->batch + k, e->n_batches * sizeof(e->batch[0]));
 }
 
 /* So large that a kill costs little and a sync counts little. */
@@ -246,9 +247,32 @@ static void find_pace(struct engine *e)
 	e->landed_ms = now;
 }
 
+static bool all_swallow(const struct engine *e)
+{
+	size_t k;
+
+	for (k = 0; k < e->n_slots; k++)
+		if (!e->slots[k].ops->swallows)
+			return false;
+	return true;
+}
+
+/*
+ * What is settled next: the oldest batch, so that the destination is never idle. Where
+ * what waits takes no memory, all but the newest: the same syncs do for all of them.
+ */
+static size_t next_to_settle(const struct engine *e)
+{
+	if (!e->n_live)
+		return 0;
+	if (e->n_batches > 1 && all_swallow(e))
+		return e->n_live - e->batch[e->n_batches - 1];
+	return e->batch[0];
+}
+
 enum status deliver_oldest(struct engine *e, struct err *err)
 {
-	size_t n = e->n_live ? e->batch[0] : 0, k;
+	size_t n = next_to_settle(e), k;
 	struct err why = ERR_INIT;
 	enum status rc = ST_OK, done;
 	bool all = false;
@@ -317,7 +341,9 @@ static void push(struct parcel ***v, size_t *n, size_t *cap, struct parcel *p)
 static enum status prepare_all(
 	struct engine *e, struct parcel **v, size_t n, bool final, struct err *err)
 {
-	enum status rc = journal_begin(e->journal, err);
+	/* Who swallows them all has it synced before any is durable. */
+	enum status rc = all_swallow(e) ? journal_begin_lazy(e->journal, err)
+					: journal_begin(e->journal, err);
 	size_t i;
 
 	for (i = 0; i < n; i++) {
@@ -419,17 +445,22 @@ static uint64_t flight_bytes(const struct engine *e)
 
 static bool is_enough(const struct engine *e)
 {
-	uint64_t bytes = 0;
+	uint64_t held = 0, bytes = 0;
 	size_t i, k;
 
 	for (k = 0; k < e->n_slots; k++)
 		if (e->slots[k].put != ST_OK || e->slots[k].shaken)
 			return true;
-	for (i = 0; i < e->n_live; i++)
-		bytes += PARCEL_BYTES + e->live[i]->message->facts.size;
+	for (i = 0; i < e->n_live; i++) {
+		const struct message *m = e->live[i]->message;
+
+		held += PARCEL_BYTES + (m->body ? m->facts.size : 0);
+		bytes += m->facts.size;
+	}
 	/* While one is recorded the destination has another to work on. */
 	return e->n_batches == BATCHES_MAX ||
-		(!e->pace.batch_count && e->n_batches > 1 && bytes >= flight_bytes(e));
+		(!e->pace.batch_count && e->n_batches > 1 &&
+			(held >= flight_bytes(e) || bytes >= FLIGHT_FAR));
 }
 
 /* Takes v over. *any: something of it is under way now. */

@@ -109,6 +109,13 @@ static uint64_t newest(void *ctx)
 	return n;
 }
 
+static enum status before_commit(void *ctx, struct err *err)
+{
+	const struct slot *s = ctx;
+
+	return journal_sync(s->engine->journal, err);
+}
+
 static enum status open_now(
 	struct engine *e, struct slot *s, struct sink **out, struct err *err)
 {
@@ -132,6 +139,7 @@ static enum status open_now(
 		.rival = is_rival,
 		.ask_ctx = e,
 		.newest = newest,
+		.before_commit = before_commit,
 		.story = story_tell,
 		.story_ctx = s,
 	};

@@ -336,6 +336,7 @@ enum status journal_begin_lazy(struct journal *j, struct err *err)
 
 enum status journal_commit(struct journal *j, struct err *err)
 {
+	bool lazy = j->lazy;
 	enum status rc;
 
 	if (!j->open)
@@ -348,10 +349,40 @@ enum status journal_commit(struct journal *j, struct err *err)
 		journal_undo(j);
 		return rc;
 	}
+	j->owed = lazy;
 	j->open = false;
 	j->last = -1;
 	streak_begin(j);
 	fault_step("journal-committed");
+	return ST_OK;
+}
+
+/* SQLite's log of the last commits: what a commit with a sync syncs. */
+static sqlite3_file *log_of(struct journal *j)
+{
+	sqlite3_file *f = NULL;
+
+	if (sqlite3_file_control(j->db, "main", SQLITE_FCNTL_JOURNAL_POINTER, &f) !=
+		SQLITE_OK)
+		return NULL;
+	return f && f->pMethods ? f : NULL;
+}
+
+enum status journal_sync(struct journal *j, struct err *err)
+{
+	sqlite3_file *f;
+	int rc;
+
+	if (j->open)
+		return journal_misuse(j, err, "a sync inside of a transaction");
+	if (!j->owed)
+		return ST_OK;
+	f = log_of(j);
+	rc = f ? f->pMethods->xSync(f, SQLITE_SYNC_NORMAL) : SQLITE_IOERR_FSYNC;
+	if (rc != SQLITE_OK)
+		return journal_sql_error(j, rc, "sync its log", err);
+	j->owed = false;
+	fault_step("journal-synced");
 	return ST_OK;
 }
 

@@ -145,6 +145,7 @@ struct journal {
 	bool read_only;
 	bool ready;  /* it has its tables */
 	bool lazy;   /* a commit need not sync */
+	bool owed;   /* one did not, and none since */
 	bool open;   /* between journal_begin() and journal_commit() */
 	bool broken; /* a change in it failed: it must not be committed */
 };

@@ -179,6 +179,8 @@ static enum status archive_sink_open(
 		rc = open_writer(s, &cfg, setup->job, err);
 	if (rc == ST_OK && !setup->reading)
 		rc = check_age(s, setup, err);
+	if (rc == ST_OK && s->w)
+		archive_before_commit(s->w, setup->before_commit, setup->story_ctx);
 	if (rc != ST_OK)
 		archive_sink_close(&base);
 	*out = base;

@@ -77,6 +77,8 @@ static enum status append(
 	struct open_segment *g = w->seg;
 	enum status rc = open_file_add(&g->part, b->p, b->n, err);
 
+	/* The disk may begin; the next commit has to wait for less. */
+	sync_file_range(g->part.fd, 0, 0, SYNC_FILE_RANGE_WRITE);
 	g->part_new = true;
 	g->piece_len += b->n;
 	return rc == ST_OK && last ? member_written(w, err) : rc;

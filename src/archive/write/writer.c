@@ -418,6 +418,8 @@ enum status segment_commit(struct archive_writer *w, uint64_t seq, struct err *e
 	if (!g || (seq ? seq : g->next - 1) <= g->durable)
 		return ST_OK;
 	rc = gather(w, seq, &rest, err);
+	if (rc == ST_OK && w->before)
+		rc = w->before(w->before_ctx, err);
 	began = clock_ms();
 	if (rc == ST_OK && g->part_new)
 		rc = writer_sync_file(&g->part, ".part", err);
@@ -446,6 +448,13 @@ enum status segment_commit(struct archive_writer *w, uint64_t seq, struct err *e
 	drop_rest(w);
 	found_from_now(w);
 	return ST_OK;
+}
+
+void archive_before_commit(struct archive_writer *w,
+	enum status (*before)(void *ctx, struct err *err), void *ctx)
+{
+	w->before = before;
+	w->before_ctx = ctx;
 }
 
 enum status archive_commit(struct archive_writer *w, uint64_t seq, struct err *err)

@@ -69,6 +69,8 @@ struct archive_writer {
 	const struct archive_fixed *fixed;
 	void (*story)(void *ctx, struct run_story *out); /* may be NULL */
 	void *story_ctx;
+	enum status (*before)(void *ctx, struct err *err); /* a commit; may be NULL */
+	void *before_ctx;
 	unsigned char listing_sha[DIGEST]; /* of the run's so manieth listing */
 	unsigned listing_of;
 	char *told; /* the newest reconcile that this run has told; NULL: none yet */
