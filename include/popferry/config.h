@@ -27,6 +27,7 @@ struct secret {
 	char *command; /* split at blanks (quotes understood), run without a shell:
 			  first line */
 	char *env;     /* name of an environment variable */
+	char *text;    /* the password, of a table of accounts alone; wiped */
 };
 
 /* What may be given more than once. */
@@ -203,8 +204,9 @@ enum status job_load(struct job *j, const char *profile, struct err *err);
 
 /*
  * Asks that everything fits together, applies server facts and defaults,
- * and fills name and state; "{name}" in state, report and trace becomes the name.
- * Call it once, after all job_set() and job_load().
+ * and fills name and state; "{name}" in state, report and trace, in the files of
+ * passwords and in the directory of an archive to be filled becomes the name. Call
+ * it once, after all job_set() and job_load().
  */
 enum status job_check(struct job *j, struct err *err);
 
@@ -213,6 +215,50 @@ enum status job_check(struct job *j, struct err *err);
  * secret): of those that are given. For commands that need one end only, such as probe.
  */
 enum status job_check_ends(struct job *j, struct err *err);
+
+/* ---- many jobs from a table ---- */
+
+enum {
+	ACCOUNTS_MAX = 256 * 1024 * 1024, /* bytes of a table */
+	ACCOUNTS_ROWS_MAX = 1000000,
+	ACCOUNTS_WHERE = 256, /* "accounts.csv:7" */
+};
+
+/*
+ * A table in text (CSV, see popferry(1)): its first line names columns, each other row
+ * is a job. Columns are settings, or parts of the two URLs; any other is there for
+ * "{column}" in the settings that all rows share. One thread at a time.
+ */
+struct accounts;
+
+/*
+ * Reads the file, or standard input for "-", and its columns; rows are judged one by
+ * one by accounts_job(). A table with passwords is refused unless that is allowed, and
+ * only its owner can read it. No error ever tells what stands in a row, but values of
+ * settings that do not fit, and none of these when the table has passwords.
+ */
+enum status accounts_open(
+	struct accounts **out, const char *path, bool passwords, struct err *err);
+void accounts_close(struct accounts **a);
+size_t accounts_count(const struct accounts *a);
+
+/*
+ * A new job with what the profile (NULL: none) says, and then the row. What job_set()
+ * sets after it wins; in that and in the profile "{column}" is the row's field. The
+ * table is needed until job_check(). On failure *out is NULL.
+ */
+enum status accounts_job(struct accounts *a, size_t row, const char *profile,
+	struct job **out, struct err *err);
+/* Where the row stands: file and line. */
+void accounts_where(const struct accounts *a, size_t row, char out[ACCOUNTS_WHERE]);
+/* What is set in this job serves only to know each "{column}" in it. */
+void accounts_bind(struct accounts *a, struct job *j);
+/* ST_DENIED: a column is no setting, and no "{column}" had it in any job so far. */
+enum status accounts_used(const struct accounts *a, struct err *err);
+/* The header and the wanted rows (a flag each), as they were: wipe and free it. */
+char *accounts_text(struct accounts *a, const bool *wanted, size_t *n);
+
+/* ---- for help ---- */
 
 /* One row of the table of settings: for --help, completions and tests. */
 struct setting_help {

@@ -23,6 +23,9 @@ char *text_clean(char *out, size_t cap, const char *s, size_t n);
 /* The same for a whole string into a growing buffer, never clipped. */
 void text_clean_add(struct buf *b, const char *s, size_t n);
 
+/* Valid UTF-8 (RFC 3629), NUL bytes included? */
+bool text_is_utf8(const char *s, size_t n);
+
 /* The number in decimal, without a NUL: at most so many bytes. Returns its end. */
 enum { NUMBER_MAX = 20 };
 char *text_number(char *out, uint64_t n);

@@ -42,6 +42,19 @@ static size_t utf8_next(const unsigned char *s, size_t n, uint32_t *cp)
 	return len + 1;
 }
 
+bool text_is_utf8(const char *s, size_t n)
+{
+	uint32_t c;
+	size_t i, len;
+
+	for (i = 0; i < n; i += len) {
+		len = utf8_next((const unsigned char *)s + i, n - i, &c);
+		if (!len)
+			return false;
+	}
+	return true;
+}
+
 /* Characters that move the cursor, hide text or turn its direction. */
 static bool unprintable(uint32_t c)
 {

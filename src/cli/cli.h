@@ -34,14 +34,15 @@ struct option {
 };
 
 /* Which settings are options of a command. */
-/* IDENTITY: what opens an encrypted archive. */
+/* IDENTITY: what opens an encrypted archive. ROWS: all, with "{column}" in them. */
 enum takes {
 	TAKES_NOTHING,
 	TAKES_IDENTITY,
 	TAKES_SERVER,
 	TAKES_ENDS,
 	TAKES_JOB,
-	TAKES_ALL
+	TAKES_ALL,
+	TAKES_ROWS
 };
 
 struct command {
@@ -54,6 +55,7 @@ struct command {
 
 int cmd_copy(struct cli *c, struct err *err);
 int cmd_run(struct cli *c, struct err *err);
+int cmd_batch(struct cli *c, struct err *err);
 int cmd_probe(struct cli *c, struct err *err);
 int cmd_status(struct cli *c, struct err *err);
 int cmd_list(struct cli *c, struct err *err);
@@ -71,7 +73,8 @@ int cmd_recover(struct cli *c, struct err *err);
 int cmd_search(struct cli *c, struct err *err);
 int cmd_report(struct cli *c, struct err *err);
 int cmd_prove(struct cli *c, struct err *err);
-extern const struct option run_options[], show_options[], export_options[];
+extern const struct option run_options[], batch_options[];
+extern const struct option show_options[], export_options[];
 extern const struct option verify_options[];
 extern const struct option search_options[], report_options[];
 extern const struct option hold_options[], retention_options[], dispose_options[];
@@ -168,10 +171,22 @@ const char *ferry_ledger(char *out, size_t cap, const struct ledger *l);
 struct errand {
 	const char *name; /* the job's, or the profile's when that is no good */
 	struct job *job;  /* NULL then */
-	struct err err;   /* and why */
+	struct err *err;  /* and why */
+	int exit;         /* after crew_run(); not begun: EX_TEMPFAIL */
 };
 
 /* Runs them, at_once at a time. Takes the jobs over. The exit code of all. */
 int crew_run(const struct cli *c, struct errand *v, size_t n, unsigned at_once);
+
+/* Writes where the i-th comes from: a file, and its line. */
+typedef void errand_where(const void *ctx, size_t i, char *out, size_t cap);
+/* ST_DENIED when two have the same state directory, name or report. */
+enum status errands_unique(const struct errand *v, size_t n, errand_where *where,
+	const void *ctx, struct err *err);
+/* The N of --jobs, 1 without it. */
+enum status errands_at_once(const struct cli *c, unsigned *out, struct err *err);
+/* Keeps why it has no job. */
+void errand_failed(struct errand *e, const struct err *why);
+void errands_free(struct errand *v, size_t n);
 
 #endif

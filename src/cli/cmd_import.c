@@ -157,7 +157,8 @@ static bool was_set(const struct cli *c, const char *setting)
 }
 
 /* Two files may be called the same; each job has a name of its own. */
-static enum status part_names(struct import *m, const char *url, struct errand *e)
+static enum status part_names(
+	struct import *m, const char *url, struct errand *e, struct err *err)
 {
 	char *state = was_set(m->c, "state") ? NULL : xstrdup(e->job->state);
 	char *base = xstrdup(e->job->name), *name;
@@ -171,7 +172,7 @@ static enum status part_names(struct import *m, const char *url, struct errand *
 		free(name);
 	} while (true);
 	job_free(&e->job);
-	rc = make_job(m, url, name, state, &e->job, &e->err);
+	rc = make_job(m, url, name, state, &e->job, err);
 	free(name);
 	free(base);
 	free(state);
@@ -186,7 +187,7 @@ static struct errand *add_errand(struct import *m, char *url)
 	m->urls = xreallocarray(m->urls, m->n + 1, sizeof(char *));
 	m->urls[m->n] = url;
 	e = &m->v[m->n];
-	*e = (struct errand){ .name = url, .err = ERR_INIT };
+	*e = (struct errand){ .name = url };
 	return e;
 }
 
@@ -194,14 +195,17 @@ static struct errand *add_errand(struct import *m, char *url)
 static struct job *add_job(struct import *m, char *url)
 {
 	struct errand *e = add_errand(m, url);
-	enum status rc = make_job(m, url, NULL, NULL, &e->job, &e->err);
+	struct err err = ERR_INIT;
+	enum status rc = make_job(m, url, NULL, NULL, &e->job, &err);
 
 	if (rc == ST_OK && name_taken(m, e->job->name))
-		rc = part_names(m, url, e);
-	if (rc == ST_OK)
+		rc = part_names(m, url, e, &err);
+	if (rc == ST_OK) {
 		e->name = e->job->name;
-	else
-		err_note(&e->err, "%s", url);
+	} else {
+		err_note(&err, "%s", url);
+		errand_failed(e, &err);
+	}
 	m->n++;
 	return e->job;
 }
@@ -276,9 +280,7 @@ static void add_file(struct import *m, const char *path)
 	const char *kind = NULL;
 
 	if (kind_of(path, &kind, &err) != ST_OK) {
-		struct errand *e = add_errand(m, xstrdup(path));
-
-		e->err = err;
+		errand_failed(add_errand(m, xstrdup(path)), &err);
 		m->n++;
 		return;
 	}
@@ -320,9 +322,9 @@ static int run(struct import *m, struct err *err)
 	for (i = 0; i < m->n; i++) {
 		if (m->v[i].job)
 			return ferry_one(m->c, m->v[i].job);
-		cli_complain(m->c, &m->v[i].err);
+		cli_complain(m->c, m->v[i].err);
 	}
-	return m->v[0].err.exit;
+	return m->v[0].err->exit;
 }
 
 int cmd_import(struct cli *c, struct err *err)
@@ -340,11 +342,9 @@ int cmd_import(struct cli *c, struct err *err)
 		add_file(&m, c->args[i]);
 	add_all_loose(&m);
 	code = run(&m, err);
-	for (i = 0; i < m.n; i++) {
-		job_free(&m.v[i].job);
+	for (i = 0; i < m.n; i++)
 		free(m.urls[i]);
-	}
-	free(m.v);
+	errands_free(m.v, m.n);
 	free(m.urls);
 	free(m.loose);
 	return code;

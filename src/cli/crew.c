@@ -141,11 +141,11 @@ static void tell_outcome(struct crew *m, const struct job *job, struct outcome *
 static void tell_bad(const struct crew *m, const struct errand *e)
 {
 	if (m->c->format == LOG_JSON)
-		complain(m->c, e->name, &e->err);
+		complain(m->c, e->name, e->err);
 	else
-		cli_complain(m->c, &e->err); /* which names the profile */
+		cli_complain(m->c, e->err); /* which names the profile */
 	if (m->tells)
-		printf("%s: exit %d: %s\n", e->name, e->err.exit, e->err.text);
+		printf("%s: exit %d: %s\n", e->name, e->err->exit, e->err->text);
 }
 
 static void compose(void *ctx, char *out, size_t cap)
@@ -214,7 +214,7 @@ static void tell_all(const struct crew *m)
 		LOG_U("deleted", l->deleted), LOG_U("ms", (uint64_t)ms));
 	if (!m->tells)
 		return;
-	printf("%zu jobs:", m->n);
+	printf("%zu job%s:", m->n, m->n == 1 ? "" : "s");
 	for (k = 0; k < EXITS; k++)
 		if (m->exits[k])
 			printf(" %zu with exit %zu,", m->exits[k], k);
@@ -333,6 +333,7 @@ static void *work(void *arg)
 		pthread_mutex_unlock(&m->lock);
 		code = carry_out(m, h->k, w->errand->job, &l);
 		job_free(&w->errand->job);
+		w->errand->exit = code;
 		pthread_mutex_lock(&m->lock);
 		m->busy[h->k].work = NULL;
 		count(m, code, &l);
@@ -412,7 +413,7 @@ static enum status make_room(
 	rlim_t each = files_of(v, n), need = FILES_OWN + at_once * each;
 	struct rlimit r;
 
-	if (at_once == 1 || getrlimit(RLIMIT_NOFILE, &r) < 0 || r.rlim_cur >= need)
+	if (at_once <= 1 || getrlimit(RLIMIT_NOFILE, &r) < 0 || r.rlim_cur >= need)
 		return ST_OK;
 	if (r.rlim_max < need)
 		return err_set(err, ST_DENIED, EX_CONFIG,
@@ -456,9 +457,11 @@ static void prepare(struct crew *m, struct errand *v, size_t n)
 		struct work *w = &m->v[i];
 
 		w->errand = &v[i];
+		v[i].exit = EX_TEMPFAIL;
 		if (!job) {
 			tell_bad(m, &v[i]);
-			count(m, v[i].err.exit, NULL);
+			v[i].exit = v[i].err->exit;
+			count(m, v[i].exit, NULL);
 			w->begun = true;
 			continue;
 		}
@@ -537,7 +540,7 @@ int crew_run(const struct cli *c, struct errand *v, size_t n, unsigned at_once)
 		prepare(&m, v, n);
 	if (rc == ST_OK && (m.wake = eventfd(0, EFD_CLOEXEC)) < 0)
 		rc = err_sys(&err, ST_DENIED, "eventfd");
-	if (rc == ST_OK)
+	if (rc == ST_OK && n)
 		rc = run(&m, &err);
 	if (rc != ST_OK) {
 		cli_complain(c, &err);
@@ -549,7 +552,7 @@ int crew_run(const struct cli *c, struct errand *v, size_t n, unsigned at_once)
 	}
 	if (m.left_out || stop_asked())
 		m.exit = cli_worse(m.exit, EX_TEMPFAIL);
-	if (m.n)
+	if (m.n || !n)
 		tell_all(&m);
 	if (m.wake >= 0)
 		close(m.wake);

@@ -50,9 +50,17 @@ static const struct command commands[] = {
 		"A PROFILE is a file (see popferry-profile(5)); options given here win over it.\n"
 		"Of a directory, named with a slash, every *.conf is taken. Several are run one\n"
 		"after the other, or -j N at a time; each ends in a line of its own, and the\n"
-		"worst exit code is returned. {name} in --report, --state and --trace stands for\n"
-		"the job's name.\n",
+		"worst exit code is returned. {name} in --report, --state, --trace, in files of\n"
+		"passwords and in archive:DIR stands for the job's name.\n",
 		cmd_run, TAKES_ALL, run_options },
+	{ "batch", "ACCOUNTS.csv", "The same, a job a row of a table",
+		"The first line of the table (CSV; - is standard input) names columns: settings, as\n"
+		"in name,source,dest,source-password-file,dest-password-file, or source-user,\n"
+		"source-host, source-port, and the same with dest-. Other columns are there for\n"
+		"{COLUMN} in options and in the profile. Tables of Microsoft 365, MigrationWiz and\n"
+		"imapsync are known. All rows are checked before the first job begins; options win\n"
+		"over rows, and these over the profile.\n",
+		cmd_batch, TAKES_ROWS, batch_options },
 	{ "probe", "URL", "What a server offers, or what is wrong with it",
 		"Connects, shows TLS and what the server offers and, when it is given a\n"
 		"password, logs in and counts. The URL is one of copy's and may lack the user.\n"
@@ -331,7 +339,7 @@ static int run(struct cli *c, const struct command *cmd, int argc, char **argv)
 	enum status rc;
 	int code;
 
-	if (cmd->takes == TAKES_JOB || cmd->takes == TAKES_ALL)
+	if (cmd->takes >= TAKES_JOB)
 		stop_at_once();
 	rc = cli_parse(c, cmd, argc, argv, &err);
 	set_up_log(c);

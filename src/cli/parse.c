@@ -59,6 +59,7 @@ static bool takes(const struct command *cmd, const char *name)
 
 	switch (cmd->takes) {
 	case TAKES_ALL:
+	case TAKES_ROWS:
 		return true;
 	case TAKES_JOB: /* source and destinations are its arguments */
 		return !end;
@@ -89,8 +90,8 @@ const struct setting_help *cli_setting(const struct command *cmd, const char *na
 	return NULL;
 }
 
-static enum status set_setting(
-	struct cli *c, const char *name, const char *value, struct err *err)
+static enum status set_setting(struct cli *c, const struct command *cmd,
+	const char *name, const char *value, struct err *err)
 {
 	char where[128];
 
@@ -98,6 +99,8 @@ static enum status set_setting(
 	c->settings = xreallocarray(c->settings, c->n_settings + 2, sizeof(char *));
 	c->settings[c->n_settings++] = xstrdup(name);
 	c->settings[c->n_settings++] = xstrdup(value);
+	if (cmd->takes == TAKES_ROWS && strchr(value, '{'))
+		return ST_OK; /* a row will say what it is */
 	return job_set(c->job, name, value, where, err);
 }
 
@@ -149,7 +152,7 @@ static enum status long_option(struct cli *c, const struct command *cmd,
 			"--%s is no option of %s; try `popferry %s --help`", name,
 			cmd->name, cmd->name);
 	} else if (s && !s->argument) {
-		rc = set_setting(c, name, eq ? value : "yes", err);
+		rc = set_setting(c, cmd, name, eq ? value : "yes", err);
 	} else if (o && !o->argument && !eq) {
 		set_option(c, name, "");
 	} else if (o && !o->argument) {
@@ -161,7 +164,7 @@ static enum status long_option(struct cli *c, const struct command *cmd,
 		set_option(c, name, value);
 	} else {
 		*used = !eq;
-		rc = s ? set_setting(c, name, value, err)
+		rc = s ? set_setting(c, cmd, name, value, err)
 		       : general[i].set(c, value, err);
 	}
 	free(name);

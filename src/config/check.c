@@ -80,6 +80,7 @@ static enum status fit_end(struct endpoint *e, const char *what, const struct en
 	put_copy(&e->secret.file, set->secret.file);
 	put_copy(&e->secret.command, set->secret.command);
 	put_copy(&e->secret.env, set->secret.env);
+	put_copy(&e->secret.text, set->secret.text);
 	return fit_user(e, what, f->user_form, err);
 }
 
@@ -253,9 +254,20 @@ static void fill_name(char **path, const char *name)
 
 static void fill_names(struct job *j)
 {
+	struct plan *p = (struct plan *)j;
+	size_t i;
+
 	fill_name(&j->state, j->name);
 	fill_name(&j->report, j->name);
 	fill_name(&j->trace, j->name);
+	fill_name(&p->source.secret.file, j->name);
+	fill_name(&p->dest.secret.file, j->name);
+	for (i = 0; i < j->n_dest; i++) {
+		if (!j->dest[i].path)
+			continue;
+		fill_name(&j->dest[i].path, j->name);
+		fill_name(&j->dest[i].url, j->name);
+	}
 }
 
 static enum status default_state(struct job *j, struct err *err)
@@ -396,19 +408,20 @@ static enum status check_limits(const struct job *j, struct err *err)
 
 enum status job_check(struct job *j, struct err *err)
 {
-	enum status rc = check_ends(j, err);
+	enum status rc;
 
+	/* The URL's own name, before a profile takes the domain off the user. */
+	if (j->source.url && !j->name)
+		default_name(j);
+	if (j->name)
+		fill_names(j);
+	rc = check_ends(j, err);
 	if (rc >= 0)
 		rc = check_limits(j, err);
 	if (rc >= 0)
 		rc = check_sealing(j, err);
 	if (rc >= 0)
 		rc = check_crypt(j, err);
-	/* The URL's own name, before a profile takes the domain off the user. */
-	if (rc >= 0 && !j->name)
-		default_name(j);
-	if (rc >= 0)
-		fill_names(j);
 	/* What was archived was wanted, and one message may be in two folders. */
 	if (rc >= 0 && j->source.path && !j->dedup_given)
 		j->dedup = DEDUP_NONE;

@@ -341,6 +341,8 @@ static enum status set_profile(struct plan *p, const struct setting *s,
 	job_new(&other);
 	o = (struct plan *)other;
 	o->reading = p->reading;
+	o->table = p->table;
+	o->row = p->row;
 	rc = profile_load(o, value, err);
 	if (rc < 0)
 		rc = spot_note(at, err);
@@ -608,14 +610,29 @@ void job_free(struct job **jp)
 	*jp = NULL;
 }
 
-enum status job_put(struct plan *p, const struct setting *s, const char *value,
+static enum status put(struct plan *p, const struct setting *s, const char *value,
 	const struct spot *at, struct err *err)
 {
-	if (!value) /* a switch on the command line */
-		value = s->argument ? "" : "yes";
 	if (s->type == SET_BY)
 		return s->set(p, s, value, at, err);
 	return setting_put(p, s, value, at, err);
+}
+
+enum status job_put(struct plan *p, const struct setting *s, const char *value,
+	const struct spot *at, struct err *err)
+{
+	char *filled = NULL;
+	enum status rc;
+
+	if (!value) /* a switch on the command line */
+		value = s->argument ? "" : "yes";
+	if (!p->table || !strchr(value, '{'))
+		return put(p, s, value, at, err);
+	rc = accounts_fill(p, s, value, &filled, at, err);
+	if (rc >= 0)
+		rc = put(p, s, filled, at, err);
+	free(filled);
+	return rc;
 }
 
 enum status job_set(struct job *j, const char *key, const char *value,

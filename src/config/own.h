@@ -4,6 +4,8 @@
 
 #include <popferry/config.h>
 
+#include <sys/types.h>
+
 enum {
 	VALUE_MAX = 4096,         /* bytes of one value or URL */
 	PROFILE_LINE_MAX = 4096,  /* bytes of one line of a profile */
@@ -93,6 +95,39 @@ enum status text_put(
 extern const struct setting pop3_settings[], imap_settings[];
 extern const size_t n_pop3_settings, n_imap_settings;
 
+/* ---- tables in text (RFC 4180) ---- */
+
+enum {
+	SHEET_FIELDS_MAX = 256,
+	SHEET_FIELD_MAX = 64 * 1024,
+	SHEET_ROW_MAX = 1024 * 1024,
+};
+
+struct sheet {
+	const char *p;
+	size_t n, off;
+	unsigned line; /* where off is, from 1 */
+	char separator;
+};
+
+/* A row: its fields, each with a NUL behind it, without their quotes. */
+struct record {
+	const char *p; /* as it stands in the text, with its line end */
+	size_t n;
+	unsigned line;     /* where it begins */
+	const char *fault; /* NULL: it is good */
+	size_t n_fields, used, at[SHEET_FIELDS_MAX];
+	char *text; /* SHEET_ROW_MAX bytes; may hold passwords */
+};
+
+/* Begins at the text's start, behind a byte order mark; finds the separator. */
+void sheet_begin(struct sheet *s, const char *p, size_t n);
+/* The next row that is neither empty nor a comment; false: there is none. */
+bool sheet_next(struct sheet *s, struct record *r);
+void record_init(struct record *r);
+void record_release(struct record *r); /* wipes it */
+const char *record_field(const struct record *r, size_t i);
+
 /* ---- a job in the making ---- */
 
 struct reading;
@@ -121,6 +156,8 @@ struct plan {
 	unsigned layer, layers, dest_layer, tsa_layer, sign_layer;
 	unsigned encrypt_layer, identity_layer, identity_secret_layer;
 	const struct reading *reading; /* the profile being read, or NULL */
+	struct accounts *table;        /* whose columns "{column}" is, or NULL */
+	size_t row;
 };
 
 extern const struct setting job_table[];
@@ -134,6 +171,10 @@ void pop3_facts_copy(struct pop3_facts *to, const struct pop3_facts *from);
 void imap_facts_copy(struct imap_facts *to, const struct imap_facts *from);
 void secret_release(struct secret *s);
 
+/* *out: the value with each "{column}" replaced by that of p's row. */
+enum status accounts_fill(struct plan *p, const struct setting *s, const char *value,
+	char **out, const struct spot *at, struct err *err);
+
 /* Reads the profile into p; the profiles being read stand in p->reading. */
 enum status profile_load(struct plan *p, const char *spec, struct err *err);
 
@@ -142,6 +183,12 @@ enum status profile_load(struct plan *p, const char *spec, struct err *err);
 /* One of the three places a password can come from; at is the field. */
 enum status set_secret(struct plan *p, const struct setting *s, const char *value,
 	const struct spot *at, struct err *err);
+/* The password itself, of a table. */
+enum status password_put(struct plan *p, bool source, const char *text,
+	const struct spot *at, struct err *err);
+/* A file that holds passwords: ours, and closed to others (mode bits). */
+enum status secret_judge(
+	int fd, const char *what, const char *path, mode_t others, struct err *err);
 /* Adds one; those of an options list replace those of a profile. */
 enum status set_tsa(struct plan *p, const struct setting *s, const char *value,
 	const struct spot *at, struct err *err);

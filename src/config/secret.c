@@ -50,26 +50,25 @@ static char *credential(const char *name)
 	return NULL;
 }
 
-static enum status judge_file(int fd, const char *path, mode_t others, struct err *err)
+enum status secret_judge(
+	int fd, const char *what, const char *path, mode_t others, struct err *err)
 {
 	struct stat st;
 
 	if (fstat(fd, &st) < 0)
-		return err_set(err, ST_DENIED, EX_CONFIG, "password file %s: %s", path,
+		return err_set(err, ST_DENIED, EX_CONFIG, "%s %s: %s", what, path,
 			strerror(errno));
 	if (!S_ISREG(st.st_mode))
 		return err_set(err, ST_DENIED, EX_CONFIG,
-			"password file %s: is not a regular file", path);
+			"%s %s: is not a regular file", what, path);
 	if (st.st_uid != geteuid() && st.st_uid != 0)
 		return err_set(err, ST_DENIED, EX_CONFIG,
-			"password file %s: belongs to another user (%lu); run: chown %lu "
-			"%s",
+			"%s %s: belongs to another user (%lu); run: chown %lu %s", what,
 			path, (unsigned long)st.st_uid, (unsigned long)geteuid(), path);
 	if (st.st_mode & others)
 		return err_set(err, ST_DENIED, EX_CONFIG,
-			"password file %s: others can read or write it (mode %03o); run: "
-			"chmod 600 %s",
-			path, (unsigned)(st.st_mode & 0777), path);
+			"%s %s: others can read or write it (mode %03o); run: chmod 600 %s",
+			what, path, (unsigned)(st.st_mode & 0777), path);
 	return ST_OK;
 }
 
@@ -111,7 +110,7 @@ static enum status from_file(const char *name, char **out, struct err *err)
 				       : strerror(errno));
 		goto out;
 	}
-	rc = judge_file(fd, path, others, err);
+	rc = secret_judge(fd, "password file", path, others, err);
 	if (rc < 0)
 		goto out;
 	n = read_some(fd, text, sizeof(text) - 1);
@@ -231,6 +230,10 @@ enum status secret_get_or_stop(const struct secret *s, const char *what, int sto
 		return from_command(s->command, what, stop_fd, out, err);
 	if (s->env)
 		return from_env(s->env, out, err);
+	if (s->text) {
+		*out = xstrdup(s->text);
+		return ST_OK;
+	}
 	return err_set(err, ST_DENIED, EX_USAGE,
 		"there is no %s password; give one of --%s-password-file, "
 		"--%s-password-command and --%s-password-env, or the same in a profile",

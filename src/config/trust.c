@@ -5,6 +5,7 @@
 #include <popferry/text.h>
 
 #include <stdlib.h>
+#include <string.h>
 
 enum status set_secret(struct plan *p, const struct setting *s, const char *value,
 	const struct spot *at, struct err *err)
@@ -21,7 +22,7 @@ enum status set_secret(struct plan *p, const struct setting *s, const char *valu
 	char **field = (char **)((char *)p + s->at);
 	bool other = (secret->file && &secret->file != field) ||
 		(secret->command && &secret->command != field) ||
-		(secret->env && &secret->env != field);
+		(secret->env && &secret->env != field) || secret->text;
 
 	if (other && *layer == p->layer)
 		return spot_bad(at, err,
@@ -31,6 +32,26 @@ enum status set_secret(struct plan *p, const struct setting *s, const char *valu
 		secret_release(secret);
 	*layer = p->layer;
 	return text_put(field, value, at, err);
+}
+
+enum status password_put(struct plan *p, bool source, const char *text,
+	const struct spot *at, struct err *err)
+{
+	struct end *e = source ? &p->source : &p->dest;
+
+	if (strpbrk(text, "\r\n"))
+		return spot_bad(at, err, "a password has no line ends");
+	if (strlen(text) > SECRET_MAX)
+		return spot_bad(at, err, "a password has at most %d bytes", SECRET_MAX);
+	if (e->secret_layer == p->layer &&
+		(e->secret.file || e->secret.command || e->secret.env))
+		return spot_bad(at, err,
+			"the password can come from one place only: this column, a file, a "
+			"command or an environment variable");
+	secret_release(&e->secret);
+	e->secret.text = xstrdup(text);
+	e->secret_layer = p->layer;
+	return ST_OK;
 }
 
 void tsa_release(struct sealing *s)

@@ -322,6 +322,9 @@ void secret_release(struct secret *s)
 	free(s->file);
 	free(s->command);
 	free(s->env);
+	if (s->text)
+		explicit_bzero(s->text, strlen(s->text));
+	free(s->text);
 	*s = (struct secret){ 0 };
 }
 
