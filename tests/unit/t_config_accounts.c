@@ -256,6 +256,12 @@ static const struct {
 	{ "source,dest,source-password-file\npop3s://a@h,imaps://b@i,f\n",
 		"a@h: pop3s://a@h -> imaps://b@i; from env E", NULL,
 		{ { "source-password-env", "E" } } },
+	{ "source,dest,password\npop3s://a@h,imaps://b@i,p\n",
+		"a@h: pop3s://a@h -> imaps://b@i; from file f", NULL,
+		{ { "source-password-file", "f" } } },
+	{ "source,dest,password\npop3s://a@h,imaps://b@i,p\n",
+		"a@h: pop3s://a@h -> imaps://b@i; from text p",
+		"source-password-file = f\n", { { NULL } } },
 	/* Parts of URLs. */
 	{ "source-user,source-host,source-port,dest-user,dest-host\n"
 	  "a/b:c@d%,h,1995,\xc3\xbc,2001:db8::1\n",
@@ -372,14 +378,12 @@ static char *told(const struct job *j)
 		buf_adds(&b, "; port 110");
 	if (j->dry_run)
 		buf_adds(&b, "; dry");
-	if (s->file || s->env || s->text)
-		buf_addf(&b, "; from %s %s",
-			s->file          ? "file"
-				: s->env ? "env"
-					 : "text",
-			s->file          ? s->file
-				: s->env ? s->env
-					 : s->text);
+	if (s->file)
+		buf_addf(&b, "; from file %s", s->file);
+	if (s->env)
+		buf_addf(&b, "; from env %s", s->env);
+	if (s->text)
+		buf_addf(&b, "; from text %s", s->text);
 	if (d->text)
 		buf_addf(&b, "; to text %s", d->text);
 	return buf_take(&b);

@@ -286,7 +286,16 @@ static void test_name_in_paths(void **state)
 	assert_int_equal(job_set(j, "state", "/s/{name}", "x", &err), ST_OK);
 	assert_int_equal(job_set(j, "report", "{name}/{name}.json", "x", &err), ST_OK);
 	assert_int_equal(job_set(j, "trace", "{nam}{name", "x", &err), ST_OK);
+	assert_int_equal(job_set(j, "dest", "archive:/a/{name}", "x", &err), ST_OK);
+	assert_int_equal(
+		job_set(j, "source-password-file", "{name}.pw", "x", &err), ST_OK);
+	assert_int_equal(
+		job_set(j, "dest-password-file", "new/{name}", "x", &err), ST_OK);
 	assert_int_equal(job_check(j, &err), ST_OK);
+	assert_string_equal(j->dest[1].path, "/a/ann@pop");
+	assert_string_equal(j->dest[1].url, "archive:/a/ann@pop");
+	assert_string_equal(j->source.secret.file, "ann@pop.pw");
+	assert_string_equal(j->dest[0].secret.file, "new/ann@pop");
 	assert_string_equal(j->state, "/s/ann@pop");
 	assert_string_equal(j->report, "ann@pop/ann@pop.json");
 	assert_string_equal(j->trace, "{nam}{name");
