@@ -193,15 +193,18 @@ static const char *failed_name(const struct batch *b)
 static enum status open_failed(struct batch *b, struct err *err)
 {
 	const char *name;
+	struct stat st;
 	char *dir;
 
 	b->failed = cli_option(b->c, "failed");
 	if (!b->failed)
 		return ST_OK;
 	name = failed_name(b);
-	if (!*name || strcmp(name, ".") == 0 || strcmp(name, "..") == 0)
+	if (!*name || strcmp(b->failed, "-") == 0 ||
+		(lstat(b->failed, &st) == 0 && !S_ISREG(st.st_mode)))
 		return err_set(err, ST_DENIED, EX_USAGE,
-			"--failed: expected a file, not \"%.100s\"", b->failed);
+			"--failed: %.100s is no file; name one that can be replaced",
+			b->failed);
 	dir = name == b->failed ? xstrdup(".")
 				: xmemdup0(b->failed, (size_t)(name - b->failed));
 	b->dirfd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);

@@ -120,6 +120,9 @@ test_batch_bad_rows() {
 	batch 64 empty.csv
 	says 'its first line names columns'
 	batch 73 --failed nowhere/failed.csv table.csv
+	ln -s table.csv link
+	for file in - . .. nowhere/ /dev/null link; do batch 64 --failed $file table.csv; done
+	says '--failed: link is no file'
 	batch 64 --folder '{nobody}' table.csv
 	says 'table.csv:2: --folder: there is no column for .nobody.'
 	check 'nothing was begun' test ! -e state
