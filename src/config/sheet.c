@@ -180,30 +180,35 @@ bool sheet_next(struct sheet *s, struct record *r)
 	return false;
 }
 
+/* Where the first row begins: behind comments, and lines without anything. */
+static size_t first_row(const struct sheet *s)
+{
+	size_t off = s->off, k;
+
+	while (off < s->n) {
+		const char *end = memchr(s->p + off, '\n', s->n - off);
+		size_t next = end ? (size_t)(end + 1 - s->p) : s->n;
+
+		for (k = off; k < next && s->p[k] && strchr(",;\t \r\n", s->p[k]); k++)
+			;
+		if (k < next && s->p[off] != '#')
+			break;
+		off = next;
+	}
+	return off;
+}
+
 /* What stands most often between the fields of the first row. */
 static char find_separator(const struct sheet *s)
 {
 	static const char candidates[] = ",;\t";
 	size_t count[3] = { 0 }, i, best = 0;
-	bool quoted = false, any = false;
+	bool quoted = false;
 	const char *p;
 
-	for (i = s->off; i < s->n; i++) {
-		bool first = i == s->off || s->p[i - 1] == '\n';
-
-		if (first && s->p[i] == '#' && !quoted && !any) {
-			const char *end = memchr(s->p + i, '\n', s->n - i);
-
-			if (!end)
-				break;
-			i = (size_t)(end - s->p);
-			continue;
-		}
+	for (i = first_row(s); i < s->n && (quoted || s->p[i] != '\n'); i++) {
 		if (s->p[i] == '"')
 			quoted = !quoted;
-		if (s->p[i] == '\n' && !quoted && any)
-			break;
-		any |= !strchr("\r\n\t ", s->p[i]);
 		p = quoted || !s->p[i] ? NULL : strchr(candidates, s->p[i]);
 		if (p)
 			count[p - candidates]++;
