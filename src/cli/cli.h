@@ -160,6 +160,8 @@ enum status ferry_ready(const struct job *job, struct err *err);
 /* The outcome of a job that something was wrong with before it began. */
 void ferry_not_begun(struct outcome *o, const struct err *err);
 enum status ferry_report(const struct job *job, struct outcome *o, struct err *err);
+/* A job that is not even begun has its report, too, when it is known where. */
+void ferry_refused(const struct cli *c, const struct job *job, const struct err *why);
 void ferry_log(const struct job *job, const struct outcome *o);
 /* Is its result (NULL: anything) told on standard output, which no report wants? */
 bool ferry_tells(const struct cli *c, const struct job *job);

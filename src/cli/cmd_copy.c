@@ -190,6 +190,23 @@ enum status ferry_report(const struct job *job, struct outcome *o, struct err *e
 	return err->status;
 }
 
+void ferry_refused(const struct cli *c, const struct job *job, const struct err *why)
+{
+	struct err err = ERR_INIT;
+	struct outcome o;
+	enum status rc;
+
+	/* One with a name it does not know yet goes nowhere. */
+	if (!job->report || strstr(job->report, "{name}"))
+		return;
+	ferry_not_begun(&o, why);
+	rc = check_report(job->report, &err);
+	if (rc == ST_OK)
+		rc = ferry_report(job, &o, &err);
+	if (rc != ST_OK)
+		cli_complain(c, &err);
+}
+
 void ferry_log(const struct job *job, const struct outcome *o)
 {
 	log_info(NULL, "finished", LOG_S("job", job->name),
@@ -260,5 +277,6 @@ int cmd_copy(struct cli *c, struct err *err)
 		return ferry_one(c, c->job);
 out:
 	cli_complain(c, err);
+	ferry_refused(c, c->job, err);
 	return err->exit;
 }

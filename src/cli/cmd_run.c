@@ -88,8 +88,11 @@ static enum status load(
 		if (rc != ST_OK) /* it names no place in a file */
 			err_note(err, "%s", profile);
 	}
-	if (rc != ST_OK)
+	if (rc != ST_OK) {
+		cli_apply(c, *out, NULL); /* it names the report */
+		ferry_refused(c, *out, err);
 		job_free(out);
+	}
 	return rc;
 }
 

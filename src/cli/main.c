@@ -349,6 +349,8 @@ static int run(struct cli *c, const struct command *cmd, int argc, char **argv)
 		code = cmd->run(c, &err);
 	} else {
 		cli_complain(c, &err);
+		if (cmd->run == cmd_copy)
+			ferry_refused(c, c->job, &err);
 		code = err.exit;
 	}
 	cli_release(c);

@@ -119,6 +119,27 @@ test_a_password_in_a_url() {
 	check 'it is not repeated' sh -c '! grep -q verysecret out err'
 }
 
+# What is not even begun has its report, too, where its name was understood.
+test_a_refused_run_has_a_report() {
+	refused_report() {
+		check "$1: exit" grep -q '"exit":64' "$1"
+		check "$1: reason" grep -q "\"reason\":.*$2" "$1"
+		check "$1: nothing" grep -q '"listed":0' "$1"
+		rm -f "$1"
+	}
+	copy 64 "$(url_pop3s "$src")" archive:arc --report option.json --dedup sometimes
+	refused_report option.json sometimes
+	copy 64 "http://127.0.0.1/" archive:arc --report url.json
+	refused_report url.json 'SOURCE: expected'
+	copy 64 "$(url_pop3s "$src")" --report args.json
+	refused_report args.json DEST
+	echo 'dedup = sometimes' >bad.conf
+	pf 64 run ./bad.conf --report profile.json
+	refused_report profile.json bad.conf
+	pf 64 run ./bad.conf --report '{name}.json'
+	check 'no file without a name' sh -c '! ls *.json'
+}
+
 test_wrong_usage() {
 	copy 64 "$(url_pop3s "$src")"
 	copy 64 "$(url_pop3s "$src")" archive:arc --dedup sometimes
