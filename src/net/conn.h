@@ -82,6 +82,7 @@ struct conn {
 
 	bool secret, quiet;
 	struct trace_line sent, got;
+	unsigned traced; /* its number in the trace; 0: none yet */
 
 	char *wire; /* of TLS: wire_n bytes from wire_off */
 	size_t wire_off, wire_n;

@@ -13,6 +13,7 @@
 
 #include <fcntl.h>
 #include <inttypes.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -25,6 +26,7 @@ static const char hidden[] = "<secret>";
 
 struct trace {
 	int fd;
+	atomic_uint connections; /* that it has told of */
 };
 
 enum status trace_open(struct trace **out, const char *path, struct err *err)
@@ -35,6 +37,7 @@ enum status trace_open(struct trace **out, const char *path, struct err *err)
 		return err_sys(err, ST_FATAL, "trace file %s", path);
 	*out = xmalloc(sizeof(**out));
 	(*out)->fd = fd;
+	atomic_init(&(*out)->connections, 0);
 	return ST_OK;
 }
 
@@ -55,12 +58,14 @@ static void put_line(struct conn *c, const char *mark, const char *p, size_t n)
 	struct tm tm;
 	int k;
 
+	if (!c->traced)
+		c->traced = atomic_fetch_add(&c->cfg.trace->connections, 1) + 1;
 	clock_gettime(CLOCK_REALTIME, &now);
 	if (gmtime_r(&now.tv_sec, &tm))
 		strftime(when, sizeof(when), "%Y-%m-%dT%H:%M:%S", &tm);
 	text_clean(clean, sizeof(clean), p, n);
-	k = snprintf(line, sizeof(line), "%s.%03ldZ %.60s %s %s\n", when,
-		now.tv_nsec / 1000000, c->cfg.name, mark, clean);
+	k = snprintf(line, sizeof(line), "%s.%03ldZ %.60s#%u %s %s\n", when,
+		now.tv_nsec / 1000000, c->cfg.name, c->traced, mark, clean);
 	/* A full disk must not stop the mail: the trace just ends. */
 	if (write(c->cfg.trace->fd, line, (size_t)k) < 0)
 		return;

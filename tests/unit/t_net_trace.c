@@ -38,9 +38,9 @@ static void trace_shows(void **state)
 	trace_close(&t);
 	all = trace_lines();
 	assert_string_equal(all,
-		"dest S: +OK hi \\x1b[2J|dest C: USER a|dest C: PASS <secret>|"
-		"dest C: RETR 1|dest S: +OK|dest S: +OK in|dest S: +OK 12|"
-		"dest S: <16 bytes of message text>|dest C: QUIT|dest S: -ERR no|");
+		"dest#1 S: +OK hi \\x1b[2J|dest#1 C: USER a|dest#1 C: PASS <secret>|"
+		"dest#1 C: RETR 1|dest#1 S: +OK|dest#1 S: +OK in|dest#1 S: +OK 12|"
+		"dest#1 S: <16 bytes of message text>|dest#1 C: QUIT|dest#1 S: -ERR no|");
 	free(all);
 }
 
@@ -70,8 +70,42 @@ static void trace_hides(void **state)
 	trace_close(&t);
 	all = trace_lines();
 	assert_string_equal(all,
-		"dest C: A LOGIN {2}|dest C: <secret>|dest C: <secret>|"
-		"dest S: -ERR <secret>|dest S: + <secret>|dest S: <secret>|");
+		"dest#1 C: A LOGIN {2}|dest#1 C: <secret>|dest#1 C: <secret>|"
+		"dest#1 S: -ERR <secret>|dest#1 S: + <secret>|dest#1 S: <secret>|");
+	free(all);
+}
+
+/* In the order in which they have something to say. */
+static void trace_counts(void **state)
+{
+	static const char *const text = "S: +OK\nS: +OK\nEOF";
+	struct conn *c[3];
+	struct script *s[3];
+	struct transport tr;
+	struct trace *t;
+	char *all;
+	size_t i;
+
+	(void)state;
+	c[0] = on_traced_script(&s[0], &t, text, 1);
+	for (i = 1; i < N_ELEMENTS(c); i++) {
+		script_open(&s[i], text, 1);
+		tr = script_transport(s[i]);
+		conn_over(&c[i], &tr, i == 1 ? "dest" : "source", t);
+	}
+	line_of(c[2], 99);
+	line_of(c[0], 99);
+	line_of(c[2], 99);
+	line_of(c[1], 99);
+	line_of(c[0], 99);
+	line_of(c[1], 99);
+	for (i = 0; i < N_ELEMENTS(c); i++)
+		finish(c[i], s[i]);
+	trace_close(&t);
+	all = trace_lines();
+	assert_string_equal(all,
+		"source#1 S: +OK|dest#2 S: +OK|source#1 S: +OK|dest#3 S: +OK|"
+		"dest#2 S: +OK|dest#3 S: +OK|");
 	free(all);
 }
 
@@ -116,6 +150,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(trace_shows),
 		cmocka_unit_test(trace_hides),
+		cmocka_unit_test(trace_counts),
 		cmocka_unit_test(trace_is_bounded),
 		cmocka_unit_test(trace_cannot_open),
 	};
