@@ -2,6 +2,7 @@
 #include <popferry/buf.h>
 #include <popferry/clock.h>
 #include <popferry/export.h>
+#include <popferry/mem.h>
 #include <popferry/search.h>
 #include <popferry/text.h>
 
@@ -15,6 +16,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
 
@@ -22,7 +24,7 @@ enum { DRAW_MS = 200, PLAIN_MS = 10000, JSON_MAX = 64 * 1024 };
 
 const struct option export_options[] = {
 	{ "format", "NAME",
-		"eml (default), zip, mboxrd, maildir, mailbag, csv, jsonl, dat, nara" },
+		"eml, zip, mboxrd, maildir, mailbag, csv, jsonl, dat, nara" },
 	{ "excel-safe", NULL,
 		"in tables, a ' before what a spreadsheet would execute" },
 	{ "query", "QUERY", "only what `popferry search` finds with it" },
@@ -176,6 +178,31 @@ static enum status ended(const struct cli *c, const struct export_job *job,
 	return rc;
 }
 
+/* What a target is by its ending, when nobody says. */
+static const char *format_of(const char *target)
+{
+	static const struct {
+		const char *ending, *format;
+	} endings[] = {
+		{ ".zip", "zip" },
+		{ ".mbox", "mboxrd" },
+		{ ".csv", "csv" },
+		{ ".jsonl", "jsonl" },
+		{ ".tar", "mailbag" },
+		{ ".tar.gz", "mailbag" },
+		{ ".tgz", "mailbag" },
+	};
+	size_t n = strlen(target), i;
+
+	for (i = 0; i < N_ELEMENTS(endings); i++) {
+		size_t k = strlen(endings[i].ending);
+
+		if (n > k && strcasecmp(target + n - k, endings[i].ending) == 0)
+			return endings[i].format;
+	}
+	return "eml";
+}
+
 static int run(struct cli *c, struct archive_reader *r, const struct choice *choice,
 	struct handing *handing, struct err *err)
 {
@@ -185,7 +212,7 @@ static int run(struct cli *c, struct archive_reader *r, const struct choice *cho
 	struct export_job job = {
 		.format = handing ? "exec"
 			: format  ? format
-				  : "eml",
+				  : format_of(c->args[1]),
 		.target = handing ? NULL : c->args[1],
 		.choice = choice,
 		.excel_safe = cli_option(c, "excel-safe") != NULL,

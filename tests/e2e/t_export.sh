@@ -30,6 +30,17 @@ for i, (g, w) in enumerate(zip(got, want)):
 P
 }
 
+test_export_by_ending() {
+	export_archive
+	for pair in plain=eml .zip=eml a.ZIP=zip a.mbox=mboxrd a.csv=csv a.jsonl=jsonl \
+		a.tar=mailbag a.tar.gz=mailbag a.tgz=mailbag; do
+		pf 0 export arc "${pair%=*}" --log-format json
+		check "$pair" grep -q "\"format\":\"${pair#*=}\"" out
+	done
+	pf 0 export arc b.zip --format mboxrd
+	check 'who says it is obeyed' grep -q '^From ' b.zip
+}
+
 test_export_files() {
 	export_archive
 	pf 0 export arc eml
