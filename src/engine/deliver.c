@@ -435,11 +435,14 @@ int deliver_rtt_ms(const struct engine *e)
 	return most;
 }
 
-/* How much may be under way, so that no destination is idle. */
+/* How much memory may be under way, so that no destination is idle. */
 static uint64_t flight_bytes(const struct engine *e)
 {
-	uint64_t want = FLIGHT_NEAR + FLIGHT_MS * (uint64_t)deliver_rtt_ms(e);
+	uint64_t want;
 
+	if (all_swallow(e))
+		return FLIGHT_SHED;
+	want = FLIGHT_NEAR + FLIGHT_MS * (uint64_t)deliver_rtt_ms(e);
 	return want < FLIGHT_FAR ? want : FLIGHT_FAR;
 }
 

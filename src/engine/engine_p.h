@@ -51,6 +51,8 @@ enum {
 /* Under way: for a destination at hand, and more for one far away: what a line of a
  * gigabit holds, and what is stored before its answer comes. */
 #define FLIGHT_NEAR (2ULL * 1024 * 1024)
+/* The same of memory, where all text is swallowed; of text then FLIGHT_FAR. */
+#define FLIGHT_SHED (1024ULL * 1024)
 #define FLIGHT_FAR (16ULL * 1024 * 1024)
 #define FLIGHT_MS (192ULL * 1024)
 #define QUEUE_BYTES (2ULL * 1024 * 1024)
