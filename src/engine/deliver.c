@@ -77,7 +77,7 @@ static enum status record(struct engine *e, struct parcel *p, struct err *err)
 		const struct delivery *d = &p->run->delivery[k];
 
 		if (k == e->recorder && d->outcome == DELIVERY_STORED)
-			t->place = (uint32_t)d->place;
+			tasks_place(&e->tasks, t, d->place);
 		if (!p->run->need[k]) {
 			new |= d->outcome == DELIVERY_STORED;
 			continue;

@@ -72,14 +72,14 @@ enum task_state {
 	TASK_STATES,
 };
 
+/* Small, because there may be a million of them. */
 struct task {
 	uint64_t size; /* listed; UINT64_MAX: unknown */
-	size_t uidl;   /* offset in the table's text */
+	uint32_t uidl; /* offset in the table's text */
 	uint32_t uidl_n;
 	uint32_t occurrence;
 	uint32_t number; /* in the current session; 0: not listed in it */
 	uint32_t was;    /* in the one before */
-	uint32_t next;   /* index + 1 in the hash chain */
 	uint8_t state;
 	uint8_t tries;   /* sessions that ended on this message */
 	uint8_t put_off; /* sessions that left it for a later one */
@@ -90,7 +90,6 @@ struct task {
 	bool missing : 1;  /* not in the latest listing */
 	bool shared : 1;   /* others in the listing have its UIDL (quirk Q4) */
 	bool parted : 1;   /* not the stored message that the journal says it is */
-	uint32_t place;    /* at the recorder, where this run put or found it */
 };
 
 struct tasks {
@@ -98,12 +97,15 @@ struct tasks {
 	size_t n, cap;
 	char *text; /* all UIDLs */
 	size_t text_n, text_cap;
-	uint32_t *heads; /* index + 1 */
-	size_t old;      /* tasks known before this listing */
+	uint32_t *heads, *next; /* of hash chains: index + 1; made when needed */
+	uint32_t *places; /* at the recorder; of the first n_places, the others' is 0 */
+	size_t n_places;
+	size_t old;  /* tasks known before this listing */
+	size_t left; /* of those, so far not in this listing */
 	size_t mask;
 	bool cut; /* the last session was lost, so nothing moved since (quirk Q10) */
 	size_t guess; /* index of what tasks_find() will be asked for next, most likely */
-	bool unhashed; /* heads do not know what the latest listing added */
+	bool unhashed; /* the chains do not have all tasks */
 	uint64_t seed;
 	uint64_t count[TASK_STATES];
 };
@@ -119,6 +121,10 @@ void tasks_merge_end(struct tasks *t);
 void tasks_merge_undo(struct tasks *t);
 void tasks_set(struct tasks *t, struct task *task, enum task_state state);
 void tasks_key(const struct tasks *t, const struct task *task, struct journal_key *out);
+
+/* Where this run put or found it at the recorder; 0: nowhere. */
+void tasks_place(struct tasks *t, const struct task *task, uint64_t place);
+uint32_t tasks_placed(const struct tasks *t, const struct task *task);
 
 /* The message of this UIDL and occurrence, if it was listed in this run. */
 struct task *tasks_find(
@@ -221,9 +227,13 @@ struct put_off {
 	struct err why;
 };
 
-/* The rows of messages that were had in this run; those of earlier sessions sorted. */
+/* The rows of messages that were had in this run, in pieces: most come in order. Those
+ * of earlier sessions sorted. */
+struct had_rows {
+	int64_t first, last;
+};
 struct had {
-	int64_t *id;
+	struct had_rows *v;
 	size_t n, cap, before;
 };
 

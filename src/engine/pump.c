@@ -35,8 +35,6 @@ struct pump {
 	int64_t began_ms;
 	bool follow, enter, blind;
 	struct parting *parting; /* or NULL */
-	uint32_t *by_number;     /* task index + 1 by message number */
-	size_t numbers;
 	pthread_t thread;
 
 	pthread_mutex_t lock;
@@ -153,14 +151,14 @@ static enum status fetch_one(struct pump *p, struct parcel **out, struct err *er
 			rc = ST_OK;
 		}
 	}
-	if (rc == ST_OK && (number >= p->numbers || !p->by_number[number]))
+	if (rc == ST_OK && number != p->e->tasks.v[p->order[p->served]].number)
 		rc = err_set(err, ST_FATAL, EX_SOFTWARE,
 			"message %u came that was not asked for", number);
 	if (rc != ST_OK) {
 		parcel_free(parcel);
 		return rc;
 	}
-	parcel->task = p->by_number[number] - 1;
+	parcel->task = p->order[p->served];
 	parcel->retrieved = clock_utc();
 	parcel->oddity = p->oddity;
 	parcel->origin = origin_of(p->src);
@@ -266,29 +264,12 @@ static void *fetch_all(void *arg)
 	return NULL;
 }
 
-static void index_numbers(struct pump *p)
-{
-	uint32_t top = 0;
-	size_t i;
-
-	for (i = 0; i < p->n; i++) {
-		if (p->e->tasks.v[p->order[i]].number > top)
-			top = p->e->tasks.v[p->order[i]].number;
-		p->left += listed_size(p, i);
-	}
-	p->numbers = (size_t)top + 1;
-	p->by_number = xcalloc(p->numbers, sizeof(*p->by_number));
-	for (i = 0; i < p->n; i++)
-		p->by_number[p->e->tasks.v[p->order[i]].number] = p->order[i] + 1;
-}
-
 static void pump_free(struct pump **pp)
 {
 	struct pump *p = *pp;
 
 	pthread_mutex_destroy(&p->lock);
 	pthread_cond_destroy(&p->changed);
-	free(p->by_number);
 	free(p);
 	*pp = NULL;
 }
@@ -299,6 +280,7 @@ enum status pump_start(struct pump **out, struct engine *e, struct source *src,
 {
 	struct pump *p = xcalloc(1, sizeof(*p));
 	pthread_condattr_t attr;
+	size_t i;
 	int no;
 
 	p->e = e;
@@ -314,7 +296,8 @@ enum status pump_start(struct pump **out, struct engine *e, struct source *src,
 	p->tail = &p->head;
 	p->enough = e->batch_bytes;
 	p->err = (struct err)ERR_INIT;
-	index_numbers(p);
+	for (i = 0; i < n; i++)
+		p->left += listed_size(p, i);
 	pthread_mutex_init(&p->lock, NULL);
 	pthread_condattr_init(&attr);
 	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);

@@ -143,22 +143,44 @@ static enum status end_trail(struct engine *e, int64_t *upto, struct err *err)
 
 /* ---- rows of this run ---- */
 
-static int by_id(const void *ap, const void *bp)
+static int by_first(const void *ap, const void *bp)
 {
-	int64_t a = *(const int64_t *)ap, b = *(const int64_t *)bp;
+	const struct had_rows *a = ap, *b = bp;
 
-	return (a > b) - (a < b);
+	return (a->first > b->first) - (a->first < b->first);
 }
 
+/* What was had before is not added to: it is not of this session. */
 void recall_note(struct engine *e, int64_t id)
 {
 	struct had *h = &e->had;
 
+	if (h->n > h->before && h->v[h->n - 1].last == id - 1) {
+		h->v[h->n - 1].last = id;
+		return;
+	}
 	if (h->n == h->cap) {
 		h->cap = h->cap ? h->cap + h->cap / 2 : 256;
-		h->id = xreallocarray(h->id, h->cap, sizeof(*h->id));
+		h->v = xreallocarray(h->v, h->cap, sizeof(*h->v));
 	}
-	h->id[h->n++] = id;
+	h->v[h->n++] = (struct had_rows){ id, id };
+}
+
+/* Sorted, and none that touches the one before. */
+static void put_together(struct had *h)
+{
+	size_t i, n = 0;
+
+	qsort(h->v, h->n, sizeof(*h->v), by_first);
+	for (i = 0; i < h->n; i++) {
+		struct had_rows *at = n ? &h->v[n - 1] : NULL;
+
+		if (!at || h->v[i].first > at->last + 1)
+			h->v[n++] = h->v[i];
+		else if (h->v[i].last > at->last)
+			at->last = h->v[i].last;
+	}
+	h->n = n;
 }
 
 void recall_session(struct engine *e)
@@ -166,9 +188,17 @@ void recall_session(struct engine *e)
 	struct had *h = &e->had;
 
 	if (h->n > h->before)
-		qsort(h->id, h->n, sizeof(*h->id), by_id);
+		put_together(h);
 	h->before = h->n;
 	trails_free(e);
+}
+
+static int by_rows(const void *idp, const void *rowsp)
+{
+	const struct had_rows *rows = rowsp;
+	int64_t id = *(const int64_t *)idp;
+
+	return (id > rows->last) - (id < rows->first);
 }
 
 /* In an earlier session of this run, so that it was counted then. */
@@ -176,7 +206,7 @@ static bool had_before(const struct engine *e, int64_t id)
 {
 	const struct had *h = &e->had;
 
-	return h->before && bsearch(&id, h->id, h->before, sizeof(*h->id), by_id);
+	return h->before && bsearch(&id, h->v, h->before, sizeof(*h->v), by_rows);
 }
 
 /* ---- looking for one ---- */

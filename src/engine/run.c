@@ -50,7 +50,7 @@ void engine_free(struct engine **ep)
 	tasks_release(&e->tasks);
 	free(e->given);
 	free(e->put_off);
-	free(e->had.id);
+	free(e->had.v);
 	trails_free(e);
 	free(e->account);
 	free(e->heard.server);

@@ -43,7 +43,7 @@ static void item_of(struct story_item *it, const struct tasks *all,
 		.fate = fates[t->state],
 		.number = t->number,
 		.size = t->size,
-		.place = placed ? t->place : 0,
+		.place = placed ? tasks_placed(all, t) : 0,
 		.uidl = all->text + t->uidl,
 		.uidl_n = t->uidl_n,
 	};
@@ -151,7 +151,7 @@ enum status story_place(struct engine *e, struct task *t, int64_t id, struct err
 	if (e->recorder < e->n_slots)
 		rc = journal_place(e->journal, id, e->slots[e->recorder].id, &at, err);
 	if (rc >= ST_OK)
-		t->place = (uint32_t)at.number;
+		tasks_place(&e->tasks, t, at.number);
 	return rc < ST_OK ? rc : ST_OK;
 }
 

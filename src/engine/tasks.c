@@ -8,6 +8,7 @@
 #include <sys/random.h>
 
 enum { TASKS_MORE = 256 };
+_Static_assert(sizeof(struct task) <= 32, "a million of them are in memory");
 
 void tasks_init(struct tasks *t)
 {
@@ -22,6 +23,8 @@ void tasks_release(struct tasks *t)
 	free(t->v);
 	free(t->text);
 	free(t->heads);
+	free(t->next);
+	free(t->places);
 	*t = (struct tasks){ 0 };
 }
 
@@ -70,19 +73,20 @@ static void rehash(struct tasks *t)
 {
 	size_t want = 256, i;
 
-	while (want < t->n + t->n / 2)
+	while (want < t->n - t->n / 4)
 		want *= 2;
 	t->heads = xreallocarray(t->heads, want, sizeof(*t->heads));
+	t->next = xreallocarray(t->next, t->n, sizeof(*t->next));
 	memset(t->heads, 0, want * sizeof(*t->heads));
 	t->mask = want - 1;
 	t->unhashed = false;
 	for (i = 0; i < t->n; i++) {
-		struct task *k = &t->v[i];
+		const struct task *k = &t->v[i];
 		uint32_t *head = &t->heads[hash_of(t, t->text + k->uidl, k->uidl_n,
 						   k->occurrence) &
 			t->mask];
 
-		k->next = *head;
+		t->next[i] = *head;
 		*head = (uint32_t)i + 1;
 	}
 }
@@ -106,26 +110,38 @@ struct task *tasks_find(
 		rehash(t);
 	i = t->heads ? t->heads[hash_of(t, uidl, n, occurrence) & t->mask] : 0;
 	while (i && !is_named(t, &t->v[i - 1], uidl, n, occurrence))
-		i = t->v[i - 1].next;
+		i = t->next[i - 1];
 	if (!i)
 		return NULL;
 	t->guess = i;
 	return &t->v[i - 1];
 }
 
+/* A number already given out in this listing is another message. */
+static bool is_again(const struct tasks *t, size_t i, const struct item *it)
+{
+	return t->v[i].missing && is_item(t, &t->v[i], it);
+}
+
+/* The old task of this item. */
 static struct task *find(struct tasks *t, const struct item *it)
 {
-	uint32_t i = t->heads[item_hash(t, it) & t->mask];
+	uint32_t i;
 
-	while (i) {
-		struct task *k = &t->v[i - 1];
-
-		/* A number already given out in this listing is another message. */
-		if (k->missing && is_item(t, k, it))
-			return k;
-		i = k->next;
-	}
-	return NULL;
+	if (!t->left)
+		return NULL;
+	/* Most listings have the order of the one before. */
+	if (t->guess < t->old && is_again(t, t->guess, it))
+		return &t->v[t->guess++];
+	if (t->unhashed)
+		rehash(t);
+	i = t->heads[item_hash(t, it) & t->mask];
+	while (i && !is_again(t, i - 1, it))
+		i = t->next[i - 1];
+	if (!i)
+		return NULL;
+	t->guess = i;
+	return &t->v[i - 1];
 }
 
 static struct task *append(struct tasks *t, const struct item *it)
@@ -137,6 +153,8 @@ static struct task *append(struct tasks *t, const struct item *it)
 		t->cap += t->cap / 2 + TASKS_MORE;
 		t->v = xreallocarray(t->v, t->cap, sizeof(*t->v));
 	}
+	if (it->uidl_n > UINT32_MAX - t->text_n)
+		xmemory_gone();
 	if (it->uidl_n > t->text_cap - t->text_n) {
 		t->text_cap = t->text_cap + t->text_cap / 2 + it->uidl_n + 64 * 1024;
 		t->text = xrealloc(t->text, t->text_cap);
@@ -144,7 +162,7 @@ static struct task *append(struct tasks *t, const struct item *it)
 	k = &t->v[t->n++];
 	*k = (struct task){
 		.size = it->size,
-		.uidl = t->text_n,
+		.uidl = (uint32_t)t->text_n,
 		.uidl_n = it->uidl ? it->uidl_n : 0,
 		.occurrence = it->uidl ? it->occurrence : it->number,
 		.has_uidl = it->uidl != NULL,
@@ -176,17 +194,19 @@ void tasks_merge_begin(struct tasks *t)
 		t->v[i].was = t->v[i].number;
 		t->v[i].number = 0;
 	}
-	rehash(t);
-	t->old = t->n;
+	t->unhashed = true;
+	t->old = t->left = t->n;
 	t->guess = 0;
 }
 
 void tasks_merge(void *tasks, const struct item *it)
 {
 	struct tasks *t = tasks;
-	struct task *k = t->old ? find(t, it) : NULL;
+	struct task *k = find(t, it);
 
-	if (!k)
+	if (k)
+		t->left--;
+	else
 		k = append(t, it);
 	k->missing = false;
 	k->number = it->number;
@@ -284,7 +304,7 @@ void tasks_merge_end(struct tasks *t)
 {
 	size_t i;
 
-	t->unhashed = t->n > t->old;
+	t->unhashed |= t->n > t->old;
 	rename_all(t);
 	compact(t);
 	mark_shared(t);
@@ -309,6 +329,27 @@ void tasks_set(struct tasks *t, struct task *task, enum task_state state)
 	t->count[task->state]--;
 	task->state = (uint8_t)state;
 	t->count[state]++;
+}
+
+void tasks_place(struct tasks *t, const struct task *task, uint64_t place)
+{
+	size_t i = (size_t)(task - t->v);
+
+	if (i >= t->n_places && place) {
+		t->places = xreallocarray(t->places, t->n, sizeof(*t->places));
+		memset(t->places + t->n_places, 0,
+			(t->n - t->n_places) * sizeof(*t->places));
+		t->n_places = t->n;
+	}
+	if (i < t->n_places)
+		t->places[i] = (uint32_t)place;
+}
+
+uint32_t tasks_placed(const struct tasks *t, const struct task *task)
+{
+	size_t i = (size_t)(task - t->v);
+
+	return i < t->n_places ? t->places[i] : 0;
 }
 
 void tasks_key(const struct tasks *t, const struct task *task, struct journal_key *out)
