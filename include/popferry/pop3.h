@@ -126,12 +126,12 @@ bool pop3_pipelining_failed(const struct pop3 *p);
  * ones should be opened with no_capa. */
 bool pop3_capa_failed(const struct pop3 *p);
 
-/* One message the server lists. */
+/* One message the server lists. Small, because there may be a million of them. */
 struct pop3_item {
+	uint64_t size;       /* of LIST; UINT64_MAX when unknown. A hint */
 	uint32_t number;     /* valid in this session only */
 	uint32_t occurrence; /* 1 for the first message with this UIDL, 2, ... */
-	uint64_t size;       /* of LIST; UINT64_MAX when unknown. A hint */
-	const char *uidl;    /* bytes, not NUL-terminated; NULL when it has none */
+	uint32_t uidl;       /* see pop3_uidl() */
 	uint32_t uidl_n;
 };
 
@@ -144,6 +144,7 @@ struct pop3_item {
  */
 struct pop3_listing {
 	const struct pop3_item *items;
+	const char *uidls; /* of all of them */
 	size_t n;
 	uint64_t octets;     /* sum of the known sizes */
 	bool uidl;           /* false: the server refused UIDL */
@@ -153,6 +154,13 @@ struct pop3_listing {
 	uint64_t stat_count, stat_octets; /* of STAT; UINT64_MAX: unknown */
 };
 enum status pop3_list(struct pop3 *p, struct pop3_listing *out, struct err *err);
+
+/* Its bytes, not NUL-terminated; NULL when it has none. */
+static inline const char *pop3_uidl(
+	const struct pop3_listing *l, const struct pop3_item *it)
+{
+	return it->uidl_n ? l->uidls + it->uidl : NULL;
+}
 
 /* Gives the memory of the last listing back; it is void then. */
 void pop3_forget(struct pop3 *p);

@@ -116,8 +116,8 @@ static enum status ask(
 		     : talk(p, r, err, "LIST");
 }
 
-static enum status read_both(struct pop3 *p, struct rows *list, struct rows *uidl,
-	struct buf *uidls, struct pop3_listing *out, struct err *err)
+static enum status read_both(struct pop3 *p, struct rows *rows, struct buf *uidls,
+	struct pop3_listing *out, struct err *err)
 {
 	bool ahead = p->ahead || p->listing;
 	struct reply r;
@@ -125,14 +125,15 @@ static enum status read_both(struct pop3 *p, struct rows *list, struct rows *uid
 
 	st = ask(p, &r, out, err);
 	if (st == ST_OK)
-		st = read_list(p, &r, list, err);
+		st = read_list(p, &r, rows, err);
 	if (st != ST_OK)
 		return st;
+	rows_listed(rows);
 	if (ahead)
 		st = talk_reply(p, &r, "UIDL", p->cfg.reply_ms, err);
 	else
 		st = talk(p, &r, err, "UIDL");
-	return st == ST_OK ? read_uidl(p, &r, uidl, uidls, out, err) : st;
+	return st == ST_OK ? read_uidl(p, &r, rows, uidls, out, err) : st;
 }
 
 void pop3_forget(struct pop3 *p)
@@ -145,7 +146,7 @@ void pop3_forget(struct pop3 *p)
 
 enum status pop3_list(struct pop3 *p, struct pop3_listing *out, struct err *err)
 {
-	struct rows list = { .n = 0 }, uidl = { .n = 0 };
+	struct rows rows = { .n = 0 };
 	struct buf uidls = BUF_INIT(LISTING_BYTES);
 	struct pop3_listing l = { .stat_count = UINT64_MAX, .stat_octets = UINT64_MAX };
 	enum status st;
@@ -154,19 +155,21 @@ enum status pop3_list(struct pop3 *p, struct pop3_listing *out, struct err *err)
 		return err_set(err, ST_FATAL, EX_SOFTWARE,
 			"the maildrop was to be listed while messages are being fetched");
 	conn_budget(p->c, LISTING_BYTES);
-	st = read_both(p, &list, &uidl, &uidls, &l, err);
+	/* Where a UIDL is, is never 0. */
+	buf_addc(&uidls, '\0');
+	st = read_both(p, &rows, &uidls, &l, err);
 	conn_budget(p->c, UINT64_MAX);
 	if (st != ST_OK)
 		goto out;
 	pop3_forget(p);
 	p->uidls = buf_take(&uidls);
-	p->items = rows_join(&list, &uidl, p->uidls, &l);
-	l.repeated = repeat_count(p->items, l.n);
+	p->items = rows_join(&rows, &l);
+	l.uidls = p->uidls;
+	l.repeated = repeat_count(p->items, l.n, p->uidls);
 	*out = l;
 	conn_ignore_stop(p->c);
 out:
-	rows_free(&list);
-	rows_free(&uidl);
+	rows_free(&rows);
 	buf_free(&uidls);
 	return st;
 }

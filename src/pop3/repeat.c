@@ -78,12 +78,14 @@ static struct key random_key(void)
 	return key;
 }
 
-static bool same(const struct pop3_item *a, const struct pop3_item *b)
+static bool same(
+	const char *uidls, const struct pop3_item *a, const struct pop3_item *b)
 {
-	return a->uidl_n == b->uidl_n && memcmp(a->uidl, b->uidl, a->uidl_n) == 0;
+	return a->uidl_n == b->uidl_n &&
+		memcmp(uidls + a->uidl, uidls + b->uidl, a->uidl_n) == 0;
 }
 
-size_t repeat_count(struct pop3_item *items, size_t n)
+size_t repeat_count(struct pop3_item *items, size_t n, const char *uidls)
 {
 	struct key key = random_key();
 	size_t i, at, cap = 16, repeated = 0;
@@ -95,10 +97,10 @@ size_t repeat_count(struct pop3_item *items, size_t n)
 	for (i = 0; i < n; i++) {
 		const struct pop3_item *last;
 
-		if (!items[i].uidl)
+		if (!items[i].uidl_n)
 			continue;
-		at = hash(&key, items[i].uidl, items[i].uidl_n) & (cap - 1);
-		while (slots[at] && !same(&items[slots[at] - 1], &items[i]))
+		at = hash(&key, uidls + items[i].uidl, items[i].uidl_n) & (cap - 1);
+		while (slots[at] && !same(uidls, &items[slots[at] - 1], &items[i]))
 			at = (at + 1) & (cap - 1);
 		if (slots[at]) {
 			last = &items[slots[at] - 1];

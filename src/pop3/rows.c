@@ -9,6 +9,7 @@
 #include <string.h>
 
 enum { FIRST_ROWS = 1024 };
+_Static_assert(sizeof(struct pop3_item) <= 24, "a million of them are in memory");
 
 static bool is_blank(char c)
 {
@@ -41,31 +42,42 @@ static size_t digits(const char *p, size_t n, uint64_t *value)
 	return i;
 }
 
-static void add(struct rows *rows, struct row r)
-{
-	if (rows->n == rows->cap) {
-		rows->cap += rows->cap / 2 + FIRST_ROWS;
-		rows->p = xreallocarray(rows->p, rows->cap, sizeof(*rows->p));
-	}
-	if (rows->n && r.number <= rows->p[rows->n - 1].number)
-		rows->mixed = true;
-	rows->p[rows->n++] = r;
-}
-
 static void take_size(struct rows *rows, uint32_t number, const char *p, size_t n)
 {
-	struct row r = { number, (uint32_t)rows->n, 0 };
-	size_t k = digits(p, n, &r.value);
+	uint64_t size;
+	size_t k = digits(p, n, &size);
 
-	if (!k || (k < n && !is_blank(p[k])) || r.value > INT64_MAX)
-		r.value = UINT64_MAX;
-	add(rows, r);
+	if (!k || (k < n && !is_blank(p[k])) || size > INT64_MAX)
+		size = UINT64_MAX;
+	if (rows->n == rows->cap) {
+		rows->cap += rows->cap / 2 + FIRST_ROWS;
+		rows->items = xreallocarray(
+			rows->items, rows->cap, sizeof(*rows->items));
+	}
+	if (rows->n && number <= rows->items[rows->n - 1].number)
+		rows->mixed = true;
+	/* Which row it was, until they are in order. */
+	rows->items[rows->n] = (struct pop3_item){
+		.number = number, .size = size, .occurrence = (uint32_t)rows->n
+	};
+	rows->n++;
+}
+
+static void keep_apart(struct rows *rows, struct row r)
+{
+	if (rows->n_apart == rows->cap_apart) {
+		rows->cap_apart += rows->cap_apart / 2 + FIRST_ROWS;
+		rows->apart = xreallocarray(
+			rows->apart, rows->cap_apart, sizeof(*rows->apart));
+	}
+	rows->apart[rows->n_apart++] = r;
 }
 
 static void take_uidl(
 	struct rows *rows, struct buf *uidls, uint32_t number, const char *p, size_t n)
 {
-	struct row r = { number, 0, uidls->n };
+	struct row r = { number, 0, (uint32_t)uidls->n };
+	struct pop3_item *it;
 
 	while (n && is_blank(p[n - 1]))
 		n--;
@@ -73,7 +85,15 @@ static void take_uidl(
 		r.n = (uint32_t)n;
 	/* Every row has a place of its own, which tells the earlier of two. */
 	buf_addc(uidls, '\0');
-	add(rows, r);
+	while (rows->next < rows->n && rows->items[rows->next].number < number)
+		rows->next++;
+	it = rows->next < rows->n ? &rows->items[rows->next] : NULL;
+	if (it && it->number == number && !it->uidl) {
+		it->uidl = r.at;
+		it->uidl_n = r.n;
+	} else {
+		keep_apart(rows, r);
+	}
 }
 
 void rows_take(struct rows *rows, struct buf *uidls, const char *line, size_t n)
@@ -101,99 +121,119 @@ void rows_take(struct rows *rows, struct buf *uidls, const char *line, size_t n)
 
 void rows_free(struct rows *rows)
 {
-	free(rows->p);
-	*rows = (struct rows){ NULL, 0, 0, 0, false };
+	free(rows->items);
+	free(rows->apart);
+	*rows = (struct rows){ .n = 0 };
 }
 
 /* ---- joining ---- */
 
-static int by_number(const struct row *a, const struct row *b)
-{
-	return (a->number > b->number) - (a->number < b->number);
-}
-
 /* Ties by which came first. */
-static int list_order(const void *ap, const void *bp)
+static int item_order(const void *ap, const void *bp)
 {
-	const struct row *a = ap, *b = bp;
-	int d = by_number(a, b);
+	const struct pop3_item *a = ap, *b = bp;
 
-	return d ? d : (a->n > b->n) - (a->n < b->n);
+	if (a->number != b->number)
+		return a->number > b->number ? 1 : -1;
+	return (a->occurrence > b->occurrence) - (a->occurrence < b->occurrence);
 }
 
-static int uidl_order(const void *ap, const void *bp)
+static int row_order(const void *ap, const void *bp)
 {
 	const struct row *a = ap, *b = bp;
-	int d = by_number(a, b);
 
-	return d ? d : (a->value > b->value) - (a->value < b->value);
+	if (a->number != b->number)
+		return a->number > b->number ? 1 : -1;
+	return (a->at > b->at) - (a->at < b->at);
 }
 
 /* Ascending, each number once: the first row that had it counts. */
-static void settle(struct rows *rows, int (*order)(const void *, const void *))
+void rows_listed(struct rows *rows)
 {
 	size_t i, kept = 0;
 
-	if (!rows->mixed)
-		return;
-	qsort(rows->p, rows->n, sizeof(*rows->p), order);
+	if (rows->mixed)
+		qsort(rows->items, rows->n, sizeof(*rows->items), item_order);
 	for (i = 0; i < rows->n; i++) {
-		if (kept && rows->p[kept - 1].number == rows->p[i].number)
+		rows->items[i].occurrence = 1;
+		if (kept && rows->items[kept - 1].number == rows->items[i].number)
 			rows->unreadable++;
 		else
-			rows->p[kept++] = rows->p[i];
+			rows->items[kept++] = rows->items[i];
 	}
 	rows->n = kept;
+	rows->mixed = false;
 }
 
-static size_t count_union(const struct rows *a, const struct rows *b)
+/* Those that came in order are apart, too; then the same. */
+static void settle_apart(struct rows *rows)
 {
+	size_t i, kept = 0;
+
+	for (i = 0; i < rows->n; i++) {
+		const struct pop3_item *it = &rows->items[i];
+
+		if (it->uidl)
+			keep_apart(
+				rows, (struct row){ it->number, it->uidl_n, it->uidl });
+	}
+	qsort(rows->apart, rows->n_apart, sizeof(*rows->apart), row_order);
+	for (i = 0; i < rows->n_apart; i++) {
+		if (kept && rows->apart[kept - 1].number == rows->apart[i].number)
+			rows->unreadable++;
+		else
+			rows->apart[kept++] = rows->apart[i];
+	}
+	rows->n_apart = kept;
+}
+
+/* The union of both. */
+static void join_apart(struct rows *rows)
+{
+	struct pop3_item *all;
 	size_t i = 0, k = 0, n = 0;
 
-	while (i < a->n && k < b->n) {
-		int d = by_number(&a->p[i], &b->p[k]);
+	settle_apart(rows);
+	all = xreallocarray(NULL, rows->n + rows->n_apart, sizeof(*all));
+	while (i < rows->n || k < rows->n_apart) {
+		const struct pop3_item *a = i < rows->n ? &rows->items[i] : NULL;
+		const struct row *b = k < rows->n_apart ? &rows->apart[k] : NULL;
+		struct pop3_item *it = &all[n++];
 
-		i += d <= 0;
-		k += d >= 0;
-		n++;
+		if (a && (!b || a->number <= b->number)) {
+			*it = *a;
+			i++;
+		} else {
+			*it = (struct pop3_item){
+				.number = b->number, .size = UINT64_MAX, .occurrence = 1
+			};
+		}
+		if (!b || b->number != it->number)
+			continue;
+		it->uidl = b->at;
+		it->uidl_n = b->n;
+		k++;
 	}
-	return n + (a->n - i) + (b->n - k);
+	free(rows->items);
+	rows->items = all;
+	rows->n = n;
 }
 
-static void join_one(struct pop3_item *it, const struct row *size,
-	const struct row *uidl, const char *uidls)
-{
-	it->number = size ? size->number : uidl->number;
-	it->occurrence = 1;
-	it->size = size ? size->value : UINT64_MAX;
-	it->uidl_n = uidl ? uidl->n : 0;
-	it->uidl = it->uidl_n ? uidls + uidl->value : NULL;
-}
-
-struct pop3_item *rows_join(struct rows *list, struct rows *uidl, const char *uidls,
-	struct pop3_listing *out)
+struct pop3_item *rows_join(struct rows *rows, struct pop3_listing *out)
 {
 	struct pop3_item *items;
-	size_t i, k = 0, u = 0;
+	size_t i;
 
-	settle(list, list_order);
-	settle(uidl, uidl_order);
-	out->unreadable = list->unreadable + uidl->unreadable;
-	out->n = count_union(list, uidl);
-	items = xreallocarray(NULL, out->n + 1, sizeof(*items));
-	for (i = 0; i < out->n; i++) {
-		const struct row *a = k < list->n ? &list->p[k] : NULL;
-		const struct row *b = u < uidl->n ? &uidl->p[u] : NULL;
-		int d = a && b ? by_number(a, b) : a ? -1 : 1;
-
-		join_one(&items[i], d <= 0 ? a : NULL, d >= 0 ? b : NULL, uidls);
-		k += d <= 0;
-		u += d >= 0;
+	if (rows->n_apart)
+		join_apart(rows);
+	items = rows->items;
+	for (i = 0; i < rows->n; i++)
 		if (items[i].size != UINT64_MAX && out->octets <= INT64_MAX)
 			out->octets += items[i].size;
-	}
-	rows_free(list);
-	rows_free(uidl);
 	out->items = items;
+	out->n = rows->n;
+	out->unreadable = rows->unreadable;
+	rows->items = NULL;
+	rows_free(rows);
 	return items;
 }

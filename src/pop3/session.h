@@ -141,32 +141,40 @@ size_t bare_feed(struct bare *b, const char *in, size_t n, bool *done, mail_take
 
 /* ---- rows.c ---- */
 
-/* A row of LIST: value is the size; of UIDL: value is where it is, n how long. */
+/* A row of UIDL: n bytes, from there on. */
 struct row {
-	uint32_t number;
-	uint32_t n; /* LIST: which row it was */
-	uint64_t value;
+	uint32_t number, n, at;
 };
 
+/*
+ * LIST's rows are items at once. UIDL's go to them as long as they come in the same
+ * order, as nearly all do; the others are kept apart to the end. So a large listing is
+ * in memory once.
+ */
 struct rows {
-	struct row *p;
+	struct pop3_item *items;
 	size_t n, cap;
+	struct row *apart;
+	size_t n_apart, cap_apart;
+	size_t next; /* the item of the next row of UIDL, most likely */
 	size_t unreadable;
-	bool mixed; /* not in ascending order */
+	bool mixed; /* the items are not in ascending order */
 };
 
 struct buf;
 
 /* uidls: where UIDLs are kept; NULL: it is a row of LIST. */
 void rows_take(struct rows *rows, struct buf *uidls, const char *line, size_t n);
-/* Joins them, frees both, and fills all but what concerns repetition. */
-struct pop3_item *rows_join(struct rows *list, struct rows *uidl, const char *uidls,
-	struct pop3_listing *out);
+/* There are no more of LIST. */
+void rows_listed(struct rows *rows);
+/* All there are: the items are the caller's now. Fills all but what concerns
+ * repetition. */
+struct pop3_item *rows_join(struct rows *rows, struct pop3_listing *out);
 void rows_free(struct rows *rows);
 
 /* ---- repeat.c ---- */
 
 /* Numbers the items with equal UIDLs; how many have a UIDL another one has too. */
-size_t repeat_count(struct pop3_item *items, size_t n);
+size_t repeat_count(struct pop3_item *items, size_t n, const char *uidls);
 
 #endif

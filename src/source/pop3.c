@@ -134,7 +134,7 @@ static bool only_numbers(const struct pop3_listing *l)
 		const struct pop3_item *p = &l->items[i];
 
 		n = (size_t)snprintf(number, sizeof(number), "%u", p->number);
-		if (!p->uidl || p->uidl_n != n || memcmp(p->uidl, number, n) != 0)
+		if (p->uidl_n != n || memcmp(pop3_uidl(l, p), number, n) != 0)
 			return false;
 	}
 	return l->n > 0;
@@ -160,7 +160,7 @@ static enum status pop3_src_list(struct source *base,
 	numbered = only_numbers(&l);
 	for (i = 0; i < l.n; i++) {
 		const struct pop3_item *p = &l.items[i];
-		struct item it = { p->number, p->occurrence, p->size, p->uidl,
+		struct item it = { p->number, p->occurrence, p->size, pop3_uidl(&l, p),
 			p->uidl_n };
 
 		if (numbered) {

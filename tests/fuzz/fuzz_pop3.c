@@ -38,11 +38,12 @@ static void check_listing(const struct pop3_listing *l, size_t said)
 	must(l->n <= said && l->repeated <= l->n);
 	for (i = 0; i < l->n; i++) {
 		const struct pop3_item *it = &l->items[i];
+		const char *uidl = pop3_uidl(l, it);
 
 		must(it->number > 0 && (!i || it->number > it[-1].number));
 		must(it->occurrence > 0 && it->occurrence <= l->n);
-		must(it->uidl_n <= POP3_UIDL_MAX && !it->uidl == !it->uidl_n);
-		must(!it->uidl || !memchr(it->uidl, '\n', it->uidl_n));
+		must(it->uidl_n <= POP3_UIDL_MAX && !uidl == !it->uidl_n);
+		must(!uidl || !memchr(uidl, '\n', it->uidl_n));
 	}
 }
 
