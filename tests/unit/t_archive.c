@@ -540,6 +540,58 @@ static void test_find(void **state)
 	}
 }
 
+static void put_many(struct archive_writer *w, const struct message *m, unsigned n)
+{
+	struct err err = ERR_INIT;
+	unsigned i;
+
+	for (i = 0; i < n; i++)
+		put_as(w, m, "a", 1, i + 1);
+	ok(archive_commit(w, 0, &err), &err);
+}
+
+/* What is claimed leaves the table, in whatever order it was; the rest is found. */
+static void test_many_claims(void **state)
+{
+	enum { MANY = 4000, MORE = 2000 };
+	struct message *m = message_of(spool, 6);
+	char *dir = scratch();
+	struct archive_writer *w = open_archive(dir, ARCHIVE_NONE, 0);
+	unsigned i;
+
+	(void)state;
+	put_many(w, m, MANY);
+	assert_int_equal(look(w, m, "a", 1, MANY), MANY);
+	for (i = MANY; i > 0; i -= 2)
+		archive_claim(w, i);
+	for (i = 8; i < MANY; i += 8)
+		archive_claim(w, i + 3);
+	for (i = 1; i <= MANY; i++)
+		assert_int_equal(look(w, m, "a", 1, i),
+			i % 2 == 0 || (i > 8 && i % 8 == 3) ? 1 : i);
+	/* Of numbers to come, not in their order. */
+	for (i = MANY + MORE; i > MANY + MORE / 2; i--)
+		archive_claim(w, i);
+	put_many(w, m, MORE);
+	for (i = 1; i < MANY; i += 2)
+		archive_claim(w, i);
+	for (i = 1; i <= MORE; i++)
+		assert_int_equal(
+			look(w, m, "a", 1, i), i <= MORE / 2 ? MANY + i : MANY + 1);
+	for (i = 1; i <= MORE / 2; i++)
+		archive_claim(w, MANY + i);
+	assert_int_equal(look(w, m, "a", 1, 7), 0);
+	archive_close(&w);
+	w = open_archive(dir, ARCHIVE_NONE, 0);
+	for (i = 1; i <= MANY + MORE - 1; i++)
+		archive_claim(w, i);
+	assert_int_equal(look(w, m, "a", 1, 7), MANY + MORE);
+	archive_close(&w);
+	message_free(&m);
+	remove_all(dir);
+	free(dir);
+}
+
 /* Without the index all still works, if slower. */
 /* Takes the line of the index out. */
 static void unlist_index(const char *manifest)
@@ -797,6 +849,7 @@ int main(void)
 		cmocka_unit_test(test_rows),
 		cmocka_unit_test(test_folders),
 		cmocka_unit_test(test_find),
+		cmocka_unit_test(test_many_claims),
 		cmocka_unit_test(test_no_index),
 		cmocka_unit_test(test_refusals),
 		cmocka_unit_test(test_stock_tools),

@@ -1,4 +1,9 @@
-/* find.c: a chained hash table over the SHA-256 of messages. */
+/*
+ * find.c: a chained hash table over the SHA-256 of messages.
+ *
+ * A run that has no copy to look for claims what it puts: so what is claimed leaves the
+ * table when it is half of it, and takes no memory however many there are.
+ */
 #include "find.h"
 #include "../form/layout.h"
 
@@ -8,7 +13,7 @@
 #include <string.h>
 
 /* 16 bytes of SHA-256: to make two messages that agree in them takes 2^64 tries. */
-enum { SHA_KEPT = 16, FIRST_HEADS = 1024 };
+enum { SHA_KEPT = 16, FIRST_HEADS = 1024, CLAIMED_MIN = 1024 };
 #define CLAIMED (UINT32_C(1) << 31)
 #define NONE UINT32_MAX
 
@@ -18,11 +23,18 @@ struct known {
 	uint32_t next;
 };
 
+struct span {
+	uint32_t first, last;
+};
+
 struct find {
 	struct known *p;
 	uint32_t n, cap;
-	uint32_t *heads, heads_n;            /* a power of two */
-	uint32_t *early, early_n, early_cap; /* claims of numbers not added yet */
+	uint32_t *heads, heads_n; /* a power of two */
+	uint32_t claimed;         /* of those in the table */
+	struct span *given;       /* all numbers that were claimed */
+	uint32_t given_n, given_cap;
+	bool mixed; /* they are not in ascending order */
 };
 
 void find_new(struct find **out)
@@ -38,7 +50,7 @@ void find_free(struct find **fp)
 		return;
 	free(f->p);
 	free(f->heads);
-	free(f->early);
+	free(f->given);
 	free(f);
 	*fp = NULL;
 }
@@ -70,12 +82,74 @@ static void grow_heads(struct find *f)
 		link_in(f, i);
 }
 
+/* ---- claimed numbers ---- */
+
+static int by_first(const void *ap, const void *bp)
+{
+	const struct span *a = ap, *b = bp;
+
+	return (a->first > b->first) - (a->first < b->first);
+}
+
+static void put_in_order(struct find *f)
+{
+	uint32_t i, n = 0;
+
+	if (!f->mixed)
+		return;
+	qsort(f->given, f->given_n, sizeof(*f->given), by_first);
+	for (i = 0; i < f->given_n; i++) {
+		struct span *at = n ? &f->given[n - 1] : NULL;
+
+		if (!at || f->given[i].first > at->last + 1)
+			f->given[n++] = f->given[i];
+		else if (f->given[i].last > at->last)
+			at->last = f->given[i].last;
+	}
+	f->given_n = n;
+	f->mixed = false;
+}
+
+static int by_span(const void *seqp, const void *spanp)
+{
+	const struct span *span = spanp;
+	uint32_t seq = *(const uint32_t *)seqp;
+
+	return (seq > span->last) - (seq < span->first);
+}
+
+static bool is_given(struct find *f, uint32_t seq)
+{
+	put_in_order(f);
+	return f->given_n &&
+		bsearch(&seq, f->given, f->given_n, sizeof(*f->given), by_span);
+}
+
+static void give(struct find *f, uint32_t seq)
+{
+	struct span *last = f->given_n ? &f->given[f->given_n - 1] : NULL;
+
+	if (last && last->last + 1 == seq) {
+		last->last = seq;
+		return;
+	}
+	f->mixed |= last && seq <= last->last;
+	if (f->given_n == f->given_cap) {
+		f->given_cap += f->given_cap / 2 + 64;
+		f->given = xreallocarray(f->given, f->given_cap, sizeof(*f->given));
+	}
+	f->given[f->given_n++] = (struct span){ seq, seq };
+}
+
+/* ---- the table ---- */
+
 void find_add(struct find *f, const struct idx_row *r)
 {
 	struct known *k;
 
-	if (r->gone)
-		return; /* nothing is like it any more */
+	/* Nothing is like what is gone any more. */
+	if (r->gone || is_given(f, r->seq))
+		return;
 	if (f->n >= f->heads_n)
 		grow_heads(f);
 	if (f->n == f->cap) {
@@ -106,8 +180,8 @@ uint64_t find_get(const struct find *f, const unsigned char sha[DIGEST],
 	return best;
 }
 
-/* False when this number is not in the table. */
-static bool claim(struct find *f, uint64_t seq)
+/* In the table, or NULL. */
+static struct known *known_of(const struct find *f, uint32_t seq)
 {
 	uint32_t lo = 0, hi = f->n;
 
@@ -119,29 +193,39 @@ static bool claim(struct find *f, uint64_t seq)
 		else
 			hi = mid;
 	}
-	if (lo == f->n || (f->p[lo].seq & ~CLAIMED) != seq)
-		return false;
-	f->p[lo].seq |= CLAIMED;
-	return true;
+	return lo < f->n && f->p[lo].seq == seq ? &f->p[lo] : NULL;
+}
+
+/* Without those that are claimed. */
+static void shrink(struct find *f)
+{
+	uint32_t i, n = 0;
+
+	for (i = 0; i < f->n; i++)
+		if (!(f->p[i].seq & CLAIMED))
+			f->p[n++] = f->p[i];
+	f->n = n;
+	f->claimed = 0;
+	f->cap = n + n / 4 + 1024;
+	f->p = xreallocarray(f->p, f->cap, sizeof(*f->p));
+	f->heads_n = FIRST_HEADS / 2;
+	while (f->heads_n < n)
+		f->heads_n *= 2;
+	grow_heads(f);
 }
 
 void find_claim(struct find *f, uint64_t seq)
 {
-	if (seq > SEQ_MAX || claim(f, seq))
+	struct known *k;
+
+	if (seq > SEQ_MAX)
 		return;
-	if (f->early_n == f->early_cap) {
-		f->early_cap = f->early_cap ? 2 * f->early_cap : 64;
-		f->early = xreallocarray(f->early, f->early_cap, sizeof(*f->early));
-	}
-	f->early[f->early_n++] = (uint32_t)seq;
-}
-
-void find_settle(struct find *f)
-{
-	uint32_t last = f->n ? f->p[f->n - 1].seq & ~CLAIMED : 0, i, kept = 0;
-
-	for (i = 0; i < f->early_n; i++)
-		if (!claim(f, f->early[i]) && f->early[i] > last)
-			f->early[kept++] = f->early[i];
-	f->early_n = kept;
+	give(f, (uint32_t)seq);
+	k = known_of(f, (uint32_t)seq);
+	if (!k)
+		return;
+	k->seq |= CLAIMED;
+	f->claimed++;
+	if (f->claimed >= CLAIMED_MIN && f->claimed > f->n / 2)
+		shrink(f);
 }

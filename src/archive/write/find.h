@@ -1,5 +1,6 @@
 /*
- * find.h: which message is already in the archive. About 36 bytes a message.
+ * find.h: which message is already in the archive. About 36 bytes a message that is not
+ * claimed.
  */
 #ifndef ARCHIVE_FIND_H
 #define ARCHIVE_FIND_H
@@ -15,8 +16,7 @@ void find_add(struct find *f, const struct idx_row *r);
 /* key NULL: any with this SHA-256. The lowest unclaimed seq, or 0. */
 uint64_t find_get(const struct find *f, const unsigned char sha[DIGEST],
 	const unsigned char key[KEY]);
-/* Also for numbers that are added later: then find_settle() makes it count. */
+/* Also for numbers that are added later. */
 void find_claim(struct find *f, uint64_t seq);
-void find_settle(struct find *f);
 
 #endif

@@ -58,7 +58,6 @@ static enum status load_find(struct archive_writer *w, struct err *err)
 		rc = rc == ST_END ? ST_OK : rc;
 		open_state_free(&o);
 	}
-	find_settle(w->find);
 	return rc;
 }
 

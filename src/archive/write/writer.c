@@ -400,7 +400,6 @@ static void found_from_now(struct archive_writer *w)
 	for (; n < x->n && x->rows[n].seq <= w->seg->durable; n++)
 		if (w->find_loaded)
 			writer_remember(w, &x->rows[n]);
-	find_settle(w->find);
 	x->n -= n;
 	if (n && x->n)
 		memmove(x->rows, x->rows + n, x->n * sizeof(*x->rows));
