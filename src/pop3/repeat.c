@@ -85,12 +85,36 @@ static bool same(
 		memcmp(uidls + a->uidl, uidls + b->uidl, a->uidl_n) == 0;
 }
 
+/* Many servers count up: then no two are the same, and no table is needed. */
+static bool is_ascending(const struct pop3_item *items, size_t n, const char *uidls)
+{
+	const struct pop3_item *last = NULL;
+	size_t i;
+
+	for (i = 0; i < n; i++) {
+		const struct pop3_item *it = &items[i];
+
+		if (!it->uidl_n)
+			continue;
+		if (last && it->uidl_n <= last->uidl_n &&
+			(it->uidl_n < last->uidl_n ||
+				memcmp(uidls + it->uidl, uidls + last->uidl,
+					it->uidl_n) <= 0))
+			return false;
+		last = it;
+	}
+	return true;
+}
+
 size_t repeat_count(struct pop3_item *items, size_t n, const char *uidls)
 {
-	struct key key = random_key();
+	struct key key;
 	size_t i, at, cap = 16, repeated = 0;
 	uint32_t *slots; /* number in items + 1 of the last with a UIDL; 0: none */
 
+	if (is_ascending(items, n, uidls))
+		return 0;
+	key = random_key();
 	while (cap < n + n / 2)
 		cap *= 2;
 	slots = xcalloc(cap, sizeof(*slots));
