@@ -334,8 +334,18 @@ enum status journal_begin_lazy(struct journal *j, struct err *err)
 	return begin(j, true, err);
 }
 
+/* SQLite syncs no commit that writes nothing. */
+static int pages_written(const struct journal *j)
+{
+	int n = 0, most;
+
+	sqlite3_db_status(j->db, SQLITE_DBSTATUS_CACHE_WRITE, &n, &most, 0);
+	return n;
+}
+
 enum status journal_commit(struct journal *j, struct err *err)
 {
+	int before = pages_written(j);
 	bool lazy = j->lazy;
 	enum status rc;
 
@@ -349,7 +359,8 @@ enum status journal_commit(struct journal *j, struct err *err)
 		journal_undo(j);
 		return rc;
 	}
-	j->owed = lazy;
+	if (pages_written(j) != before)
+		j->owed = lazy;
 	j->open = false;
 	j->last = -1;
 	streak_begin(j);

@@ -7,8 +7,70 @@
 #include <signal.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 
 /* ---- transactions and crashes ---- */
+
+static unsigned syncs;
+
+/* SQLite's, too. */
+int fsync(int fd)
+{
+	syncs++;
+	return (int)syscall(SYS_fsync, fd);
+}
+
+int fdatasync(int fd)
+{
+	syncs++;
+	return (int)syscall(SYS_fdatasync, fd);
+}
+
+static void lazily(struct journal *j, const char *value)
+{
+	OK(journal_begin_lazy(j, &err));
+	OK(journal_note(j, "k", value, &err));
+	OK(journal_commit(j, &err));
+}
+
+/* What is owed is synced once; by a commit only when that has something to write. */
+static void test_sync_owed(void **state)
+{
+	struct journal *j = open_it();
+	unsigned before;
+
+	(void)state;
+	OK(journal_note(j, "other", "1", &err));
+	OK(journal_sync(j, &err));
+	before = syncs;
+	lazily(j, "1");
+	assert_int_equal(syncs, before);
+	OK(journal_sync(j, &err));
+	assert_int_equal(syncs, before + 1);
+	OK(journal_sync(j, &err));
+	assert_int_equal(syncs, before + 1);
+	lazily(j, "2");
+	OK(journal_begin(j, &err));
+	OK(journal_commit(j, &err));
+	assert_int_equal(syncs, before + 1);
+	OK(journal_sync(j, &err));
+	assert_int_equal(syncs, before + 2);
+	/* Neither has one that writes what is there already. */
+	lazily(j, "3");
+	OK(journal_begin(j, &err));
+	OK(journal_note(j, "k", "3", &err));
+	OK(journal_commit(j, &err));
+	OK(journal_sync(j, &err));
+	assert_int_equal(syncs, before + 3);
+	lazily(j, "4");
+	OK(journal_begin(j, &err));
+	OK(journal_note(j, "other", "2", &err));
+	OK(journal_commit(j, &err));
+	assert_int_equal(syncs, before + 4);
+	OK(journal_sync(j, &err));
+	assert_int_equal(syncs, before + 4);
+	journal_close(&j);
+}
 
 static void test_transactions(void **state)
 {
@@ -466,6 +528,7 @@ int main(int argc, char **argv)
 {
 	static const struct CMUnitTest tests[] = {
 		TEST(test_transactions),
+		TEST(test_sync_owed),
 		TEST(test_crash),
 		TEST(test_crash_steps),
 		TEST(test_disk_full),
