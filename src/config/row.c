@@ -250,8 +250,10 @@ static enum status put_url(struct plan *p, struct accounts *a, bool source,
 	if (!user)
 		return spot_bad(&at, err, "needs a user beside it, in a column %s",
 			source ? "source-user" : "dest-user");
-	if (port && !parse_number(port, 1, 65535, &n))
+	if (port && !parse_number(port, 1, 65535, &n)) {
+		at.key = source ? "source-port" : "dest-port";
 		return spot_bad(&at, err, "the port must be a number from 1 to 65535");
+	}
 	buf_adds(&b, source ? "pop3s://" : "imaps://");
 	add_encoded(&b, user);
 	buf_addf(&b, strchr(host, ':') ? "@[%s]" : "@%s", host);

@@ -281,7 +281,7 @@ static const struct {
 	{ "source-user,source-host,dest\na,h/x,archive:d\n",
 		"!source-host: expected a host name", NULL, { { NULL } } },
 	{ "source-user,source-host,source-port,dest\na,h,995/x,archive:d\n",
-		"!the port must be", NULL, { { NULL } } },
+		"!source-port: the port must be", NULL, { { NULL } } },
 	/* "{column}". */
 	{ "user,pw\nann,old\n",
 		"ann@h: pop3s://ann@h -> imaps://ann@i/In; from file old/ann@h.pw",
