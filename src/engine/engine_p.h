@@ -16,7 +16,9 @@
 
 enum {
 	SINKS_MAX = 2,
-	POISON_TRIES = 3,   /* sessions a message may end before it is left out */
+	POISON_TRIES = 3,   /* sessions a message may end at one place of it, */
+	CUT_TRIES = 6,      /* at any (it may be the line), */
+	SINK_TRIES = 5,     /* or at a destination, before it is left out */
 	POISON_ROW = 3,     /* left out in a row: then it is the server */
 	GLUED_TRIES = 2,    /* the same, when it is known why (quirk Q25) */
 	REFUSED_TRIES = 2,  /* sessions in which a message is refused, then it failed */
@@ -212,6 +214,7 @@ size_t pump_take(
  */
 struct suspect {
 	struct task *task;
+	uint32_t at; /* after so many bytes of it */
 	enum oddity oddity;
 };
 /* All was fetched, and the session is being left: there is time for other things. */
@@ -263,6 +266,10 @@ struct visits {
 	uint64_t news;       /* messages the journal had never seen, in this session */
 	bool reset_told;     /* in this session */
 	uint64_t beyond;     /* messages in it that --limit leaves */
+	/* The task (index + 1) at which a session was lost, after how many bytes of it,
+	 * and how many sessions in a row it was that. */
+	uint32_t ended_in, ended_at;
+	unsigned alike;
 };
 
 /* What the source's latest session said. */

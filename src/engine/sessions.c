@@ -120,28 +120,52 @@ static enum status consume(
 }
 
 /*
+ * A message that ends its session does so at the same place each time; a line that is
+ * cut does not. May it be tried once more?
+ */
+static bool is_worth_it(const struct engine *e, const struct suspect *s)
+{
+	if (s->oddity == ODD_GLUED)
+		return s->task->tries < GLUED_TRIES;
+	return e->visits.alike < POISON_TRIES && s->task->tries < CUT_TRIES;
+}
+
+static void note_place(struct engine *e, const struct suspect *s)
+{
+	uint32_t in = (uint32_t)(s->task - e->tasks.v) + 1;
+	struct visits *v = &e->visits;
+	bool alike = v->ended_in == in && v->ended_at == s->at;
+
+	v->alike = alike ? v->alike + 1 : 1;
+	v->ended_in = in;
+	v->ended_at = s->at;
+}
+
+/*
  * A session ended in the middle of this message. One message must not keep
  * all others from passing; nor must a server that is ill make all of them fail.
  */
 static enum status suspect_one(struct engine *e, const struct suspect *s,
 	uint64_t *progress, const struct err *why, struct err *err)
 {
-	int tries = s->oddity == ODD_GLUED ? GLUED_TRIES : POISON_TRIES;
+	int last = (s->oddity == ODD_GLUED ? GLUED_TRIES : POISON_TRIES) - 1;
+	struct task *t = s->task;
 	enum status rc;
 
 	if (*progress)
 		e->poisoned = 0;
-	/* Asking ahead may be to blame, so the last try is without (quirk Q60). */
-	e->careful = ++s->task->tries == tries - 1 || s->oddity == ODD_UNSTUFFED;
-	if (s->task->tries < tries)
+	note_place(e, s);
+	/* Asking ahead may be to blame, so the last tries are without (quirk Q60). */
+	e->careful = ++t->tries >= last || s->oddity == ODD_UNSTUFFED;
+	if (is_worth_it(e, s))
 		return ST_OK;
 	if (e->poisoned++ == POISON_ROW) {
 		*err = *why;
 		return err->status = ST_DENIED;
 	}
 	++*progress;
-	rc = deliver_failed(e, s->task, why, err);
-	return rc == ST_OK ? notice_failed(e, s->task, s->oddity, err) : rc;
+	rc = deliver_failed(e, t, why, err);
+	return rc == ST_OK ? notice_failed(e, t, s->oddity, err) : rc;
 }
 
 /*

@@ -106,7 +106,7 @@ static void give_up(struct parcel *p, size_t k, const struct err *why)
 
 	d->outcome = DELIVERY_REFUSED;
 	reason(d, why)->status = ST_SKIP;
-	err_note(d->err, "left out after it ended %d sessions", POISON_TRIES);
+	err_note(d->err, "left out after it ended %d sessions", SINK_TRIES);
 }
 
 static enum status put_one(
@@ -121,7 +121,7 @@ static enum status put_one(
 		if (rc != ST_END)
 			return rc;
 		p->run->look[k] = false;
-		if (p->run->tries[k] >= POISON_TRIES) {
+		if (p->run->tries[k] >= SINK_TRIES) {
 			if (s->poisoned++ == POISON_ROW)
 				return err->status = ST_DENIED;
 			give_up(p, k, err);
@@ -219,6 +219,10 @@ static void doubt(struct engine *e, size_t k)
 		}
 		v[i]->run->sent[k] = d->absent = false;
 	}
+	/* It may be the message, or the line: then a server from which nobody had to be
+	 * left out is not blamed for what is tried alone. */
+	if (flying == 1 && !s->poisoned && s->attempts > last->run->tries[k])
+		s->attempts = last->run->tries[k];
 	if (flying == 1)
 		last->run->tries[k]++;
 	/* Progress earns new attempts. */

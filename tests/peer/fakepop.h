@@ -29,7 +29,8 @@
  *	    stuff=off|lf|twice  dots are not stuffed; behind bare LF too; twice
  *	    term=none|glued|dotcr|dotlf|lf|double|extra  how it ends: not; "." at the last line's
  *	                        end; ".\r"; ".\n"; "\n.\n"; twice; a blank line follows
- *	    cut=BYTES times=K   the connection ends there (the first K times)
+ *	    cut=BYTES times=K step=MORE  the connection ends there (the first K times), each
+ *	                        time so many bytes later
  *	    refuse=TEXT         "-ERR TEXT" to RETR
  *	vanish LIST           these are not there, until "return LIST"
  *	order shuffle|reverse|LIST  in which it lists them; numbers go by it

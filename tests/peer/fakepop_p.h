@@ -61,6 +61,7 @@ struct letter {
 	bool cuts;
 	size_t cut;
 	unsigned cut_times; /* 0: always */
+	unsigned cut_step;  /* the next one is so many bytes later */
 	unsigned renders;
 };
 

@@ -290,6 +290,11 @@ static bool set_times(struct draft *d)
 	return value_number(d, &d->l->cut_times);
 }
 
+static bool set_step(struct draft *d)
+{
+	return value_number(d, &d->l->cut_step);
+}
+
 static bool set_refuse(struct draft *d)
 {
 	struct rule *r = &d->p->rules[d->p->n_rules];
@@ -372,6 +377,7 @@ static bool draft_word(struct draft *d, const char *word)
 		{ "term", true, set_term },
 		{ "cut", true, set_cut },
 		{ "times", true, set_times },
+		{ "step", true, set_step },
 		{ "refuse", true, set_refuse },
 	};
 	bool found;

@@ -244,6 +244,7 @@ static bool cut_now(struct session *s, struct letter *l)
 {
 	if (!l->cuts)
 		return false;
+	l->cut += l->cut_step;
 	if (l->cut_times && !--l->cut_times)
 		l->cuts = false;
 	return s->ended = true;
