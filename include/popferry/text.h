@@ -60,4 +60,20 @@ char *text_bytes(char out[16], uint64_t n);
  */
 bool text_glob(const char *pattern, const char *s, size_t n);
 
+/*
+ * The known word that somebody may have meant: start with NEAREST(word) and offer all
+ * there are. best is then the first that is nearest, ASCII case not counted, or NULL
+ * when each differs in more than two letters. It lives as long as what was offered.
+ */
+struct nearest {
+	const char *word, *best;
+	size_t distance;
+};
+enum { NEAREST_MAX = 2, NEAREST_WORD = 40 }; /* bytes; a longer word is near to none */
+#define NEAREST(word) \
+	{ \
+		(word), NULL, NEAREST_MAX + 1 \
+	}
+void nearest_offer(struct nearest *n, const char *known);
+
 #endif

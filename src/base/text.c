@@ -313,3 +313,44 @@ bool text_glob(const char *pattern, const char *s, size_t n)
 		pattern++;
 	return *pattern == '\0';
 }
+
+/* ---- what somebody may have meant ---- */
+
+static size_t least(size_t a, size_t b)
+{
+	return a < b ? a : b;
+}
+
+/* Levenshtein's distance, ASCII case not counted; NEAREST_WORD + 1 for long words. */
+static size_t distance(const char *a, const char *b)
+{
+	size_t row[NEAREST_WORD + 1], na = strlen(a), nb = strlen(b), i, j;
+
+	if (na > NEAREST_WORD || nb > NEAREST_WORD)
+		return NEAREST_WORD + 1;
+	for (j = 0; j <= nb; j++)
+		row[j] = j;
+	for (i = 1; i <= na; i++) {
+		size_t corner = row[0];
+
+		row[0] = i;
+		for (j = 1; j <= nb; j++) {
+			size_t up = row[j];
+			size_t change = corner + !text_same_n(a + i - 1, b + j - 1, 1);
+
+			row[j] = least(least(up, row[j - 1]) + 1, change);
+			corner = up;
+		}
+	}
+	return row[nb];
+}
+
+void nearest_offer(struct nearest *n, const char *known)
+{
+	size_t d = distance(n->word, known);
+
+	if (d < n->distance) {
+		n->distance = d;
+		n->best = known;
+	}
+}

@@ -431,6 +431,17 @@ out:
 
 /* ---- the command ---- */
 
+static bool is_server(const char *url)
+{
+	static const char *const schemes[] = { "pop3s:", "pop3:", "imaps:", "imap:" };
+	size_t i;
+
+	for (i = 0; i < N_ELEMENTS(schemes); i++)
+		if (text_same_n(url, schemes[i], strlen(schemes[i])))
+			return true;
+	return false;
+}
+
 /* Settings for the one end: the URL's user may be left out here. */
 static enum status make_end(struct cli *c, struct probe *p, struct err *err)
 {
@@ -438,7 +449,11 @@ static enum status make_end(struct cli *c, struct probe *p, struct err *err)
 	char *full;
 	enum status rc;
 
-	p->side = text_starts(p->url, "imap") ? "dest" : "source";
+	if (!is_server(p->url))
+		return err_set(err, ST_DENIED, EX_USAGE,
+			"URL: only servers can be probed: pop3s://host, pop3://host, "
+			"imaps://host or imap://host; for an archive use `popferry verify`");
+	p->side = text_same_n(p->url, "imap", 4) ? "dest" : "source";
 	p->anonymous = rest && !memchr(rest + 3, '@', strcspn(rest + 3, "/"));
 	/* A user that suits every profile, and is never sent. */
 	full = p->anonymous ? xasprintf("%.*s://anonymous@host.invalid@%s",
@@ -451,10 +466,6 @@ static enum status make_end(struct cli *c, struct probe *p, struct err *err)
 	if (rc != ST_OK)
 		return rc;
 	p->end = p->side[0] == 's' ? &c->job->source : &c->job->dest[0];
-	if (!p->end->host)
-		return err_set(err, ST_DENIED, EX_USAGE,
-			"%s: only servers can be probed; for an archive use `popferry verify`",
-			p->url);
 	return ST_OK;
 }
 

@@ -222,7 +222,7 @@ static enum status write_file(
 	int fd = open(temp, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
 	FILE *f = fd < 0 ? NULL : fdopen(fd, "w");
 	enum status rc = f ? write_page(r, a, f, err)
-			   : err_sys(err, ST_FATAL, "create %s", temp);
+			   : err_sys(err, ST_FATAL, "create %s", r->target);
 
 	if (rc == ST_OK && fsync(fd) < 0)
 		rc = err_sys(err, ST_FATAL, "sync %s", temp);

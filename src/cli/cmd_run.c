@@ -56,17 +56,23 @@ static enum status add_directory(struct profiles *p, const char *dir, struct err
 	return ST_OK;
 }
 
+static bool is_directory(const char *path)
+{
+	struct stat st;
+
+	return stat(path, &st) == 0 && S_ISDIR(st.st_mode);
+}
+
 static enum status gather(const struct cli *c, struct profiles *p, struct err *err)
 {
 	enum status rc = ST_OK;
-	struct stat st;
 	size_t i;
 
 	for (i = 0; rc == ST_OK && i < c->n_args; i++) {
 		const char *arg = c->args[i];
 
 		/* Without a slash it is the name of a profile, whatever is here. */
-		if (strchr(arg, '/') && stat(arg, &st) == 0 && S_ISDIR(st.st_mode))
+		if (strchr(arg, '/') && is_directory(arg))
 			rc = add_directory(p, arg, err);
 		else
 			add_profile(p, xstrdup(arg));
@@ -81,6 +87,8 @@ static enum status load(
 
 	job_new(out);
 	rc = job_load(*out, profile, err);
+	if (rc != ST_OK && !strchr(profile, '/') && is_directory(profile))
+		err_note(err, "for what is in the directory write %s/", profile);
 	if (rc == ST_OK)
 		rc = cli_apply(c, *out, err);
 	if (rc == ST_OK) {

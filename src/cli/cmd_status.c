@@ -269,7 +269,11 @@ static enum status show(const struct cli *c, const char *arg, struct err *err)
 	rc = journal_open(&j, dirfd, NULL, true, err);
 	if (rc == ST_END)
 		rc = err_set(err, ST_DENIED, EX_USAGE,
-			"%s is no state directory of a job: it holds no journal", path);
+			faccessat(dirfd, "archive.json", F_OK, 0) < 0
+				? "%s is no state directory of a job: it holds no journal"
+				: "%s is an archive, and no state directory of a job: "
+				  "`popferry stats` and `popferry verify` tell of it",
+			path);
 	if (rc == ST_OK)
 		rc = show_job(c, j, &s, err);
 	journal_close(&j);

@@ -306,6 +306,18 @@ static int usage(const struct cli *c, const char *fmt, ...)
 	return err.exit;
 }
 
+static int no_command(const struct cli *c, const char *name)
+{
+	struct nearest near = NEAREST(name);
+	size_t i;
+
+	for (i = 0; i < N_ELEMENTS(commands); i++)
+		nearest_offer(&near, commands[i].name);
+	return near.best ? usage(c, "there is no command %.100s (did you mean %s?)",
+				   name, near.best)
+			 : usage(c, "there is no command %.100s", name);
+}
+
 static bool asks_help(const char *arg)
 {
 	return strcmp(arg, "--help") == 0 || strcmp(arg, "-h") == 0;
@@ -380,7 +392,7 @@ static int command_line(struct cli *c, int argc, char **argv)
 	if (asks_help(argv[1]) || strcmp(argv[1], "help") == 0) {
 		cmd = argc > 2 ? find(argv[2]) : NULL;
 		if (argc > 2 && !cmd)
-			return usage(c, "there is no command %.100s", argv[2]);
+			return no_command(c, argv[2]);
 		help(cmd);
 		return 0;
 	}
@@ -393,7 +405,7 @@ static int command_line(struct cli *c, int argc, char **argv)
 			c, "%.100s: a command comes first, options after it", argv[1]);
 	cmd = find(argv[1]);
 	if (!cmd)
-		return usage(c, "there is no command %.100s", argv[1]);
+		return no_command(c, argv[1]);
 	for (i = 2; i < argc && strcmp(argv[i], "--") != 0; i++)
 		if (asks_help(argv[i])) {
 			help(cmd);

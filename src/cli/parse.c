@@ -131,6 +131,39 @@ const char *cli_option(const struct cli *c, const char *name)
 	return NULL;
 }
 
+/* Never what follows it: that may be a password. */
+static enum status unknown_option(
+	const struct command *cmd, const char *name, struct err *err)
+{
+	struct nearest near = NEAREST(name);
+	const struct option *o;
+	const struct setting_help *s;
+	size_t n, i = strlen(name), k = strlen("password");
+
+	if (cmd->takes >= TAKES_SERVER && i >= k &&
+		strcmp(name + i - k, "password") == 0)
+		return err_set(err, ST_DENIED, EX_USAGE,
+			"--%s: passwords do not stand on command lines, which everybody on "
+			"this machine can read; use --source-password-file, -command or "
+			"-env (or --dest-...)",
+			name);
+	s = job_settings(&n);
+	for (i = 0; i < n; i++)
+		if (s[i].option && takes(cmd, s[i].name))
+			nearest_offer(&near, s[i].name);
+	for (o = cmd->options; o && o->name; o++)
+		nearest_offer(&near, o->name);
+	for (i = 0; i < N_ELEMENTS(general); i++)
+		nearest_offer(&near, general[i].name);
+	if (near.best)
+		return err_set(err, ST_DENIED, EX_USAGE,
+			"--%s is no option of %s; did you mean --%s?", name, cmd->name,
+			near.best);
+	return err_set(err, ST_DENIED, EX_USAGE,
+		"--%s is no option of %s; try `popferry %s --help`", name, cmd->name,
+		cmd->name);
+}
+
 /* One long option; *used is set when it took the next word as its value. */
 static enum status long_option(struct cli *c, const struct command *cmd,
 	const char *word, const char *next, bool *used, struct err *err)
@@ -148,9 +181,7 @@ static enum status long_option(struct cli *c, const struct command *cmd,
 	value = eq ? eq + 1 : next;
 	*used = false;
 	if (!s && !o && i == N_ELEMENTS(general)) {
-		rc = err_set(err, ST_DENIED, EX_USAGE,
-			"--%s is no option of %s; try `popferry %s --help`", name,
-			cmd->name, cmd->name);
+		rc = unknown_option(cmd, name, err);
 	} else if (s && !s->argument) {
 		rc = set_setting(c, cmd, name, eq ? value : "yes", err);
 	} else if (o && !o->argument && !eq) {

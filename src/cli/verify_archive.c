@@ -404,7 +404,8 @@ static enum status kept_digest(
 	rc = fs_read(&text, &n, AT_FDCWD, kept, SEAL_MAX, err);
 	if (rc == ST_END)
 		rc = err_set(err, ST_DENIED, EX_CONFIG,
-			"--against: %s there is no such file", kept);
+			"--against: there is no file %s, and it is no SHA-256 (64 hex digits)",
+			kept);
 	if (rc == ST_OK)
 		digest_of(text, n, sha);
 	free(text);

@@ -92,9 +92,7 @@ static enum status fit_source(struct plan *p, struct err *err)
 
 	if (!s->source)
 		return err_set(err, ST_DENIED, EX_USAGE,
-			"source: %s: is a destination only; a source is pop3s://user@host, "
-			"pop3://user@host, archive:DIR, maildir:DIR, mbox:FILE, eml:FILE, "
-			"zip:FILE or tar:FILE",
+			"source: %s: is a destination only; a source is " SOURCES,
 			e->scheme);
 	if (!s->network)
 		return ST_OK;
@@ -109,8 +107,7 @@ static enum status fit_dest(struct plan *p, struct endpoint *e, struct err *err)
 
 	if (!s->dest)
 		return err_set(err, ST_DENIED, EX_USAGE,
-			"dest: %s: is a source only; a destination is "
-			"imaps://user@host/Folder, imap://user@host/Folder or archive:DIR",
+			"dest: %s: is a source only; a destination is " DESTS,
 			e->scheme);
 	if (!s->network)
 		return ST_OK;
@@ -365,7 +362,7 @@ static enum status check_sealing(const struct job *j, struct err *err)
 	for (i = 0; i < j->n_dest; i++)
 		archive |= j->dest[i].path != NULL;
 	if ((s->key != NULL) != (s->cert != NULL))
-		return bad(err, "sign-key and sign-cert: go together");
+		return bad(err, "sign-key and sign-cert: one needs the other");
 	if (has_secret(&s->secret) && !s->key)
 		return bad(err, "sign-password: is of no use without sign-key");
 	if (s->tsa_ca && !s->n_tsa)

@@ -8,11 +8,22 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* expected: for what starts with the name of nothing. */
+static enum status end_put(struct endpoint *e, const char *value, const char *expected,
+	const struct spot *at, struct err *err)
+{
+	size_t n = strcspn(value, ":");
+
+	if (!value[n] || !scheme_find(value, n))
+		return spot_bad(at, err, "expected %s", expected);
+	return url_parse(e, value, err) < 0 ? spot_note(at, err) : ST_OK;
+}
+
 static enum status set_source(struct plan *p, const struct setting *s,
 	const char *value, const struct spot *at, struct err *err)
 {
 	(void)s;
-	return url_parse(&p->job.source, value, err) < 0 ? spot_note(at, err) : ST_OK;
+	return end_put(&p->job.source, value, SOURCES, at, err);
 }
 
 static const struct word dedup_words[] = {
@@ -27,6 +38,7 @@ static enum status set_dest(struct plan *p, const struct setting *s, const char 
 	const struct spot *at, struct err *err)
 {
 	struct job *j = &p->job;
+	enum status rc;
 
 	(void)s;
 	if (p->dest_layer != p->layer) {
@@ -38,10 +50,9 @@ static enum status set_dest(struct plan *p, const struct setting *s, const char 
 		return spot_bad(at, err,
 			"a job has at most two destinations: an IMAP account and an "
 			"archive");
-	if (url_parse(&j->dest[j->n_dest], value, err) < 0)
-		return spot_note(at, err);
-	j->n_dest++;
-	return ST_OK;
+	rc = end_put(&j->dest[j->n_dest], value, DESTS, at, err);
+	j->n_dest += rc >= 0;
+	return rc;
 }
 
 static enum status set_pin(struct plan *p, const struct setting *s, const char *value,
@@ -638,7 +649,7 @@ enum status job_put(struct plan *p, const struct setting *s, const char *value,
 enum status job_set(struct job *j, const char *key, const char *value,
 	const char *where, struct err *err)
 {
-	struct nearest n = { key, NULL, NEAREST_MAX + 1 };
+	struct nearest n = NEAREST(key);
 	const struct setting *s = setting_find(job_table, n_job_table, key);
 	struct spot at = { where, key };
 	size_t i;

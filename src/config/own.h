@@ -32,13 +32,11 @@ enum status spot_bad(const struct spot *at, struct err *err, const char *fmt, ..
 /* Puts the place before an error that has been set without it. */
 enum status spot_note(const struct spot *at, struct err *err);
 
-/* The known word that somebody may have meant. */
-struct nearest {
-	const char *key, *best;
-	size_t distance; /* start with NEAREST_MAX + 1 */
-};
-enum { NEAREST_MAX = 2 };
-void nearest_offer(struct nearest *n, const char *known);
+/* What can stand at each end. */
+#define SOURCES \
+	"pop3s://user@host, pop3://user@host, archive:DIR, maildir:DIR, mbox:FILE, " \
+	"eml:FILE, zip:FILE or tar:FILE"
+#define DESTS "imaps://user@host/Folder, imap://user@host/Folder or archive:DIR"
 
 /* ---- tables of settings ---- */
 

@@ -122,7 +122,7 @@ static enum status facts_begin_section(
 static enum status unknown_section(struct reading *r, const char *name, size_t n)
 {
 	char word[RULE_NAME_MAX + 1];
-	struct nearest near = { word, NULL, NEAREST_MAX + 1 };
+	struct nearest near = NEAREST(word);
 	struct spot at = spot_at(r, r->line, NULL);
 
 	snprintf(word, sizeof(word), "%.*s", (int)(n < sizeof(word) ? n : 0), name);
@@ -195,9 +195,11 @@ static bool ends_in(const char *s, const char *end)
 static enum status unknown_key(
 	struct reading *r, const struct setting *table, size_t n, const struct spot *at)
 {
-	struct nearest near = { at->key, NULL, NEAREST_MAX + 1 };
+	struct nearest near = NEAREST(at->key);
 	size_t i;
 
+	if (strpbrk(at->key, " \t")) /* the ":" of a URL divides, too */
+		return spot_bad(at, r->err, "expected KEY = VALUE");
 	if (ends_in(at->key, "password"))
 		return spot_bad(at, r->err,
 			"passwords do not stand in profiles; use "

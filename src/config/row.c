@@ -170,7 +170,7 @@ enum status accounts_used(const struct accounts *a, struct err *err)
 
 		if (c->used || c->setting || c->part != PART_FREE || !*c->name)
 			continue;
-		near = (struct nearest){ c->name, NULL, NEAREST_MAX + 1 };
+		near = (struct nearest)NEAREST(c->name);
 		for (k = 0; k < n_job_table; k++)
 			if (job_table[k].option)
 				nearest_offer(&near, job_table[k].key);

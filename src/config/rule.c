@@ -132,7 +132,7 @@ static enum status target(struct rule *r, const char *key, const char *value,
 
 static enum status unknown(const char *key, const struct spot *at, struct err *err)
 {
-	struct nearest n = { key, NULL, NEAREST_MAX + 1 };
+	struct nearest n = NEAREST(key);
 	size_t i;
 
 	for (i = 0; i < N_ELEMENTS(tests); i++)

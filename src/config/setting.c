@@ -11,7 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { KEY_MAX = 40, SHOWN = 60 };
+enum { SHOWN = 60 };
 
 const struct word yes_no[] = {
 	{ "yes", 1 },
@@ -38,45 +38,6 @@ enum status spot_note(const struct spot *at, struct err *err)
 	if (at->key && strchr(at->where, ':')) /* a place in a file names no key */
 		err_note(err, "%.60s", at->key);
 	return err_note(err, "%s", at->where);
-}
-
-static size_t least(size_t a, size_t b)
-{
-	return a < b ? a : b;
-}
-
-/* Levenshtein's distance, ASCII case not counted; KEY_MAX + 1 for long words. */
-static size_t distance(const char *a, const char *b)
-{
-	size_t row[KEY_MAX + 1], na = strlen(a), nb = strlen(b), i, j;
-
-	if (na > KEY_MAX || nb > KEY_MAX)
-		return KEY_MAX + 1;
-	for (j = 0; j <= nb; j++)
-		row[j] = j;
-	for (i = 1; i <= na; i++) {
-		size_t corner = row[0];
-
-		row[0] = i;
-		for (j = 1; j <= nb; j++) {
-			size_t up = row[j];
-			size_t change = corner + !text_same_n(a + i - 1, b + j - 1, 1);
-
-			row[j] = least(least(up, row[j - 1]) + 1, change);
-			corner = up;
-		}
-	}
-	return row[nb];
-}
-
-void nearest_offer(struct nearest *n, const char *known)
-{
-	size_t d = distance(n->key, known);
-
-	if (d < n->distance) {
-		n->distance = d;
-		n->best = known;
-	}
 }
 
 const struct setting *setting_find(

@@ -214,3 +214,43 @@ test_refused_key_is_reported() {
 	python3 "$TOOL" report job-1.json exit=0
 	python3 "$TOOL" report job-2.json exit=78
 }
+
+# What was typed wrong is told with what may have been meant. No word that follows is shown: it may
+# be a password.
+test_what_is_mistyped_is_told() {
+	mistyped() { # REGEX ARG...
+		regex=$1
+		shift
+		pf 64 "$@"
+		says "$regex"
+		check 'no password is shown' sh -c '! grep -q hunter2 out err'
+	}
+	mistyped 'no command cpoy .did you mean copy' cpoy
+	mistyped 'no command cpoy .did you mean copy' help cpoy
+	mistyped 'no command frobnicate; try' frobnicate
+	mistyped 'fodler is no option of copy; did you mean --folder\?' copy --fodler=hunter2
+	mistyped 'reprot is no option of run; did you mean --report\?' run --reprot hunter2
+	mistyped 'shrad is no option of batch; did you mean --shard\?' batch --shrad 1/2
+	mistyped 'log-fromat is no option of list; did you mean --log-format\?' list --log-fromat json
+	mistyped 'xyzzy is no option of list; try .popferry list --help' list --xyzzy
+	mistyped '--source-password: passwords do not stand on command lines' \
+		copy --source-password hunter2
+	mistyped '--password: passwords do not stand.*--source-password-file' probe --password=hunter2
+	mistyped '--password is no option of list; try' list --password hunter2
+	mistyped 'SOURCE: expected pop3s:.*tar:FILE$' copy ann:hunter2@pop.example.org archive:arc
+	mistyped 'DEST: expected imaps:[^,]*, imap:[^,]* or archive:DIR$' \
+		copy pop3s://ann@pop.example.org imap.example.org:hunter2
+	mistyped 'only servers can be probed: pop3s://host, pop3://host, imaps:' probe pop.example.org
+	mistyped 'only servers can be probed.*popferry verify' probe archive:arc
+	mkdir boxes
+	mistyped 'for what is in the directory write boxes/: there is no profile "boxes"' run boxes
+	printf 'source pop3s://ann:hunter2@pop.example.org\n' >a.conf
+	mistyped 'a.conf:1: source pop3s: expected KEY = VALUE' run ./a.conf
+	mkdir arc && echo '{}' >arc/archive.json
+	mistyped 'arc is an archive, and no state directory.*popferry stats' status arc
+	mistyped 'boxes is no state directory of a job: it holds no journal' status boxes
+	printf 'From: a@b\n\nx\n' >a.eml
+	pf 0 copy eml:a.eml archive:real --progress never --state "$W/state"
+	pf 78 verify real --against nothing
+	says '--against: there is no file nothing, and it is no SHA-256'
+}

@@ -108,6 +108,7 @@ static const struct {
 	{ "[pop3]\nuser = asis\n", 2, "one of email, local" },
 	{ "[pop3]\nhost = a b\n", 2, "expected a host name" },
 	{ "[pop3]\nwindow-bytes = 1k\n", 2, "expected a size from 4.0 KiB" },
+	{ "source pop3s://me@h\n", 1, "source pop3s: expected KEY = VALUE" },
 	{ "[pop3]\nliteral = sync\n", 2, "there is no such key here" },
 	{ "[pop3]\npipelinin = no\n", 2, "did you mean \"pipelining\"" },
 	{ "[pop3]\nfolder = x\n", 2, "before the first section" },

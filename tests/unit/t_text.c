@@ -293,6 +293,37 @@ static void test_small_texts(void **state)
 	assert_false(text_starts("Pop3", "pop3"));
 }
 
+static void test_nearest(void **state)
+{
+	static const char *const known[] = { "folder", "state", "since", "before" };
+	static const struct {
+		const char *word, *best;
+	} rows[] = {
+		{ "fodler", "folder" },
+		{ "Folder", "folder" },
+		{ "sate", "state" },
+		{ "sinc", "since" },
+		{ "befroe", "before" },
+		{ "password", NULL },
+		{ "", NULL },
+		{ "fo", NULL },
+		{ "a-word-that-is-longer-than-any-word-known-here", NULL },
+	};
+	size_t i, k;
+
+	(void)state;
+	for (i = 0; i < N_ELEMENTS(rows); i++) {
+		struct nearest n = NEAREST(rows[i].word);
+
+		for (k = 0; k < N_ELEMENTS(known); k++)
+			nearest_offer(&n, known[k]);
+		if (rows[i].best)
+			assert_string_equal(n.best, rows[i].best);
+		else
+			assert_null(n.best);
+	}
+}
+
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
@@ -304,6 +335,7 @@ int main(void)
 		cmocka_unit_test(test_hex),
 		cmocka_unit_test(test_base64),
 		cmocka_unit_test(test_small_texts),
+		cmocka_unit_test(test_nearest),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
