@@ -292,6 +292,16 @@ enum status secret_get_or_stop(const struct secret *s, const char *what, int sto
 struct identities;
 enum status keys_open(const struct keys *k, struct identities **out, struct err *err);
 
+/*
+ * Whom a new archive is encrypted to, read from where encrypt-to says; NULL when it
+ * says nothing; close it. ST_DENIED: one of them is no good (EX_CONFIG), its file
+ * cannot be read (EX_NOINPUT), or there is but one, and single-recipient does not say
+ * so (EX_USAGE).
+ */
+struct recipients;
+enum status job_recipients(
+	const struct job *j, struct recipients **out, struct err *err);
+
 /* Absolute and without links, also of what is not there yet: to compare. Free it. */
 char *path_canon(const char *path);
 

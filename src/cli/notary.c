@@ -2,6 +2,7 @@
 #include "notary.h"
 
 #include <popferry/archive.h>
+#include <popferry/crypt.h>
 #include <popferry/mem.h>
 
 #include <inttypes.h>
@@ -25,13 +26,15 @@ enum status notary_open(struct notary **out, const struct job *job, struct err *
 		.cert = s->cert,
 		.password = password,
 		.ctx = (void *)&s->secret };
+	struct recipients *to = NULL;
 	struct sign_trust *t = NULL;
 	struct notary *n;
-	enum status rc = ST_OK;
+	enum status rc = job_recipients(job, &to, err);
 
+	recipients_close(&to); /* only whether they are any good */
 	*out = NULL;
-	if (!s->key && !s->n_tsa)
-		return ST_OK;
+	if (rc != ST_OK || (!s->key && !s->n_tsa))
+		return rc;
 	n = xcalloc(1, sizeof(*n));
 	if (s->n_tsa) /* whether that file is any good */
 		rc = sign_trust_open(&t, NULL, s->tsa_ca, err);

@@ -8,8 +8,8 @@
 
 struct notary;
 
-/* Opens the key before hours of work. NULL, and ST_OK, when the job asks for
- * nothing. */
+/* Opens the key, and looks whether recipients are any good, before hours of work. *out
+ * is NULL, and ST_OK, when nothing is to be signed. */
 enum status notary_open(struct notary **out, const struct job *job, struct err *err);
 void notary_close(struct notary **n);
 

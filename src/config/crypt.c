@@ -60,6 +60,40 @@ enum status keys_open(const struct keys *k, struct identities **out, struct err 
 	return rc;
 }
 
+/* A key that is lost must not be the only one. */
+static enum status not_alone(
+	const struct job *j, const struct recipients *r, struct err *err)
+{
+	if (recipients_count(r) > 1 || j->single_recipient)
+		return ST_OK;
+	return err_set(err, ST_DENIED, EX_USAGE,
+		"encrypt-to: with one recipient nobody can read the archive when that key is "
+		"lost: name a second one, whose key is kept elsewhere, or say "
+		"--single-recipient");
+}
+
+enum status job_recipients(
+	const struct job *j, struct recipients **out, struct err *err)
+{
+	enum status rc = ST_OK;
+	size_t i;
+
+	*out = NULL;
+	if (!j->encrypt_to.n)
+		return ST_OK;
+	recipients_open(out);
+	for (i = 0; rc == ST_OK && i < j->encrypt_to.n; i++) {
+		rc = recipients_add(*out, j->encrypt_to.v[i], err);
+		if (rc != ST_OK)
+			err_note(err, "encrypt-to");
+	}
+	if (rc == ST_OK)
+		rc = not_alone(j, *out, err);
+	if (rc != ST_OK)
+		recipients_close(out);
+	return rc;
+}
+
 static bool is_archive(const struct endpoint *e)
 {
 	return e->scheme && strcmp(e->scheme, "archive") == 0;

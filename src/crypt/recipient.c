@@ -99,8 +99,8 @@ static enum status add_age(
 			"its recipient, \"age1...\", and keep the key elsewhere");
 	if (!bech32_read(point, "age", s, n))
 		return err_set(err, ST_DENIED, EX_CONFIG,
-			"is no recipient of age: expected \"age1\" and 58 letters and digits, "
-			"and not one of them is wrong");
+			"is no recipient of age: it has \"age1\" and 58 letters and digits, and "
+			"here one of them is wrong, or missing");
 	/* Spelled in one way, so that who is named twice is one. */
 	bech32_write(&name, "age", point);
 	rc = add(r, CRYPT_AGE, buf_take(&name), &v, err);

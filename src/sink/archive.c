@@ -96,31 +96,12 @@ static enum status open_reader(struct archive_sink *s, struct err *err)
 	return rc == ST_OK ? archive_read_as(&s->r, s->path, &a, err) : rc;
 }
 
-/* A key that is lost must not be the only one. */
-static enum status not_alone(
-	const struct job *j, const struct recipients *r, struct err *err)
-{
-	if (recipients_count(r) > 1 || j->single_recipient)
-		return ST_OK;
-	return err_set(err, ST_DENIED, EX_USAGE,
-		"encrypt-to: with one recipient nobody can read the archive when that key is "
-		"lost: name a second one, whose key is kept elsewhere, or say "
-		"--single-recipient");
-}
-
 static enum status open_writer(struct archive_sink *s, struct archive_config *cfg,
 	const struct job *j, struct err *err)
 {
 	struct recipients *to = NULL;
-	enum status rc = ST_OK;
-	size_t i;
+	enum status rc = job_recipients(j, &to, err);
 
-	if (j->encrypt_to.n)
-		recipients_open(&to);
-	for (i = 0; rc == ST_OK && i < j->encrypt_to.n; i++)
-		rc = recipients_add(to, j->encrypt_to.v[i], err);
-	if (rc == ST_OK && to)
-		rc = not_alone(j, to, err);
 	cfg->recipients = to;
 	if (rc == ST_OK)
 		rc = archive_open(&s->w, cfg, err);

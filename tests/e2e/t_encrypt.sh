@@ -260,8 +260,16 @@ test_encrypt() {
 		says '^lost: messages'
 		pf 65 dispose arc 1 --authority x --yes --identity $key
 	done
-	copy 64 "$(url_pop3s "$src")" archive:alone --encrypt-to "$(cat keys/to1)"
+	# Before anybody logs in.
+	copy 64 "$(url_pop3s "$src")" archive:alone --encrypt-to "$(cat keys/to1)" --state new
 	says 'single-recipient'
+	counts exit=64 listed=0
+	copy 66 "$(url_pop3s "$src")" archive:alone --encrypt-to nobody --state new
+	says 'encrypt-to: nobody: No such file'
+	copy 78 "$(url_pop3s "$src")" archive:alone --encrypt-to age1nobody --state new
+	says 'encrypt-to: age1nobody: is no recipient of age'
+	counts exit=78 listed=0
+	check 'nothing was begun' test ! -e alone -a ! -e new
 }
 
 # From an encrypted archive to another place, and deleted only after it was read back.
