@@ -36,12 +36,15 @@ struct archive_config {
 	const char *path;
 	const char *slug;   /* for new archives: [a-z0-9-]{1,32}; NULL: from path */
 	const char *source; /* "pop3s://user@host": for bag-info.txt */
-	enum archive_codec codec;  /* for new archives */
-	bool codec_given;          /* then an existing archive must have the same */
-	uint64_t member_bytes;     /* 64 KiB to 64 MiB; 0: 1 MiB, of zst 2 MiB */
-	uint64_t segment_bytes;    /* 0: 256 MiB of compressed bytes */
-	unsigned segment_messages; /* 0: 50 000 */
-	unsigned threads;          /* that compress; 0: one a processor, at most 4 */
+	enum archive_codec codec; /* for new archives */
+	bool codec_given;         /* then an existing archive must have the same */
+	uint64_t member_bytes;    /* 64 KiB to 64 MiB; 0: 1 MiB, of zst 2 MiB */
+	/* When a segment is full: compressed bytes, and messages (65 000 at most). 0:
+	 * what archive.json says; of a new one 256 MiB, and 50 000. */
+	uint64_t segment_bytes;
+	unsigned segment_messages;
+	/* That compress, at most 4; 0: one a processor, of zst half as many. */
+	unsigned threads;
 	/*
 	 * Whom it is encrypted to. An archive that is there must have the same; NULL:
 	 * for a new one nobody, else those it has.

@@ -278,8 +278,8 @@ enum status url_parse(struct endpoint *e, const char *text, struct err *err);
 void endpoint_release(struct endpoint *e);
 
 /*
- * The password, into *out (wipe and free it). what is "source" or "dest".
- * A file must be regular, ours, and closed to group and others; a command has
+ * The password, into *out (wipe and free it). what names it in errors: "source", "key".
+ * A file must be regular, ours or root's, and closed to group and others; a command has
  * 60 seconds. ST_DENIED with EX_CONFIG, or EX_USAGE when none is configured.
  */
 enum status secret_get(

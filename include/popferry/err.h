@@ -49,7 +49,7 @@ enum status err_set(struct err *e, enum status st, int ex, const char *fmt, ...)
 
 /*
  * The same with ": " and strerror(errno) added; the exit code is EX_IOERR,
- * or EX_CANTCREAT for EACCES, EPERM, EROFS and ENOENT. errno is kept.
+ * or EX_CANTCREAT for EACCES, EPERM, EROFS, ENOENT and ENOTDIR. errno is kept.
  */
 enum status err_sys(struct err *e, enum status st, const char *fmt, ...)
 	__attribute__((format(printf, 3, 4)));

@@ -29,7 +29,7 @@ struct choice;
  *	uidl:TEXT       exactly
  *	id:TEXT <TEXT>  Message-ID, exactly
  *	sha256:HEX      8 digits or more of the start
- *	since:DATE before:DATE   INTERNALDATE; YYYY-MM-DD in UTC, or RFC 3339
+ *	since:DATE before:DATE   INTERNALDATE (after: is since:); YYYY-MM-DD in UTC, or RFC 3339
  *	larger:SIZE smaller:SIZE   1000, 10k, 5M
  *	flag:WORD anomaly:WORD   one of the words that stand there
  */

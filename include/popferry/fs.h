@@ -49,7 +49,8 @@ enum status fs_tmpfile(int *out, int dirfd, struct err *err);
 
 /*
  * Reads dirfd/name whole (at most max bytes) into *out, NUL added, owned by
- * the caller. ST_END when there is no such file.
+ * the caller. ST_END when there is no such file; ST_FATAL, EX_DATAERR: it is larger, or
+ * no regular file.
  */
 enum status fs_read(char **out, size_t *n, int dirfd, const char *name, size_t max,
 	struct err *err);

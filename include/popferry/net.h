@@ -11,9 +11,10 @@
  * libetpan as a mailstream (conn_stream()). There is one receive buffer, so
  * the two may alternate freely between commands.
  *
- * Errors: ST_RETRY (network lost, deadline: EX_TEMPFAIL; refused or no route:
- * EX_UNAVAILABLE), ST_DENIED (unknown host: EX_NOHOST; certificate: EX_NOPERM;
- * no STARTTLS: EX_UNAVAILABLE), ST_FATAL for our own mistakes. After any error but a
+ * Errors: ST_RETRY (network lost, deadline, no DNS: EX_TEMPFAIL; refused, no route or
+ * no handshake: EX_UNAVAILABLE), ST_DENIED (unknown host: EX_NOHOST; certificate:
+ * EX_NOPERM; CA file: EX_CONFIG; no TLS: EX_UNAVAILABLE; too much or too early:
+ * EX_PROTOCOL), ST_FATAL for our own mistakes. After any error but a
  * line too long the connection is dead; every later call fails at once.
  *
  * Threads: a connection belongs to one thread; only conn_cancel() may be
@@ -51,8 +52,9 @@ enum tls_min {
 
 /*
  * A file that shows the dialogue, without secrets and without message text:
- * "C: " and "S: " lines with a time and the session's name, control bytes escaped. One
- * trace may serve several connections and threads.
+ * "C: " and "S: " lines with a time, the session's name and the number of its
+ * connection ("dest#2"), control bytes escaped. One trace may serve several connections
+ * and threads, and numbers them in the order in which they first have something to say.
  */
 struct trace;
 enum status trace_open(struct trace **out, const char *path, struct err *err);
