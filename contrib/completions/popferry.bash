@@ -25,6 +25,7 @@ _popferry_words() {
 	--type) echo ec rsa ;;
 	--from) echo date retrieved ;;
 	--source-tls | --dest-tls) echo implicit starttls none ;;
+	--source-tls-min | --dest-tls-min) echo 1.2 1.1 1.0 ;;
 	--log-format) echo text json ;;
 	--progress) echo auto always never ;;
 	esac

@@ -418,11 +418,8 @@ const char *dedup_name(enum dedup d)
 	ROW(k, arg, true, SET_BY, text, .set = (fn), AT(f, char *))
 
 const struct setting job_table[] = {
-	BY("source", "URL", set_source,
-		"where mail comes from: pop3s://user@host, archive:DIR, maildir:DIR, "
-		"mbox:FILE, eml:FILE, zip:FILE, tar:FILE"),
-	BY("dest", "URL", set_dest,
-		"where it goes: imaps://user@host/Folder, archive:DIR"),
+	BY("source", "URL", set_source, "where mail comes from: a SOURCE as of copy"),
+	BY("dest", "URL", set_dest, "where it goes: a DEST as of copy"),
 	BY_AT("source-password-file", "FILE", set_secret,
 		"password: first line of a file closed to others", source.secret.file),
 	BY_AT("source-password-command", "COMMAND", set_secret,
