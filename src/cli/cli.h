@@ -83,7 +83,7 @@ extern const struct option prove_options[];
 
 /* What --log-format asks for, known before anything can be complained about. */
 enum log_format cli_format(int argc, char **argv);
-/* Takes argv apart; sets c->job. ST_DENIED with EX_USAGE. */
+/* Takes all of argv apart; sets c->job. ST_DENIED, EX_USAGE: what is wrong first. */
 enum status cli_parse(struct cli *c, const struct command *cmd, int argc, char **argv,
 	struct err *err);
 void cli_release(struct cli *c);

@@ -361,7 +361,7 @@ static int run(struct cli *c, const struct command *cmd, int argc, char **argv)
 		code = cmd->run(c, &err);
 	} else {
 		cli_complain(c, &err);
-		if (cmd->run == cmd_copy)
+		if (cmd->run == cmd_copy || cmd->run == cmd_run)
 			ferry_refused(c, c->job, &err);
 		code = err.exit;
 	}

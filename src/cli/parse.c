@@ -247,6 +247,16 @@ enum log_format cli_format(int argc, char **argv)
 	return LOG_TEXT;
 }
 
+/* One option, in one word or two. */
+static enum status any_option(struct cli *c, const struct command *cmd,
+	const char *word, const char *next, bool *used, struct err *err)
+{
+	if (word[1] == '-')
+		return long_option(c, cmd, word + 2, next, used, err);
+	return short_options(c, cmd, word + 1, next, used, err);
+}
+
+/* What stands behind a wrong option is read, too: it may be where the report goes. */
 enum status cli_parse(struct cli *c, const struct command *cmd, int argc, char **argv,
 	struct err *err)
 {
@@ -256,18 +266,20 @@ enum status cli_parse(struct cli *c, const struct command *cmd, int argc, char *
 
 	job_new(&c->job);
 	c->args = xcalloc((size_t)argc + 1, sizeof(char *));
-	for (i = 0; rc == ST_OK && i < argc; i++) {
+	for (i = 0; i < argc; i++) {
+		struct err why = ERR_INIT;
 		char *w = argv[i];
 
 		if (only_args || w[0] != '-' || w[1] == '\0') {
 			c->args[c->n_args++] = w;
 		} else if (strcmp(w, "--") == 0) {
 			only_args = true;
-		} else if (w[1] == '-') {
-			rc = long_option(c, cmd, w + 2, argv[i + 1], &used, err);
-			i += used;
 		} else {
-			rc = short_options(c, cmd, w + 1, argv[i + 1], &used, err);
+			if (any_option(c, cmd, w, argv[i + 1], &used, &why) != ST_OK &&
+				rc == ST_OK) {
+				*err = why;
+				rc = why.status;
+			}
 			i += used;
 		}
 	}

@@ -129,6 +129,10 @@ test_a_refused_run_has_a_report() {
 	}
 	copy 64 "$(url_pop3s "$src")" archive:arc --report option.json --dedup sometimes
 	refused_report option.json sometimes
+	copy 64 "$(url_pop3s "$src")" archive:arc --dedup sometimes --report=behind.json
+	refused_report behind.json sometimes
+	copy 64 "$(url_pop3s "$src")" archive:arc --nosuch --seen never --report behind.json
+	refused_report behind.json nosuch
 	copy 64 "http://127.0.0.1/" archive:arc --report url.json
 	refused_report url.json 'SOURCE: expected'
 	copy 64 "$(url_pop3s "$src")" --report args.json
@@ -136,6 +140,8 @@ test_a_refused_run_has_a_report() {
 	echo 'dedup = sometimes' >bad.conf
 	pf 64 run ./bad.conf --report profile.json
 	refused_report profile.json bad.conf
+	pf 64 run ./bad.conf --nosuch --report profile.json
+	refused_report profile.json nosuch
 	pf 64 run ./bad.conf --report '{name}.json'
 	check 'no file without a name' sh -c '! ls *.json'
 }
