@@ -240,6 +240,21 @@ struct had {
 	size_t n, cap, before;
 };
 
+/* ---- cuts.c ---- */
+
+/*
+ * Sessions that were lost in the middle of a message. One that is at fault ends them at
+ * the same byte each time; a line that is cut does not.
+ */
+struct cuts {
+	uint64_t in;    /* the last one's message, as who counts knows it, */
+	uint32_t at;    /* after so many bytes of it */
+	unsigned alike; /* sessions in a row that were lost there */
+};
+void cuts_note(struct cuts *c, uint64_t in, uint32_t at);
+/* So many sessions were lost in the last one's message: may it be tried once more? */
+bool cuts_forgive(const struct cuts *c, unsigned tries);
+
 /* The source and its sessions: what is remembered from one to the next. */
 struct visits {
 	unsigned listings; /* in this run */
@@ -266,10 +281,7 @@ struct visits {
 	uint64_t news;       /* messages the journal had never seen, in this session */
 	bool reset_told;     /* in this session */
 	uint64_t beyond;     /* messages in it that --limit leaves */
-	/* The task (index + 1) at which a session was lost, after how many bytes of it,
-	 * and how many sessions in a row it was that. */
-	uint32_t ended_in, ended_at;
-	unsigned alike;
+	struct cuts cuts;    /* of sessions, by tasks' indices */
 };
 
 /* What the source's latest session said. */
@@ -643,7 +655,7 @@ struct doomed {
 	uint64_t size;             /* as listed in the session */
 	uint32_t number;           /* in it; 0: in none */
 	unsigned good; /* journal bits of the sinks that were read back in this run */
-	uint8_t tries; /* sessions that ended while it was fetched */
+	uint8_t tries; /* sessions that ended while it, first, was fetched again */
 	bool gone;     /* confirmed */
 };
 struct doomed_set { /* ascending by holder and id */

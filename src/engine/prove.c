@@ -25,7 +25,8 @@ enum { LOOKED_AT = 64 }; /* messages of a folder, for one that has no equal */
 
 struct fetching {
 	struct facts_maker *fm;
-	int fd; /* a probe's copy; -1: none is kept */
+	uint32_t n; /* bytes */
+	int fd;     /* a probe's copy; -1: none is kept */
 	enum status rc;
 	struct err *err;
 };
@@ -34,6 +35,7 @@ static void take(void *ctx, const char *p, size_t n)
 {
 	struct fetching *f = ctx;
 
+	f->n += (uint32_t)n;
 	facts_put(f->fm, p, n);
 	if (f->fd >= 0 && f->rc == ST_OK)
 		f->rc = fs_write(f->fd, p, n, f->err);
@@ -134,6 +136,23 @@ static void withdraw(struct remover *r, const struct doomed *d)
 	r->withdrawn++;
 }
 
+/* It cannot be had, so nobody knows what it is. */
+static void unproven(struct remover *r, const struct doomed *d, const struct err *why)
+{
+	log_warn(&r->e->log, "delete-unproven", LOG_U("number", d->number),
+		LOG_S("reason", why->text));
+	withdraw(r, d);
+}
+
+/* A session ended in the middle of it. */
+static void lost_in_one(
+	struct remover *r, const struct doomed *d, uint32_t at, const struct err *why)
+{
+	cuts_note(&r->cuts, (uint64_t)d->id, at);
+	if (!cuts_forgive(&r->cuts, ++doomed_find(&r->set, d)->tries))
+		unproven(r, d, why);
+}
+
 /* Is what came what is stored? */
 static enum status weigh(struct remover *r, const struct doomed *d,
 	const struct facts *f, bool *same, bool *abandon, struct err *err)
@@ -172,13 +191,10 @@ static enum status one(struct remover *r, struct source *src, const struct doome
 		rc = kept;
 	facts_end(&f.fm, &facts);
 	/* Only of the first it is known that it is to blame. */
-	if (rc == ST_RETRY && d == r->now.v &&
-		++doomed_find(&r->set, d)->tries >= POISON_TRIES)
-		withdraw(r, d);
-	if (rc == ST_SKIP) { /* it cannot be had, so nobody knows what it is */
-		log_warn(&r->e->log, "delete-unproven", LOG_U("number", d->number),
-			LOG_S("reason", err->text));
-		withdraw(r, d);
+	if (rc == ST_RETRY && d == r->now.v)
+		lost_in_one(r, d, f.n, err);
+	if (rc == ST_SKIP) {
+		unproven(r, d, err);
 		rc = ST_OK;
 	} else if (rc == ST_OK && number != d->number) {
 		rc = err_set(err, ST_FATAL, EX_SOFTWARE,

@@ -25,6 +25,7 @@ struct remover {
 	int64_t asked_at;         /* clock of the batch the source agreed to; 0: none */
 	uint64_t deleted, kept;
 	uint64_t withdrawn; /* of the set, that turned out not to be what was thought */
+	struct cuts cuts;   /* of sessions that fetch once more, by rows */
 	size_t want;        /* find so many in a listing */
 	int64_t time;
 	enum status rc; /* in callbacks */

@@ -119,26 +119,12 @@ static enum status consume(
 	return rc;
 }
 
-/*
- * A message that ends its session does so at the same place each time; a line that is
- * cut does not. May it be tried once more?
- */
+/* May it be tried once more? */
 static bool is_worth_it(const struct engine *e, const struct suspect *s)
 {
 	if (s->oddity == ODD_GLUED)
 		return s->task->tries < GLUED_TRIES;
-	return e->visits.alike < POISON_TRIES && s->task->tries < CUT_TRIES;
-}
-
-static void note_place(struct engine *e, const struct suspect *s)
-{
-	uint32_t in = (uint32_t)(s->task - e->tasks.v) + 1;
-	struct visits *v = &e->visits;
-	bool alike = v->ended_in == in && v->ended_at == s->at;
-
-	v->alike = alike ? v->alike + 1 : 1;
-	v->ended_in = in;
-	v->ended_at = s->at;
+	return cuts_forgive(&e->visits.cuts, s->task->tries);
 }
 
 /*
@@ -154,7 +140,7 @@ static enum status suspect_one(struct engine *e, const struct suspect *s,
 
 	if (*progress)
 		e->poisoned = 0;
-	note_place(e, s);
+	cuts_note(&e->visits.cuts, (uint64_t)(t - e->tasks.v), s->at);
 	/* Asking ahead may be to blame, so the last tries are without (quirk Q60). */
 	e->careful = ++t->tries >= last || s->oddity == ODD_UNSTUFFED;
 	if (is_worth_it(e, s))

@@ -134,6 +134,7 @@ void verify_begin(void *verifying)
 	struct verifying *v = verifying;
 
 	verify_drop(v);
+	v->got = 0;
 	facts_begin(&v->fm);
 }
 
@@ -141,6 +142,7 @@ void verify_take(void *verifying, const char *p, size_t n)
 {
 	struct verifying *v = verifying;
 
+	v->got += (uint32_t)n;
 	facts_put(v->fm, p, n);
 }
 
@@ -198,7 +200,10 @@ static enum status read_again(struct verifying *v, size_t first, size_t *stuck,
 
 	*losses = moved ? 1 : *losses + 1;
 	*stuck = first;
-	if (v->result[first] == R_PENDING && *losses >= POISON_TRIES) {
+	if (moved) /* it may have been there, too, at another destination */
+		v->cuts = (struct cuts){ 0 };
+	cuts_note(&v->cuts, (uint64_t)v->page.v[first].id, v->got);
+	if (v->result[first] == R_PENDING && !cuts_forgive(&v->cuts, *losses)) {
 		if (v->unread++ == POISON_ROW)
 			return err->status = ST_DENIED;
 		v->result[first] = R_UNREAD;
@@ -222,6 +227,7 @@ static enum status read_page(struct verifying *v, struct err *err)
 		if (atomic_load(&v->e->stop))
 			return engine_stopped(err);
 		rc = slot_open(v->e, v->s, err);
+		v->got = 0;
 		if (rc == ST_OK)
 			rc = v->s->ops->read(v->s->sink, v->page.folder,
 				v->page.generation, places, n, &to, err);

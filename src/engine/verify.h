@@ -43,7 +43,9 @@ struct verifying {
 	struct facts_maker *fm;
 	enum status rc; /* of the journal, in callbacks */
 	struct err *err;
-	unsigned unread; /* given up, in a row */
+	uint32_t got;     /* bytes of the last one */
+	struct cuts cuts; /* of sessions, by rows */
+	unsigned unread;  /* given up, in a row */
 
 	struct stray *lost; /* of one folder */
 	size_t n_lost, cap_lost;

@@ -77,6 +77,9 @@
  *	                                quiet: for the oldest N, and OK
  *	fetch headless                  HEADER.FIELDS are empty, as Courier answers where it
  *	                                does not like the header
+ *	fetch cut:BYTES [step=MORE] [times=K]
+ *	                                the connection ends there in a longer text, each time
+ *	                                so many bytes later
  *	search lie                      SEARCH finds nothing
  *
  * What fakeimap_expect() knows ("expect imap-NAME ..." in a case):

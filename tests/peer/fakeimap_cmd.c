@@ -4,6 +4,7 @@
 #include <popferry/mem.h>
 #include <popferry/text.h>
 
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -334,11 +335,25 @@ static void do_quota(struct session *c, const char *tag, const char *args)
 
 /* ---- messages ---- */
 
+/* The bytes of the text that are sent: fewer is all of this connection. */
+static size_t cut_here(struct session *c, const struct stored *m)
+{
+	struct acts *a = &c->s->acts;
+	size_t at = a->cut.at;
+
+	if (!a->cut.times || m->n <= at)
+		return m->n;
+	a->cut.at += a->cut.step;
+	if (a->cut.times != UINT_MAX)
+		a->cut.times--;
+	return at;
+}
+
 static void fetch_one(
 	struct session *c, size_t i, const struct stored *m, const char *items)
 {
 	const char *end = memmem(m->text, m->n, "\r\n\r\n", 4);
-	size_t head = end ? (size_t)(end - m->text) + 4 : m->n;
+	size_t head = end ? (size_t)(end - m->text) + 4 : m->n, sent;
 
 	if (!end && (end = memmem(m->text, m->n, "\n\n", 2)) != NULL)
 		head = (size_t)(end - m->text) + 2;
@@ -349,7 +364,12 @@ static void fetch_one(
 	if (strstr(items, "BODY.PEEK[]")) {
 		c->s->fetches++;
 		imapd_say(c, " BODY[] {%zu}\r\n", m->n);
-		imapd_send(c, m->text, m->n);
+		sent = cut_here(c, m);
+		imapd_send(c, m->text, sent);
+		if (sent < m->n) {
+			imapd_end(c, END_LOST, NULL);
+			return;
+		}
 	} else if (strstr(items, "HEADER.FIELDS")) {
 		imapd_say(c, " BODY[HEADER.FIELDS (FROM)] {%zu}\r\n", head);
 		imapd_send(c, head == 2 ? "\r\n" : m->text, head);
@@ -410,7 +430,7 @@ static void do_fetch(struct session *c, const char *tag, const char *args)
 		all += asked_for(c, i, args);
 	if (a->fetch_trunc && all > a->fetch_trunc)
 		first = a->fetch_quiet ? 0 : all - a->fetch_trunc;
-	for (i = 0; i < n; i++) {
+	for (i = 0; i < n && !c->ended; i++) {
 		if (!asked_for(c, i, args))
 			continue;
 		if (at >= first && (!a->fetch_trunc || at < first + a->fetch_trunc)) {
@@ -419,6 +439,8 @@ static void do_fetch(struct session *c, const char *tag, const char *args)
 		}
 		at++;
 	}
+	if (c->ended)
+		return;
 	if (first)
 		imapd_say(c, "%s OK [MESSAGELIMIT %u %u] done\r\n", tag, a->fetch_trunc,
 			lowest);

@@ -89,6 +89,9 @@ struct acts {
 	unsigned slow, linemax, quota, maxmsg, appendlimit, bye_after, depth, exists;
 	unsigned fetch_trunc, long_line, quota_used, quota_kib, connections;
 	bool fetch_headless;
+	struct {
+		unsigned at, step, times; /* times 0: no more */
+	} cut;
 	bool has_appendlimit;
 	char *quota_text, *maxmsg_text, *crowded_text;
 	struct {

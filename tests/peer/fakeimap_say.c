@@ -6,6 +6,7 @@
 #include <popferry/mem.h>
 #include <popferry/text.h>
 
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -212,12 +213,36 @@ static bool say_gmail(void *ctx, int argc, char **argv, char *why, size_t cap)
 
 /* ---- several ---- */
 
+static bool say_cut(struct acts *a, int argc, char **argv, char *why, size_t cap)
+{
+	const char *v;
+	int i;
+
+	a->cut.step = 0;
+	a->cut.times = UINT_MAX;
+	if (!number(&a->cut.at, argv[0] + strlen("cut:"), why, cap))
+		return false;
+	for (i = 1; i < argc; i++) {
+		bool steps = scene_is(argv[i], "step", &v);
+
+		if ((!steps && !scene_is(argv[i], "times", &v)) || !v)
+			return scene_bad(why, cap, "fetch cut:N [step=N] [times=K]");
+		if (!number(steps ? &a->cut.step : &a->cut.times, v, why, cap))
+			return false;
+	}
+	return true;
+}
+
 static bool say_fetch(void *ctx, int argc, char **argv, char *why, size_t cap)
 {
 	if (strcmp(argv[0], "headless") == 0) {
 		ACTS(ctx)->fetch_headless = true;
 		return argc == 1 || scene_bad(why, cap, "fetch headless");
 	}
+	if (text_starts(argv[0], "cut:"))
+		return say_cut(ACTS(ctx), argc, argv, why, cap);
+	if (argc > 2)
+		return scene_bad(why, cap, "fetch trunc:N [quiet]");
 	ACTS(ctx)->fetch_quiet = argc > 1;
 	if (argc > 1 && !only(argv[1], "quiet", why, cap))
 		return false;
@@ -574,7 +599,7 @@ static const struct scene_verb directives[] = {
 	{ "uidnext", 1, 1, say_uidnext },
 	{ "exists", 1, 1, say_exists },
 	{ "visible", 1, 1, say_visible },
-	{ "fetch", 1, 2, say_fetch },
+	{ "fetch", 1, 3, say_fetch },
 	{ "search", 1, 1, say_search },
 };
 
