@@ -54,6 +54,9 @@ bool text_starts(const char *s, const char *prefix);
 /* "1.2 MiB" style, for people. Returns out (at least 16 bytes). */
 char *text_bytes(char out[16], uint64_t n);
 
+/* Behind a noun that n counts: "" of one, "s" of none or many. */
+const char *text_s(uint64_t n);
+
 /*
  * Shell-like pattern (only * and ?) against n bytes, ASCII case-insensitive.
  * Linear in practice, no recursion: safe on hostile input.

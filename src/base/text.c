@@ -275,6 +275,11 @@ bool text_starts(const char *s, const char *prefix)
 	return strncmp(s, prefix, strlen(prefix)) == 0;
 }
 
+const char *text_s(uint64_t n)
+{
+	return n == 1 ? "" : "s";
+}
+
 char *text_bytes(char out[16], uint64_t n)
 {
 	static const char *const units[] = { "B", "KiB", "MiB", "GiB", "TiB", "PiB" };

@@ -91,8 +91,9 @@ static enum status tell_bad(const struct batch *b, struct err *err)
 		cli_complain(b->c, &b->bad[i]);
 	if (b->n_bad > TOLD_MAX)
 		return err_set(err, ST_DENIED, b->exit,
-			"and %zu more rows are no good; nothing was begun",
-			b->n_bad - TOLD_MAX);
+			"and %zu more row%s no good; nothing was begun",
+			b->n_bad - TOLD_MAX,
+			b->n_bad == TOLD_MAX + 1 ? " is" : "s are");
 	return err_set(err, ST_DENIED, b->exit, "nothing was begun");
 }
 

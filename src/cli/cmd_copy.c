@@ -99,8 +99,9 @@ static void tell(const struct job *job, const struct outcome *o)
 			job->name, l->deleted, l->delete_left);
 	if (o->id_collisions)
 		printf("%s: %" PRIu64
-		       " messages share a Message-ID with a different one; all were kept\n",
-			job->name, o->id_collisions);
+		       " message%s a Message-ID with a different one; all were kept\n",
+			job->name, o->id_collisions,
+			o->id_collisions == 1 ? " shares" : "s share");
 }
 
 /* With --report - standard output is the report's. */

@@ -59,13 +59,13 @@ static void tell(
 static void tell_total(const struct cli *c, const struct disposing *d,
 	const struct archive_disposed *out)
 {
-	const char *s = out->gone == 1 ? "" : "s";
+	const char *s = text_s(out->gone);
 
 	if (c->format == LOG_JSON || c->verbosity < 0)
 		return;
 	if (d->act)
 		printf("%" PRIu64 " message%s disposed of, in %u record%s\n", out->gone,
-			s, out->records, out->records == 1 ? "" : "s");
+			s, out->records, text_s(out->records));
 	else
 		printf("%" PRIu64
 		       " message%s would go: --yes --authority TEXT does it\n",

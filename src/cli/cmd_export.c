@@ -77,8 +77,8 @@ static bool go_on(void *ctx, const struct export_done *d)
 		return true;
 	pthread_mutex_lock(&s->lock);
 	s->next = clock_ms() + (s->terminal ? DRAW_MS : PLAIN_MS);
-	fprintf(stderr, "%s%" PRIu64 " of %" PRIu64 " messages %s, %s of %s%s",
-		s->terminal ? "\r" : "popferry: ", d->messages, d->all,
+	fprintf(stderr, "%s%" PRIu64 " of %" PRIu64 " message%s %s, %s of %s%s",
+		s->terminal ? "\r" : "popferry: ", d->messages, d->all, text_s(d->all),
 		s->handing ? "handed over" : "exported", text_bytes(bytes, d->bytes),
 		text_bytes(all, d->all_bytes), s->terminal ? "\033[K" : "\n");
 	s->drawn = s->terminal;
@@ -132,8 +132,7 @@ static void tell(
 	if (d->bad)
 		snprintf(left, sizeof(left), ", %" PRIu64 " left out", d->bad);
 	printf("%s: %" PRIu64 " message%s (%s) as %s%s\n", job->target, d->messages,
-		d->messages == 1 ? "" : "s", text_bytes(bytes, d->bytes), job->format,
-		left);
+		text_s(d->messages), text_bytes(bytes, d->bytes), job->format, left);
 }
 
 /* What left the archive, and in what form, is part of its history. */
@@ -173,8 +172,9 @@ static enum status ended(const struct cli *c, const struct export_job *job,
 	else if (rc == ST_OK && not_good)
 		rc = err_set(err, ST_DENIED, EX_PARTIAL,
 			"%.100s did not end with 0 for %" PRIu64 " of %" PRIu64
-			" messages",
-			hand_program(job->hand), not_good, done->messages);
+			" message%s",
+			hand_program(job->hand), not_good, done->messages,
+			text_s(done->messages));
 	return rc;
 }
 

@@ -46,7 +46,7 @@ static int place(struct cli *c, struct err *err)
 		printf("{\"hold\":%u,\"messages\":%" PRIu64 "}\n", held.no, held.n);
 	else if (c->verbosity >= 0)
 		printf("hold %u holds %" PRIu64 " message%s%s\n", held.no, held.n,
-			held.n == 1 ? "" : "s",
+			text_s(held.n),
 			h.future ? ", and what comes and is chosen" : "");
 	if (held.open_unknown && !h.future)
 		tell_open(c);

@@ -327,7 +327,8 @@ static void show_habits(const struct pop3_server *s)
 		row("expires", "messages are deleted after so many days: %s (EXPIRE)",
 			s->expire);
 	if (s->login_delay)
-		row("pause", "%u seconds between logins (LOGIN-DELAY)", s->login_delay);
+		row("pause", "%u second%s between logins (LOGIN-DELAY)", s->login_delay,
+			text_s(s->login_delay));
 }
 
 static enum status probe_pop3(const struct probe *p, struct err *err)
@@ -363,15 +364,15 @@ static enum status probe_pop3(const struct probe *p, struct err *err)
 	rc = pop3_list(pop3, &l, err);
 	if (rc != ST_OK)
 		goto out;
-	row("maildrop", "%zu message%s, %s; UIDL %s, pipelining %s", l.n,
-		l.n == 1 ? "" : "s", text_bytes(bytes, l.octets),
-		l.uidl ? "works" : "does not work",
+	row("maildrop", "%zu message%s, %s; UIDL %s, pipelining %s", l.n, text_s(l.n),
+		text_bytes(bytes, l.octets), l.uidl ? "works" : "does not work",
 		s->pipelining ? "works" : "is not used");
 	show_habits(s);
 	if (l.repeated || l.unreadable)
 		row("oddities",
-			"%zu messages with a repeated UIDL, %zu rows that make no sense",
-			l.repeated, l.unreadable);
+			"%zu message%s with a repeated UIDL, %zu row%s no sense",
+			l.repeated, text_s(l.repeated), l.unreadable,
+			l.unreadable == 1 ? " that makes" : "s that make");
 	row("hint",
 		"POP3 shows one folder, mostly the INBOX; if the host offers IMAP too, "
 		"the other folders are there");

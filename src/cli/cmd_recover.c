@@ -42,15 +42,19 @@ int cmd_recover(struct cli *c, struct err *err)
 				out.segments, out.good, out.lost, out.indexes,
 				out.unmade);
 		else if (c->verbosity >= 0)
-			printf("%" PRIu64 " segments: %" PRIu64
-			       " messages are good, %" PRIu64 " are lost; %" PRIu64
-			       " indexes were made again\n",
-				out.segments, out.good, out.lost, out.indexes);
+			printf("%" PRIu64 " segment%s: %" PRIu64
+			       " message%s good, %" PRIu64 " %s lost; %" PRIu64
+			       " index%s made again\n",
+				out.segments, text_s(out.segments), out.good,
+				out.good == 1 ? " is" : "s are", out.lost,
+				out.lost == 1 ? "is" : "are", out.indexes,
+				out.indexes == 1 ? " was" : "es were");
 		if (out.unmade && c->format != LOG_JSON && c->verbosity >= 0)
 			printf("%" PRIu64
-			       " indexes could not be made as they were: put them back from a "
+			       " index%s could not be made as before: put %s back from a "
 			       "copy; all can be read without, but slowly\n",
-				out.unmade);
+				out.unmade, out.unmade == 1 ? "" : "es",
+				out.unmade == 1 ? "it" : "them");
 	}
 	fflush(stdout);
 	return rc == ST_OK ? 0 : cli_archive_failed(c, err);

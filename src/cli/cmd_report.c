@@ -189,9 +189,9 @@ static enum status verify(struct report *r, struct archive_reader *a, struct err
 	if (rc < 0 && r->damage.status == ST_OK)
 		r->damage = why;
 	snprintf(r->page.verified, sizeof(r->page.verified),
-		"%s, at %s: %" PRIu64 " messages and %" PRIu64 " seals good%s", r->path,
-		clock_rfc3339(at, clock_utc()), k.messages, k.seals,
-		k.damaged ? ", NOT ALL" : "");
+		"%s, at %s: %" PRIu64 " message%s and %" PRIu64 " seal%s good%s",
+		r->path, clock_rfc3339(at, clock_utc()), k.messages, text_s(k.messages),
+		k.seals, text_s(k.seals), k.damaged ? ", NOT ALL" : "");
 	return ST_OK;
 }
 
@@ -276,8 +276,9 @@ static enum status make(struct report *r, struct archive_reader *a, struct err *
 	if (r->damage.status != ST_OK)
 		return err_set(err, ST_DENIED, EX_DATAERR, "%s", r->damage.text);
 	if (!out && r->c->verbosity >= 0 && r->c->format != LOG_JSON)
-		printf("%s: %" PRIu64 " messages, %" PRIu64 " of them listed\n",
-			r->target, r->page.messages, r->page.listed);
+		printf("%s: %" PRIu64 " message%s, %" PRIu64 " of them listed\n",
+			r->target, r->page.messages, text_s(r->page.messages),
+			r->page.listed);
 	return ST_OK;
 }
 

@@ -115,8 +115,7 @@ static void class_text(const struct archive_class *k)
 		buf_addf(&b, ": until %.10s", clock_rfc3339(until, k->until));
 	else
 		buf_addf(&b, ": %u %s%s from %s", n, k->days ? "day" : "year",
-			n == 1 ? "" : "s",
-			k->from_date ? "its date" : "when it was retrieved");
+			text_s(n), k->from_date ? "its date" : "when it was retrieved");
 	buf_adds(&b, ", ");
 	if (k->fallback)
 		buf_adds(&b, "what no other class chooses");

@@ -74,12 +74,11 @@ int cli_seals(const struct cli *c, const char *path, const char *signers,
 		rc = err_set(err, ST_DENIED, EX_DATAERR,
 			"%s: %" PRIu64
 			" signature%s or timestamp%s by somebody not trusted",
-			path, l.bad, l.bad == 1 ? "" : "s",
-			l.bad == 1 ? " is" : "s are");
+			path, l.bad, text_s(l.bad), l.bad == 1 ? " is" : "s are");
 	else if (rc == ST_OK && l.open)
 		rc = err_set(err, ST_DENIED, EX_PARTIAL,
 			"%s: %" PRIu64 " signature%s or timestamp%s missing", path,
-			l.open, l.open == 1 ? "" : "s", l.open == 1 ? " is" : "s are");
+			l.open, text_s(l.open), l.open == 1 ? " is" : "s are");
 	if (rc == ST_OK)
 		return 0;
 	fflush(stdout);
@@ -134,7 +133,7 @@ static void tell_finished(const char *path, const struct archive_finished *f)
 {
 	if (f->sealed)
 		printf("%s: sealed: 1 segment, %" PRIu64 " message%s\n", path,
-			f->messages, f->messages == 1 ? "" : "s");
+			f->messages, text_s(f->messages));
 	else
 		printf("%s: nothing is open: %" PRIu64 " segment%s sealed\n", path,
 			f->segments, f->segments == 1 ? " is" : "s are");
@@ -157,8 +156,7 @@ static void tell(const struct cli *c, const char *path,
 	} else if (d) {
 		printf("%s: %" PRIu64 " seal%s, %" PRIu64 " signed and %" PRIu64
 		       " timestamped now",
-			path, d->seals, d->seals == 1 ? "" : "s", d->signatures,
-			d->stamps);
+			path, d->seals, text_s(d->seals), d->signatures, d->stamps);
 		if (d->waiting)
 			printf(", %" PRIu64 " waiting for a timestamp", d->waiting);
 		if (d->unsigned_before)

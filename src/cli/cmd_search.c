@@ -82,8 +82,8 @@ static bool go_on(void *ctx, uint64_t done, uint64_t all)
 	if (!f->terminal || all == 0 || clock_ms() < f->next)
 		return true;
 	f->next = clock_ms() + DRAW_MS;
-	fprintf(stderr, "\r%" PRIu64 " of %" PRIu64 " messages indexed\033[K", done,
-		all);
+	fprintf(stderr, "\r%" PRIu64 " of %" PRIu64 " message%s indexed\033[K", done,
+		all, text_s(all));
 	f->drawn = true;
 	return true;
 }
@@ -319,7 +319,7 @@ static enum status show(
 		if (hits->n_first < hits->n)
 			printf("%zu of %zu messages\n", hits->n_first, hits->n);
 		else
-			printf("%zu message%s\n", hits->n, hits->n == 1 ? "" : "s");
+			printf("%zu message%s\n", hits->n, text_s(hits->n));
 	}
 	return rc;
 }
@@ -347,7 +347,7 @@ static void tell_index(const struct quest *f, uint64_t in)
 		printf("{\"messages\":%" PRIu64 "}\n", in);
 	else
 		printf("%s: %" PRIu64 " message%s in the index\n", f->path, in,
-			in == 1 ? "" : "s");
+			text_s(in));
 }
 
 static enum status find(struct quest *f, const struct query *q, struct err *err)

@@ -80,14 +80,15 @@ static void show_text(const struct stats *s, const char *path)
 	printf("  messages    %" PRIu64 " (%s), %" PRIu64 " not sealed yet\n",
 		s->messages, text_bytes(bytes, s->bytes), s->unsealed);
 	printf("  on disk     %s in %zu segment%s\n", text_bytes(stored, s->stored),
-		s->segments.n, s->segments.n == 1 ? "" : "s");
+		s->segments.n, text_s(s->segments.n));
 	if (s->first[0])
 		printf("  dates       %s to %s\n",
 			text_clean(from, sizeof(from), s->first, strlen(s->first)),
 			text_clean(to, sizeof(to), s->last, strlen(s->last)));
 	printf("  duplicates  %" PRIu64 " (%s): the same bytes are there once more\n",
 		s->copies, text_bytes(copies, s->copy_bytes));
-	printf("  anomalies   %" PRIu64 " messages have some\n", s->odd);
+	printf("  anomalies   %" PRIu64 " message%s some\n", s->odd,
+		s->odd == 1 ? " has" : "s have");
 	print_sums("By folder", &s->folders, SIZE_MAX);
 	print_sums("By year", &s->years, SIZE_MAX);
 	print_sums("Largest senders", &s->senders, SHOWN);

@@ -181,10 +181,10 @@ static void show_text(const struct standing *s)
 	char bytes[16];
 
 	printf("%s (%s)\n", s->account, s->path);
-	printf("  %" PRIu64 " messages: %" PRIu64 " stored (%s), %" PRIu64
+	printf("  %" PRIu64 " message%s: %" PRIu64 " stored (%s), %" PRIu64
 	       " duplicate, %" PRIu64 " filtered, %" PRIu64 " failed\n",
-		t->messages, t->stored, text_bytes(bytes, t->bytes), t->duplicate,
-		t->filtered, t->failed);
+		t->messages, text_s(t->messages), t->stored,
+		text_bytes(bytes, t->bytes), t->duplicate, t->filtered, t->failed);
 	if (t->verified || t->removed)
 		printf("  %" PRIu64 " read back and equal; %" PRIu64
 		       " deleted at the source\n",
@@ -206,7 +206,7 @@ static void failure_text(const struct journal_failure *f)
 		f->uidl ? text_clean(uidl, sizeof(uidl), f->uidl, f->uidl_n) : "none",
 		f->message_id[0] ? f->message_id : "none",
 		f->subject[0] ? cli_show(subject, sizeof(subject), f->subject) : "none",
-		f->tries, f->tries == 1 ? "" : "s");
+		f->tries, text_s(f->tries));
 	if (f->reply[0] && !strstr(f->reason, f->reply))
 		printf("    the server said: %s\n", f->reply);
 }

@@ -170,8 +170,9 @@ static void compose(void *ctx, char *out, size_t cap)
 	if (m->ended > m->good)
 		snprintf(bad, sizeof(bad), ", %zu not with 0", m->ended - m->good);
 	snprintf(out, cap,
-		"%zu of %zu jobs ended%s; %u at work; %" PRIu64 " messages (%s) done",
-		m->ended, m->n, bad, busy, done, text_bytes(bytes, n_bytes));
+		"%zu of %zu job%s ended%s; %u at work; %" PRIu64 " message%s (%s) done",
+		m->ended, m->n, text_s(m->n), bad, busy, done, text_s(done),
+		text_bytes(bytes, n_bytes));
 	pthread_mutex_unlock(&m->lock);
 }
 
@@ -214,7 +215,7 @@ static void tell_all(const struct crew *m)
 		LOG_U("deleted", l->deleted), LOG_U("ms", (uint64_t)ms));
 	if (!m->tells)
 		return;
-	printf("%zu job%s:", m->n, m->n == 1 ? "" : "s");
+	printf("%zu job%s:", m->n, text_s(m->n));
 	for (k = 0; k < EXITS; k++)
 		if (m->exits[k])
 			printf(" %zu with exit %zu,", m->exits[k], k);

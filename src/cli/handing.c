@@ -235,8 +235,8 @@ int handing_end(
 	if (h->c->verbosity >= 0 && h->c->format != LOG_JSON && h->report != stdout &&
 		(code == 0 || code == EX_PARTIAL || code == EX_DATAERR))
 		printf("%s: %" PRIu64 " message%s, %" PRIu64 " with exit code 0\n",
-			hand_program(h->hand), done->messages,
-			done->messages == 1 ? "" : "s", done->good);
+			hand_program(h->hand), done->messages, text_s(done->messages),
+			done->good);
 	if (!h->report ||
 		end_report(h, done, code, code ? err->text : "", &why) == ST_OK)
 		return code;

@@ -4,6 +4,7 @@
 #include <popferry/archive.h>
 #include <popferry/crypt.h>
 #include <popferry/mem.h>
+#include <popferry/text.h>
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -94,7 +95,7 @@ static void tell(const struct job *job, const struct sign_done *d, bool tells)
 	if (!tells || !(d->signatures || d->stamps || d->waiting))
 		return;
 	printf("%s: %" PRIu64 " seal%s signed, %" PRIu64 " timestamped", job->name,
-		d->signatures, d->signatures == 1 ? "" : "s", d->stamps);
+		d->signatures, text_s(d->signatures), d->stamps);
 	if (d->waiting)
 		printf("; %" PRIu64 " waiting for a timestamp", d->waiting);
 	printf("\n");

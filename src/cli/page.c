@@ -168,8 +168,7 @@ static void summary(struct page *p)
 	row(f, "Not sealed yet", text);
 	fprintf(f, "<dt>On disk</dt><dd>");
 	put_bytes(f, p->stored);
-	fprintf(f, " in %zu segment%s</dd>\n", p->segments.n,
-		p->segments.n == 1 ? "" : "s");
+	fprintf(f, " in %zu segment%s</dd>\n", p->segments.n, text_s(p->segments.n));
 	snprintf(text, sizeof(text), "%s to %s", p->first, p->last);
 	row(f, "Dates", p->first[0] ? text : "none");
 	row_number(f, "Same bytes once more", p->copies, p->copy_bytes);

@@ -127,11 +127,6 @@ static void look(void *ctx, const char *seal, const struct sign_state *s)
 
 /* ---- what is told ---- */
 
-static const char *plural(uint64_t n)
-{
-	return n == 1 ? "" : "s";
-}
-
 static bool in_trust(const struct audit *a, const struct marks *m, const char *sha256)
 {
 	char *path = xasprintf("%s/trust/%s-%.*s.pem", a->path, m->in, PREFIX, sha256);
@@ -145,7 +140,7 @@ static void party_text(
 	const struct audit *a, const struct marks *m, const struct party *p)
 {
 	printf("%s: %" PRIu64 " seal%s %s by %s (fingerprint %s)", a->path, p->seals,
-		plural(p->seals), m->kind, p->mark.by, p->mark.sha256);
+		text_s(p->seals), m->kind, p->mark.by, p->mark.sha256);
 	if (p->mark.verdict == SIGN_TRUSTED)
 		printf(", who is trusted\n");
 	else
@@ -185,12 +180,12 @@ static void all_marks_text(const struct audit *a)
 		party_text(a, t, &t->parties[i]);
 	if (s->missing && uses(a, s))
 		printf("%s: %" PRIu64 " seal%s not signed\n", a->path, s->missing,
-			plural(s->missing));
+			text_s(s->missing));
 	taken_text(a, s, a->k.signatures, "signatures");
 	taken_text(a, t, a->k.timestamps, "timestamps");
 	if (t->missing && uses(a, t))
 		printf("%s: %" PRIu64 " seal%s: timestamp pending\n", a->path,
-			t->missing, plural(t->missing));
+			t->missing, text_s(t->missing));
 }
 
 static void audit_text(const struct audit *a)
@@ -201,10 +196,10 @@ static void audit_text(const struct audit *a)
 	printf("%s: ", a->path);
 	if (k->damaged)
 		printf("DAMAGED in %" PRIu64 " place%s: ", k->damaged,
-			plural(k->damaged));
+			text_s(k->damaged));
 	printf("%" PRIu64 " message%s (%s), %" PRIu64 " sealed segment%s%s\n",
-		k->messages, plural(k->messages), text_bytes(bytes, k->bytes),
-		k->segments, plural(k->segments),
+		k->messages, text_s(k->messages), text_bytes(bytes, k->bytes),
+		k->segments, text_s(k->segments),
 		!k->damaged                ? ": all good"
 			: k->segments == 1 ? " is good"
 					   : " are good");
@@ -212,8 +207,8 @@ static void audit_text(const struct audit *a)
 		printf("%s: %" PRIu64 " message%s in %" PRIu64
 		       " encrypted segment%s: the files, seals and marks were checked; "
 		       "their messages only --identity opens\n",
-			a->path, k->closed_messages, plural(k->closed_messages),
-			k->closed, plural(k->closed));
+			a->path, k->closed_messages, text_s(k->closed_messages),
+			k->closed, text_s(k->closed));
 	if (k->closed_open)
 		printf("%s: what is not sealed yet is encrypted, and its key is with the "
 		       "job that writes it: it was not looked at\n",
@@ -376,7 +371,7 @@ static enum status check_marks(
 	if (bad)
 		return err_set(err, ST_DENIED, EX_DATAERR,
 			"%" PRIu64 " signature%s or timestamp%s not to be believed",
-			bad, plural(bad), bad == 1 ? " is" : "s are");
+			bad, text_s(bad), bad == 1 ? " is" : "s are");
 	if (a->signatures.wanted)
 		open += a->signatures.missing;
 	if (a->stamps.wanted)
@@ -385,7 +380,7 @@ static enum status check_marks(
 		return err_set(err, ST_DENIED, EX_PARTIAL,
 			"what is there is good, but %" PRIu64
 			" signature%s or timestamp%s missing",
-			open, plural(open), open == 1 ? " is" : "s are");
+			open, text_s(open), open == 1 ? " is" : "s are");
 	return ST_OK;
 }
 

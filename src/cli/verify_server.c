@@ -6,6 +6,7 @@
 #include <popferry/buf.h>
 #include <popferry/mem.h>
 #include <popferry/source.h>
+#include <popferry/text.h>
 
 #include "marks.h"
 #include "meet.h"
@@ -129,16 +130,17 @@ static void add_numbers(struct buf *b, const struct comparison *k)
 static void tell_text(const struct comparison *k)
 {
 	printf("%s: %zu on the server (%s), %zu in the archive: %" PRIu64
-	       " are in both, %" PRIu64 " only on the server, %" PRIu64
+	       " %s in both, %" PRIu64 " only on the server, %" PRIu64
 	       " only in the archive\n",
-		k->path, k->server.n, k->account, k->archive.n, k->both, k->only_server,
-		k->only_archive);
+		k->path, k->server.n, k->account, k->archive.n, k->both,
+		k->both == 1 ? "is" : "are", k->only_server, k->only_archive);
 	if (k->duplicates || k->filtered || k->failed || k->left)
 		printf("%s: of others its listings tell: %" PRIu64
-		       " duplicates of what it has, %" PRIu64
+		       " duplicate%s of what it has, %" PRIu64
 		       " left out by a rule, %" PRIu64 " failed, %" PRIu64
 		       " not taken\n",
-			k->path, k->duplicates, k->filtered, k->failed, k->left);
+			k->path, k->duplicates, text_s(k->duplicates), k->filtered,
+			k->failed, k->left);
 	if (k->listing.nameless)
 		printf("%s: the server has no UIDLs: sizes alone were compared\n",
 			k->path);
@@ -240,7 +242,7 @@ static enum status verdict(const struct comparison *k, struct err *err)
 			k->other_size);
 	err_set(err, ST_DENIED, EX_PARTIAL,
 		"%s: %" PRIu64 " of the server's messages %s not there: number%s %s%s",
-		k->path, missing, missing == 1 ? "is" : "are", missing == 1 ? "" : "s",
+		k->path, missing, missing == 1 ? "is" : "are", text_s(missing),
 		buf_str(&b), known);
 	buf_free(&b);
 	return ST_DENIED;

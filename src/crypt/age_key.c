@@ -2,6 +2,7 @@
 #include "own.h"
 
 #include <popferry/mem.h>
+#include <popferry/text.h>
 
 #include <openssl/crypto.h>
 #include <openssl/err.h>
@@ -281,5 +282,5 @@ enum status age_unwrap(unsigned char key[FILE_KEY], const struct age_head *h,
 	return err_set(err, ST_DENIED, EX_NOPERM,
 		"none of the identities given opens it: it is for %zu recipient%s and "
 		"none is one of these; name the right file with --identity",
-		h->n, h->n == 1 ? "" : "s");
+		h->n, text_s(h->n));
 }

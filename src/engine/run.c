@@ -4,6 +4,7 @@
 #include <popferry/fs.h>
 #include <popferry/hand.h>
 #include <popferry/mem.h>
+#include <popferry/text.h>
 
 #include "engine_p.h"
 
@@ -410,7 +411,7 @@ static void decide_exit(const struct engine *e, struct outcome *out, enum status
 		out->exit = EX_PARTIAL;
 		err_set(&out->err, ST_SKIP, EX_PARTIAL,
 			"%llu message%s failed; the report and `popferry status` say why",
-			(unsigned long long)l->failed, l->failed == 1 ? "" : "s");
+			(unsigned long long)l->failed, text_s(l->failed));
 	} else if (e->unverified) {
 		out->exit = EX_PARTIAL;
 		err_set(&out->err, ST_SKIP, EX_PARTIAL,
@@ -421,8 +422,8 @@ static void decide_exit(const struct engine *e, struct outcome *out, enum status
 	} else if (e->limited) {
 		out->exit = EX_PARTIAL;
 		err_set(&out->err, ST_SKIP, EX_PARTIAL,
-			"--limit left %llu messages for another run",
-			(unsigned long long)l->left);
+			"--limit left %llu message%s for another run",
+			(unsigned long long)l->left, text_s(l->left));
 	}
 }
 

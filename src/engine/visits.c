@@ -14,6 +14,7 @@
  */
 #include <popferry/clock.h>
 #include <popferry/mem.h>
+#include <popferry/text.h>
 
 #include "engine_p.h"
 
@@ -152,7 +153,7 @@ static enum status disbelieve(struct engine *e, uint64_t removed, struct err *er
 		" message%s before and popferry "
 		"deleted none of them: did the login reach the right mailbox? From the %drd "
 		"such run on it is believed",
-		v->noted, v->noted == 1 ? "" : "s", EMPTY_RUNS);
+		v->noted, text_s(v->noted), EMPTY_RUNS);
 }
 
 enum status visits_listed(struct engine *e, const struct listing *l, struct err *err)

@@ -37,7 +37,8 @@ static enum status read_rows(struct pop3 *p, const char *command, struct rows *r
 	if (st == ST_DENIED && !conn_dead(p->c))
 		return talk_broken(p, err, "sent a row over %d bytes after %s",
 			POP3_ROW_MAX, command);
-	err_note(err, "in the answer to %s, after %zu rows", command, count);
+	err_note(err, "in the answer to %s, after %zu row%s", command, count,
+		text_s(count));
 	return st;
 }
 

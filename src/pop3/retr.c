@@ -273,7 +273,8 @@ static bool is_quiet(struct pop3 *p)
 static enum status broken_off(
 	struct pop3 *p, uint32_t number, const struct taker *t, struct err *err)
 {
-	err_note(err, "in message %" PRIu32 ", after %" PRIu64 " bytes", number, t->n);
+	err_note(err, "in message %" PRIu32 ", after %" PRIu64 " byte%s", number, t->n,
+		text_s(t->n));
 	if (is_glued(t)) {
 		p->oddity = POP3_ODD_GLUED;
 		err_note(err,

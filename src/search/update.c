@@ -4,6 +4,7 @@
 #include <popferry/clock.h>
 #include <popferry/fault.h>
 #include <popferry/fs.h>
+#include <popferry/text.h>
 
 #include <fcntl.h>
 #include <stdio.h>
@@ -260,7 +261,7 @@ static enum status drop_gone(struct compared *c, struct err *err)
 		return rc;
 	snprintf(text, sizeof(text),
 		"messages have changed or gone: %u part%s of the index %s made anew", n,
-		n == 1 ? "" : "s", n == 1 ? "is" : "are");
+		text_s(n), n == 1 ? "is" : "are");
 	search_say(c->s, text);
 	return ST_OK;
 }

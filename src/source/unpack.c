@@ -38,8 +38,9 @@ enum status pack_damaged(struct packed *p, struct err *err)
 		return rc;
 	return err_set(err, ST_DENIED, EX_DATAERR,
 		"%s is damaged or cut off after %" PRIu64
-		" entries; what stands before that was read (%s)",
-		p->f.path, p->entry, why ? why : "it ends too soon");
+		" entr%s; what stands before that was read (%s)",
+		p->f.path, p->entry, p->entry == 1 ? "y" : "ies",
+		why ? why : "it ends too soon");
 }
 
 /*

@@ -166,7 +166,7 @@ test_recover() {
 	rm -f arc/segments/*-000001.idx
 	pf 65 verify arc
 	pf 0 recover arc
-	says "$n messages are good, 0 are lost; 1 indexes? w"
+	says "$n messages are good, 0 are lost; 1 index was made"
 	good "$n"
 	file=$(ls arc/segments/*-000001.tar.gz)
 	chmod u+w "$file"

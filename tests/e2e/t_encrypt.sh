@@ -170,7 +170,7 @@ disposes_closed() {
 	pf 0 verify arc
 	says '29 messages in 1 encrypted segment'
 	(cd arc && sh VERIFY.sh) >out
-	says '29 messages are encrypted'
+	says '29 messages encrypted'
 	says 'messages disposed of: 1'
 	nothing_but_the_journal
 	pf 77 recover arc
@@ -232,7 +232,7 @@ test_encrypt() {
 		pf 0 verify arc
 		says '30 messages in 1 encrypted segment'
 		(cd arc && sh VERIFY.sh) >out
-		says '30 messages are encrypted'
+		says '30 messages encrypted'
 		for i in 1 2; do
 			pf 0 search arc xylophone --identity $key --format seq
 			check 'the search finds' test "$(wc -l <out)" = 30

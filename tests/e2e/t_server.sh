@@ -75,7 +75,7 @@ server_told() {
 	letter e five
 	copy 2 "$url" archive:arc --source-tls none --max-size 10k "$@"
 	told 2 both=2 duplicates=1 filtered=1 failed=1 only_on_server=0 'numbers=[4]'
-	says 'arc: of others its listings tell: 1 duplicates of what it has, 1 left out by a rule, 1 failed, 0 not'
+	says 'arc: of others its listings tell: 1 duplicate of what it has, 1 left out by a rule, 1 failed, 0 not'
 	rm box/d.bad
 	told 0 both=2 duplicates=1 filtered=1 failed=0 only_on_server=0 'filtered_numbers=[3]'
 	grep -q '"duplicates":1,"filtered":1,.*"event":"verify","n":[0-9]*,"object":"pop3:' arc/log/custody.jsonl

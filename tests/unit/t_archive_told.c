@@ -546,8 +546,9 @@ static void test_balance(void **state)
 	static const struct {
 		const char *from, *to, *says;
 	} rows[] = {
-		{ "\"known\":1", "\"known\":2", "does not balance: 8 messages were" },
-		{ "\"listed\":8", "\"listed\":9", "does not balance: 9 messages were" },
+		{ "\"known\":1", "\"known\":2", "does not balance: 8 messages listed" },
+		{ "\"listed\":8", "\"listed\":9",
+			"does not balance: 9 messages listed" },
 		{ "\"octets\":2600", "\"octets\":2601", "its reconciliation is not" },
 		{ "\"renamed\":1", "\"renamed\":3", "its reconciliation is not" },
 		{ "\"listed\":8", "\"listed\":\"\"", "is damaged" },

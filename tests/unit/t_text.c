@@ -281,6 +281,10 @@ static void test_small_texts(void **state)
 	(void)state;
 	for (i = 0; i < N_ELEMENTS(sizes); i++)
 		assert_string_equal(text_bytes(out, sizes[i].n), sizes[i].out);
+	assert_string_equal(text_s(0), "s");
+	assert_string_equal(text_s(1), "");
+	assert_string_equal(text_s(2), "s");
+	assert_string_equal(text_s(UINT64_MAX), "s");
 	assert_true(text_same("Stls", "sTLS"));
 	assert_false(text_same("a", "ab"));
 	assert_false(text_same("ab", "a"));

@@ -54,8 +54,8 @@ char *anchor_astray(
 {
 	if (events < a->events)
 		return xasprintf("%s has lost lines: %s tells of %" PRIu64
-				 " events, it has %" PRIu64,
-			custody, anchor, a->events, events);
+				 " event%s, it has %" PRIu64,
+			custody, anchor, a->events, text_s(a->events), events);
 	if (memcmp(sha, a->sha, DIGEST) == 0)
 		return NULL;
 	return xasprintf("%s: line %" PRIu64 " or one before it was changed: %s has "

@@ -107,8 +107,8 @@ static void check_row(struct check *ck, const char *table, const char *path,
 static void rows_end(struct check *ck, const char *table)
 {
 	if (ck->row < ck->x->n)
-		tally_bad(ck->t, "%s: %s lacks %zu of %zu messages", ck->file, table,
-			ck->x->n - ck->row, ck->x->n);
+		tally_bad(ck->t, "%s: %s lacks %zu of %zu message%s", ck->file, table,
+			ck->x->n - ck->row, ck->x->n, text_s(ck->x->n));
 }
 
 static enum status take_csv_row(void *ctx, char *const f[CSV_COLUMNS], struct err *err)

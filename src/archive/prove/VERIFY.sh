@@ -46,6 +46,11 @@ bad() {
 	printf 'bad: %s\n' "$1"
 }
 
+# s N: behind a noun that N counts.
+s() {
+	test "$1" = 1 || echo s
+}
+
 # At most a few of the lines that come in, each with what they are about.
 bad_lines() {
 	shown=0
@@ -641,21 +646,21 @@ check_signatures
 test "$encrypted" != cms || check_recipients
 
 test "$unsealed" = 0 ||
-	echo "$unsealed segments have no seal: they were made by popferry 0.1.0"
+	echo "$unsealed segment$(s "$unsealed") without a seal, made by popferry 0.1.0"
 # Without a commit (C) it holds none; one that is encrypted does not say.
 test -z "$open" || ! grep -Eq '^(C [0-9]|popferry-open)' "open/$open.log" ||
 	echo 'open/ has messages that are not sealed yet: they were not looked at'
 test "$gone" = 0 ||
 	echo "messages disposed of: $gone; the records in policy/ tell when and by whose authority"
 test "$closed" = 0 ||
-	echo "$closed messages are encrypted: the files, seals and signatures were checked, not what is in them"
+	echo "$closed message$(s "$closed") encrypted: the files, seals and signatures were checked, not what is in them"
 if test "$found" = 0; then
-	echo "good: $segments segments, $messages messages"
+	echo "good: $segments segment$(s "$segments"), $messages message$(s "$messages")"
 	exit 0
 fi
 if ! ls segments | cmp -s - "$tmp/before"; then
 	echo 'a run or a disposal changed the archive meanwhile: run this again'
 	exit 69
 fi
-echo "DAMAGED: $found findings; $segments segments with $messages messages were looked at"
+echo "DAMAGED: $found finding$(s "$found"), in a look at $segments segment$(s "$segments") with $messages message$(s "$messages")"
 exit 65

@@ -3,6 +3,7 @@
 #include "../form/json.h"
 
 #include <popferry/mem.h>
+#include <popferry/text.h>
 
 #include <inttypes.h>
 #include <stdlib.h>
@@ -63,9 +64,10 @@ static void check_seal(
 	check_file(v, s, "archive.json", s->json_sha);
 	if (s->listing.known && listing_total(s->listing.count) != s->listed)
 		tally_bad(v->t,
-			"%s does not balance: %" PRIu64
-			" messages were listed, %" PRIu64 " are accounted for",
-			name, s->listed, listing_total(s->listing.count));
+			"%s does not balance: %" PRIu64 " message%s listed, %" PRIu64
+			" accounted for",
+			name, s->listed, text_s(s->listed),
+			listing_total(s->listing.count));
 	file_name(file, "segments/", sealed->file);
 	check_file(v, s, file, now.sha);
 	file_name(file, "segments/", sealed->stem);
@@ -285,9 +287,10 @@ static enum status check_custody(struct evidence *v, struct err *err)
 	if (c.i < v->n && !c.damaged)
 		tally_bad(v->t,
 			"log/custody.jsonl %s: seal %u was made after %" PRIu64
-			" events, it has %" PRIu64,
+			" event%s, it has %" PRIu64,
 			rc == ST_END ? "is missing" : "has lost lines",
-			v->seals[c.i].no, v->seals[c.i].custody.events, head.events);
+			v->seals[c.i].no, v->seals[c.i].custody.events,
+			text_s(v->seals[c.i].custody.events), head.events);
 	return ST_OK;
 }
 

@@ -469,6 +469,6 @@ enum status archive_verify_as(struct archive_reader *r, const struct archive_how
 		rc = err_set(err, ST_DENIED, EX_DATAERR,
 			"the archive is damaged in %" PRIu64
 			" place%s: put the files that are named back from a copy",
-			out->damaged, out->damaged == 1 ? "" : "s");
+			out->damaged, text_s(out->damaged));
 	return rc;
 }
