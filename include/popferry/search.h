@@ -56,6 +56,8 @@ struct search_how {
 	bool plaintext;
 	const struct identities
 		*identities; /* who reads such an archive; may be NULL */
+	/* An index of more bytes is not kept with such an archive; 0: of 1 GiB. */
+	uint64_t keep_max;
 	/* One sentence about what was done to the index, and why. May be NULL. */
 	void (*say)(void *ctx, const char *what);
 	/* Now and then while messages are read; false stops it, and what was done stays

@@ -34,6 +34,11 @@ enum {
 	FILE_MAX = KEPT_MAX + KEPT_MAX / 64,
 };
 
+static uint64_t keep_max(const struct search *s)
+{
+	return s->how.keep_max ? s->how.keep_max : KEPT_MAX;
+}
+
 static bool derive(unsigned char key[CRYPT_KEY], const struct search *s,
 	const char *info, struct err *err)
 {
@@ -257,7 +262,7 @@ static bool too_large(struct search *s)
 	sqlite3_int64 n = 0;
 
 	sqlite3_serialize(s->db, "main", &n, SQLITE_SERIALIZE_NOCOPY);
-	return n > KEPT_MAX;
+	return (uint64_t)n > keep_max(s);
 }
 
 /* Where nothing can be written nothing is, as ever. */
@@ -299,7 +304,7 @@ void kept_save(struct search *s)
 {
 	struct err err = ERR_INIT;
 	enum status rc = ST_OK;
-	char *text;
+	char *text, most[16];
 	int dirfd;
 
 	if (!*s->kept || !s->changed)
@@ -308,7 +313,8 @@ void kept_save(struct search *s)
 	if (dirfd < 0)
 		return;
 	if (too_large(s))
-		rc = err_set(&err, ST_DENIED, EX_DATAERR, "it is larger than 1 GiB");
+		rc = err_set(&err, ST_DENIED, EX_DATAERR, "it is larger than %s",
+			text_bytes(most, keep_max(s)));
 	else
 		rc = save(s, dirfd, &err);
 	close(dirfd);

@@ -295,6 +295,55 @@ static void test_stopped(void **state)
 	drop_place(&p);
 }
 
+static void bounded(const struct place *p, struct identities *ids, uint64_t keep_max,
+	uint64_t found, bool told)
+{
+	struct asked a = { 0 };
+	struct search_how how = { .identities = ids,
+		.keep_max = keep_max,
+		.say = say,
+		.go_on = go_on,
+		.ctx = &a };
+	struct search *s = NULL;
+	struct err err = ERR_INIT;
+
+	ok(search_open(&s, p->path, &how, &err), &err);
+	assert_int_equal(count_hits(s, "lamp OR candle"), found);
+	search_close(&s);
+	assert_int_equal(a.said, told);
+	assert_int_equal(told,
+		strstr(a.last, "good for this search alone") &&
+			strstr(a.last, "it is larger than 4.0 KiB"));
+}
+
+/* One that is too large is good for the search, is told of, and is not kept; what was
+ * kept when it was smaller stays, and is good for what it has. */
+static void test_too_large(void **state)
+{
+	struct place p = make_place();
+	struct identities *ids = who(p.key[0], NULL);
+	uint64_t was;
+	char *file;
+
+	(void)state;
+	fill(&p, "lamp", 20);
+	bounded(&p, ids, 4096, 20, true);
+	assert_int_equal(kept(p.path), 0);
+	bounded(&p, ids, 4096, 20, true);
+	assert_int_equal(kept(p.path), 0);
+	bounded(&p, ids, 0, 20, false);
+	file = the_kept(p.path);
+	was = inode(file);
+	bounded(&p, ids, 4096, 20, false); /* nothing is new in it */
+	fill(&p, "candle", 3);
+	bounded(&p, ids, 4096, 23, true);
+	once(p.path, p.key[0], "candle OR lamp7", 4, 0, 3);
+	assert_true(inode(file) != was);
+	free(file);
+	identities_close(&ids);
+	drop_place(&p);
+}
+
 /* What a writer that died has left behind is in nobody's way. */
 static void test_left_behind(void **state)
 {
@@ -630,6 +679,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_kept),
 		cmocka_unit_test(test_stopped),
+		cmocka_unit_test(test_too_large),
 		cmocka_unit_test(test_left_behind),
 		cmocka_unit_test(test_foreign),
 		cmocka_unit_test(test_damaged),
