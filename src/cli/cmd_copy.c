@@ -13,6 +13,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+enum { POP3S_PORT = 995, IMAPS_PORT = 993 };
+
 /* ---- what is told at the end ---- */
 
 static void tell_plan(const struct job *job, const struct outcome *o)
@@ -123,9 +125,28 @@ static void summarise(
 	fflush(stdout);
 }
 
+/* A server that waits for TLS says nothing: better known than a minute later. */
+static void warn_of_port(const struct endpoint *end, const char *name)
+{
+	bool pop3 = text_starts(end->scheme, "pop3");
+	char *meaning;
+
+	if (!end->host || end->tls == TLS_IMPLICIT ||
+		end->port != (pop3 ? POP3S_PORT : IMAPS_PORT))
+		return;
+	meaning = xasprintf(
+		"on port %u TLS mostly comes first, and this waits for a server that "
+		"greets without: %ss:// is the URL for that",
+		end->port, pop3 ? "pop3" : "imap");
+	log_warn(NULL, "tls-port", LOG_S("job", name), LOG_S("url", end->url),
+		LOG_S("meaning", meaning));
+	free(meaning);
+}
+
 /* What takes safety away is said each time. */
 static void warn_of_line(const struct endpoint *end, const char *name)
 {
+	warn_of_port(end, name);
 	if (end->host && end->tls == TLS_NONE)
 		log_warn(NULL, "no-tls", LOG_S("job", name), LOG_S("url", end->url),
 			LOG_S("meaning",
