@@ -17,6 +17,9 @@ test_one() {
 	printf 'From: a@b\nMessage-ID: <1@x>\nSubject: one\n\nHello\n' >box/1.eml
 	rig_load "$src" box
 	copy 0 "$(url_pop3s "$src")" archive:arc
+	check 'no more is told than was asked for' sh -c '! grep listed err'
+	copy 0 "$(url_pop3s "$src")" archive:arc -v
+	says '^info listed job=.* messages=1 todo=0 repeated-uidl=0 unreadable-rows=0$'
 	one "$POPFERRY" status state
 	one "$POPFERRY" verify arc
 	one "$POPFERRY" recover arc
