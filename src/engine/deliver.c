@@ -235,18 +235,6 @@ static void drop_first(struct engine *e, size_t n)
 	memmove(e->batch, e->batch + k, e->n_batches * sizeof(e->batch[0]));
 }
 
-/* So large that a kill costs little and a sync counts little. */
-static void find_pace(struct engine *e)
-{
-	int64_t now = clock_ms(), took = now - e->landed_ms;
-
-	if (took > BATCH_SLOW_MS && e->batch_bytes > BATCH_LEAST)
-		e->batch_bytes /= 2;
-	else if (took < BATCH_FAST_MS && e->batch_bytes < BATCH_BYTES)
-		e->batch_bytes *= 2;
-	e->landed_ms = now;
-}
-
 static bool all_swallow(const struct engine *e)
 {
 	size_t k;
@@ -255,6 +243,23 @@ static bool all_swallow(const struct engine *e)
 		if (!e->slots[k].ops->swallows)
 			return false;
 	return true;
+}
+
+uint64_t deliver_most(const struct engine *e)
+{
+	return all_swallow(e) ? BATCH_SHED : BATCH_BYTES;
+}
+
+/* So large that a kill costs little and a sync counts little. */
+static void find_pace(struct engine *e)
+{
+	int64_t now = clock_ms(), took = now - e->landed_ms;
+
+	if (took > BATCH_SLOW_MS && e->batch_bytes > BATCH_LEAST)
+		e->batch_bytes /= 2;
+	else if (took < BATCH_FAST_MS && e->batch_bytes < deliver_most(e))
+		e->batch_bytes *= 2;
+	e->landed_ms = now;
 }
 
 /*

@@ -57,7 +57,9 @@ enum {
 #define FLIGHT_SHED (1024ULL * 1024)
 #define FLIGHT_FAR (16ULL * 1024 * 1024)
 #define FLIGHT_MS (192ULL * 1024)
-#define QUEUE_BYTES (2ULL * 1024 * 1024)
+/* A batch, and the queue, where all text is swallowed at once: what waits to be durable
+ * holds none, and a larger one would not mean fewer syncs. */
+#define BATCH_SHED (512ULL * 1024)
 #define SPOOL_BYTES (20UL * 1024 * 1024)
 
 /* ---- tasks: the run's account of every listed message (tasks.c) ---- */
@@ -546,6 +548,8 @@ enum status recall_free(struct engine *e, const struct parcel *p,
  */
 enum status deliver_batch(
 	struct engine *e, struct parcel **batch, size_t n, struct err *err);
+/* The most a batch, and as much the queue before it, has of text. */
+uint64_t deliver_most(const struct engine *e);
 /* What an answer of the farthest open destination takes at least, in milliseconds. */
 int deliver_rtt_ms(const struct engine *e);
 /* Waits for the oldest of those under way, if any are, and for all. */

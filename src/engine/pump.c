@@ -40,7 +40,8 @@ struct pump {
 	pthread_mutex_t lock;
 	pthread_cond_t changed;
 	struct parcel *head, **tail;
-	uint64_t bytes, enough; /* for a batch */
+	uint64_t bytes, most;
+	uint64_t enough; /* for a batch */
 	size_t count;
 	size_t refused; /* in a row */
 	bool ended, quit;
@@ -84,7 +85,7 @@ static bool push(struct pump *p, struct parcel *parcel)
 
 	pthread_mutex_lock(&p->lock);
 	while (!p->quit && p->count &&
-		(p->bytes >= QUEUE_BYTES || p->count >= QUEUE_COUNT))
+		(p->bytes >= p->most || p->count >= QUEUE_COUNT))
 		pthread_cond_wait(&p->changed, &p->lock);
 	ok = !p->quit;
 	if (ok) {
@@ -309,6 +310,7 @@ enum status pump_start(struct pump **out, struct engine *e, struct source *src,
 	p->enter = parting != NULL;
 	p->began_ms = clock_ms();
 	p->tail = &p->head;
+	p->most = deliver_most(e);
 	p->enough = e->batch_bytes;
 	p->err = (struct err)ERR_INIT;
 	for (i = 0; i < n; i++)

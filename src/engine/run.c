@@ -29,7 +29,6 @@ void engine_new(struct engine **out, const struct job *job, const struct log *lo
 	e->stop_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	pthread_mutex_init(&e->lock, NULL);
 	tasks_init(&e->tasks);
-	e->batch_bytes = BATCH_BYTES;
 	e->progress.phase = "starting";
 	*out = e;
 }
@@ -153,6 +152,7 @@ static enum status find_kinds(struct engine *e, struct err *err)
 			return err_set(err, ST_DENIED, EX_USAGE,
 				"%s cannot be a destination", s->end->url);
 	}
+	e->batch_bytes = deliver_most(e);
 	while (e->recorder < e->n_slots && !e->slots[e->recorder].ops->removed)
 		e->recorder++;
 	return ST_OK;
