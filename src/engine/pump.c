@@ -84,8 +84,7 @@ static bool push(struct pump *p, struct parcel *parcel)
 	bool ok;
 
 	pthread_mutex_lock(&p->lock);
-	while (!p->quit && p->count &&
-		(p->bytes >= p->most || p->count >= QUEUE_COUNT))
+	while (!p->quit && p->count && (p->bytes >= p->most || p->count >= QUEUE_COUNT))
 		pthread_cond_wait(&p->changed, &p->lock);
 	ok = !p->quit;
 	if (ok) {

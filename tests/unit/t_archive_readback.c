@@ -108,10 +108,12 @@ static size_t follow(struct made *m, enum archive_codec c, struct segment_seen *
 	struct err err = ERR_INIT;
 	struct open_file f;
 	struct readback *r;
+	struct pool *pool;
 	unsigned g;
 
+	pool_open(&pool, c, 1, ROOM);
 	assert_int_equal(open_file(&f, AT_FDCWD, m->path, O_RDONLY, NULL, &err), ST_OK);
-	r = readback_begin(&f, c, "a-000001");
+	r = readback_begin(&f, c, "a-000001", pool);
 	assert_non_null(r);
 	for (g = 0; g < GROUPS; g++) {
 		readback_give(r, &m->rows[g], m->off[g], m->len[g], m->raw[g]);
@@ -119,6 +121,7 @@ static size_t follow(struct made *m, enum archive_codec c, struct segment_seen *
 	}
 	readback_end(&r, seen);
 	assert_null(r);
+	pool_close(&pool);
 	return seen->n;
 }
 

@@ -24,6 +24,7 @@ struct made {
 	struct idx rows;
 	struct buf tar;
 	uint64_t len, raw;
+	size_t room; /* for a piece */
 };
 
 static enum status to_buf(void *ctx, const void *p, size_t n, struct err *err)
@@ -64,20 +65,36 @@ static void messages(struct made *m, struct tarw *t, const char *folder)
 	}
 }
 
+/* In frames, where there is no room for all of it. */
+static void pack(const struct made *m, enum archive_codec c, struct buf *out)
+{
+	struct err err = ERR_INIT;
+	struct packer *p = NULL;
+	size_t at, n;
+
+	if (codec_packs(c))
+		packer_open(&p, c);
+	for (at = 0; at < m->tar.n; at += n) {
+		struct buf b = BUF_INIT(ROOM);
+
+		n = m->tar.n - at < m->room ? m->tar.n - at : m->room;
+		buf_add(&b, m->tar.p + at, n);
+		if (p)
+			assert_int_equal(packer_run(p, &b, &err), ST_OK);
+		buf_add(out, b.p, b.n);
+		buf_free(&b);
+	}
+	packer_close(&p);
+}
+
 static void file_of(struct made *m, enum archive_codec c)
 {
 	static const char before[BEFORE];
 	char name[] = "/tmp/whole.XXXXXX";
-	struct buf b = BUF_INIT(ROOM);
+	struct buf b = BUF_INIT(2 * ROOM);
 	struct err err = ERR_INIT;
-	struct packer *p = NULL;
 
-	buf_add(&b, m->tar.p, m->tar.n);
-	if (codec_packs(c)) {
-		packer_open(&p, c);
-		assert_int_equal(packer_run(p, &b, &err), ST_OK);
-		packer_close(&p);
-	}
+	pack(m, c, &b);
 	m->f = (struct open_file){ mkstemp(name), NULL };
 	assert_true(m->f.fd >= 0);
 	unlink(name);
@@ -88,11 +105,12 @@ static void file_of(struct made *m, enum archive_codec c)
 	buf_free(&b);
 }
 
-static void make(struct made *m, enum archive_codec c, const char *folder)
+static void make(struct made *m, enum archive_codec c, size_t room, const char *folder)
 {
 	struct tarw *t;
 
 	memset(m, 0, sizeof(*m));
+	m->room = room;
 	buf_init(&m->tar, ROOM);
 	tarw_open(&t, to_buf, &m->tar);
 	entry(t, "a-000001/bagit.txt", bagit_text, strlen(bagit_text));
@@ -115,16 +133,19 @@ static bool is_good(const struct made *m, enum archive_codec c)
 	char *p = xcalloc(1, BEFORE + m->len);
 	uint64_t paths[MESSAGES];
 	struct whole_reader *w;
+	struct pool *pool;
 	struct sha sha;
 	bool good;
 	size_t got;
 
 	sha_init(&sha);
 	sha_add(&sha, p, BEFORE);
-	whole_open(&w, c, "a-000001");
+	pool_open(&pool, c, 1, m->room);
+	whole_open(&w, c, "a-000001", pool);
 	good = whole_read(
 		w, &m->f, BEFORE, m->len, m->raw, &m->rows, true, &sha, paths);
 	whole_close(&w);
+	pool_close(&pool);
 	assert_int_equal(
 		open_file_read(&m->f, p + BEFORE, m->len, BEFORE, &got, NULL), ST_OK);
 	hash_of(p, good ? BEFORE + got : BEFORE, want);
@@ -138,8 +159,20 @@ static bool is_good(const struct made *m, enum archive_codec c)
 	return good;
 }
 
-static const enum archive_codec codecs[] = { ARCHIVE_NONE, ARCHIVE_GZ, ARCHIVE_ZST,
-	ARCHIVE_ZIP };
+static const struct {
+	enum archive_codec codec;
+	size_t room;
+} kinds[] = {
+	{ ARCHIVE_NONE, ROOM },
+	{ ARCHIVE_GZ, ROOM },
+	{ ARCHIVE_ZST, ROOM },
+	{ ARCHIVE_ZIP, ROOM },
+	/* Frames that end within a header, within a message, and with each. */
+	{ ARCHIVE_ZST, 4999 },
+	{ ARCHIVE_ZST, 1536 },
+	{ ARCHIVE_ZST, 512 },
+	{ ARCHIVE_ZST, 211 },
+};
 
 static void what_was_written_is_good(void **state)
 {
@@ -147,11 +180,11 @@ static void what_was_written_is_good(void **state)
 	size_t i;
 
 	(void)state;
-	for (i = 0; i < N_ELEMENTS(codecs); i++) {
-		make(&m, codecs[i], "INBOX");
-		assert_true(is_good(&m, codecs[i]));
+	for (i = 0; i < N_ELEMENTS(kinds); i++) {
+		make(&m, kinds[i].codec, kinds[i].room, "INBOX");
+		assert_true(is_good(&m, kinds[i].codec));
 		/* As one more run would look at it. */
-		assert_true(is_good(&m, codecs[i]));
+		assert_true(is_good(&m, kinds[i].codec));
 		unmake(&m);
 	}
 }
@@ -165,41 +198,42 @@ static void all_else_is_not(void **state)
 	char c;
 
 	(void)state;
-	for (i = 0; i < N_ELEMENTS(codecs); i++) {
-		make(&m, codecs[i], "INBOX");
-		for (at = 12; at < m.len; at += codecs[i] == ARCHIVE_NONE ? 512 : 499) {
+	for (i = 0; i < N_ELEMENTS(kinds); i++) {
+		make(&m, kinds[i].codec, kinds[i].room, "INBOX");
+		for (at = 12; at < m.len;
+			at += kinds[i].codec == ARCHIVE_NONE ? 512 : 499) {
 			assert_int_equal(pread(m.f.fd, &c, 1, (off_t)(BEFORE + at)), 1);
 			c ^= 1;
 			assert_int_equal(
 				pwrite(m.f.fd, &c, 1, (off_t)(BEFORE + at)), 1);
-			if (is_good(&m, codecs[i]))
+			if (is_good(&m, kinds[i].codec))
 				/* Only behind a message, which holds nothing. */
-				assert_true(!codec_packs(codecs[i]) && c == 1);
+				assert_true(!codec_packs(kinds[i].codec) && c == 1);
 			c ^= 1;
 			assert_int_equal(
 				pwrite(m.f.fd, &c, 1, (off_t)(BEFORE + at)), 1);
 		}
 		m.rows.rows[MESSAGES - 1].sha[5] ^= 1;
-		assert_false(is_good(&m, codecs[i]));
+		assert_false(is_good(&m, kinds[i].codec));
 		m.rows.rows[MESSAGES - 1].sha[5] ^= 1;
 		m.rows.rows[3].size++;
-		assert_false(is_good(&m, codecs[i]));
+		assert_false(is_good(&m, kinds[i].codec));
 		m.rows.rows[3].size--;
 		m.rows.rows[3].seq++;
-		assert_false(is_good(&m, codecs[i]));
+		assert_false(is_good(&m, kinds[i].codec));
 		m.rows.rows[3].seq--;
 		m.rows.n--;
-		assert_false(is_good(&m, codecs[i]));
+		assert_false(is_good(&m, kinds[i].codec));
 		m.rows.n++;
 		m.raw -= 512;
-		assert_false(is_good(&m, codecs[i]));
+		assert_false(is_good(&m, kinds[i].codec));
 		m.raw += 1024;
-		assert_false(is_good(&m, codecs[i]));
+		assert_false(is_good(&m, kinds[i].codec));
 		m.raw -= 512;
 		m.len--;
-		assert_false(is_good(&m, codecs[i]));
+		assert_false(is_good(&m, kinds[i].codec));
 		m.len++;
-		assert_true(is_good(&m, codecs[i]));
+		assert_true(is_good(&m, kinds[i].codec));
 		unmake(&m);
 	}
 }
@@ -213,7 +247,18 @@ static void other_headers_are_not_for_it(void **state)
 	(void)state;
 	memset(folder, 'x', sizeof(folder) - 1);
 	folder[sizeof(folder) - 1] = '\0';
-	make(&m, ARCHIVE_GZ, folder);
+	make(&m, ARCHIVE_GZ, ROOM, folder);
+	assert_false(is_good(&m, ARCHIVE_GZ));
+	unmake(&m);
+}
+
+/* Without frames it takes room for all. */
+static void no_room(void **state)
+{
+	struct made m;
+
+	(void)state;
+	make(&m, ARCHIVE_GZ, 4999, "INBOX");
 	assert_false(is_good(&m, ARCHIVE_GZ));
 	unmake(&m);
 }
@@ -285,6 +330,7 @@ int main(void)
 		cmocka_unit_test(what_was_written_is_good),
 		cmocka_unit_test(all_else_is_not),
 		cmocka_unit_test(other_headers_are_not_for_it),
+		cmocka_unit_test(no_room),
 		cmocka_unit_test(headers),
 		cmocka_unit_test(digests),
 	};

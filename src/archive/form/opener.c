@@ -50,19 +50,37 @@ void opener_begin(struct opener *o, char *out, size_t n)
 		ZSTD_DCtx_reset(o->zst, ZSTD_reset_session_only);
 }
 
-static bool feed_zst(struct opener *o, const char *p, size_t n)
+bool opener_framed(const struct opener *o)
+{
+	return o->zst != NULL;
+}
+
+bool opener_frame(struct opener *o, const char *p, size_t n, size_t *used, size_t *made,
+	bool *end)
 {
 	ZSTD_inBuffer in = { p, n, 0 };
-	size_t rc = 0;
+	size_t rc = 1;
 
-	while (in.pos < in.size) {
+	while (rc && in.pos < in.size) {
 		size_t was = in.pos + o->out.pos;
 
 		rc = ZSTD_decompressStream(o->zst, &o->out, &in);
 		if (ZSTD_isError(rc) || in.pos + o->out.pos == was)
 			return false;
 	}
-	o->whole = rc == 0;
+	*used = in.pos;
+	*made = o->out.pos;
+	*end = rc == 0;
+	return true;
+}
+
+static bool feed_zst(struct opener *o, const char *p, size_t n)
+{
+	size_t used, made;
+
+	for (; n; p += used, n -= used)
+		if (!opener_frame(o, p, n, &used, &made, &o->whole))
+			return false;
 	return true;
 }
 

@@ -11,6 +11,8 @@ enum {
 	THREADS_MAX = 4,
 	/* Under way; a piece that is larger goes alone. So memory has a bound. */
 	POOL_BYTES = 3584 * 1024,
+	/* Of those under way, of the one being filled, and of what is read back. */
+	SPARE_MAX = THREADS_MAX + 2,
 };
 
 struct piece {
@@ -38,7 +40,14 @@ struct pool {
 	struct piece *todo;         /* the first that nobody has begun */
 	bool quit;
 
-	struct piece *taken, *spare; /* the caller's: memory is used again */
+	struct piece *taken; /* the caller's */
+
+	/* Memory of pieces that is not in use, each with room for any. */
+	size_t room;
+	struct buf spare[SPARE_MAX];
+	size_t spares;
+	pthread_cond_t freed;
+	bool lent, filling, reading, reader_last, no_more;
 };
 
 static unsigned thread_count(unsigned wanted)
@@ -48,11 +57,12 @@ static unsigned thread_count(unsigned wanted)
 	return n < 1 ? 1 : n > THREADS_MAX ? THREADS_MAX : (unsigned)n;
 }
 
-void pool_open(struct pool **out, enum archive_codec c, unsigned threads)
+void pool_open(struct pool **out, enum archive_codec c, unsigned threads, size_t room)
 {
 	struct pool *p = xcalloc(1, sizeof(*p));
 
 	p->codec = c;
+	p->room = room;
 	p->wanted = thread_count(threads);
 	/* zstd does several times as much, and in larger pieces. */
 	if (!threads && c == ARCHIVE_ZST)
@@ -61,16 +71,102 @@ void pool_open(struct pool **out, enum archive_codec c, unsigned threads)
 	pthread_mutex_init(&p->lock, NULL);
 	pthread_cond_init(&p->work, NULL);
 	pthread_cond_init(&p->done, NULL);
+	pthread_cond_init(&p->freed, NULL);
 	*out = p;
 }
 
-void pool_room(struct buf *b)
+/* ---- memory ---- */
+
+size_t pool_piece(const struct pool *p)
+{
+	return p->room;
+}
+
+/* All there may be, once: one that grows by and by leaves holes of its former sizes. */
+static struct buf memory_new(const struct pool *p)
+{
+	struct buf b = BUF_INIT(p->room);
+
+	b.cap = p->room + 1;
+	b.p = xmalloc(b.cap);
+	return b;
+}
+
+static struct buf memory_get(struct pool *p)
+{
+	return p->spares ? p->spare[--p->spares] : memory_new(p);
+}
+
+static void memory_back(struct pool *p, struct buf *b)
+{
+	if (b->p)
+		p->spare[p->spares++] = *b;
+	*b = (struct buf)BUF_INIT(p->room);
+	pthread_cond_broadcast(&p->freed);
+}
+
+/* By turns where both want it: else the one or the other would fall behind. */
+static bool fill_waits(const struct pool *p)
+{
+	return p->spares ? p->spares == 1 && p->reading && !p->reader_last : p->lent;
+}
+
+static bool reader_waits(const struct pool *p)
+{
+	/* Where nothing is packed nothing comes back. */
+	return p->spares ? p->spares == 1 && p->filling && p->reader_last : p->started;
+}
+
+void pool_room(struct pool *p, struct buf *b)
 {
 	if (b->p)
 		return;
-	b->cap = b->max + 1;
-	b->p = xmalloc(b->cap);
-	b->p[0] = '\0';
+	pthread_mutex_lock(&p->lock);
+	p->filling = true;
+	while (fill_waits(p))
+		pthread_cond_wait(&p->freed, &p->lock);
+	p->filling = p->reader_last = false;
+	*b = memory_get(p);
+	pthread_cond_broadcast(&p->freed);
+	pthread_mutex_unlock(&p->lock);
+	buf_clear(b);
+}
+
+bool pool_lend(struct pool *p, struct buf *b)
+{
+	bool good;
+
+	pthread_mutex_lock(&p->lock);
+	p->reading = true;
+	while (reader_waits(p) && !p->no_more)
+		pthread_cond_wait(&p->freed, &p->lock);
+	p->reading = false;
+	good = !reader_waits(p);
+	if (good) {
+		p->lent = p->reader_last = true;
+		*b = memory_get(p);
+	}
+	pthread_cond_broadcast(&p->freed);
+	pthread_mutex_unlock(&p->lock);
+	return good;
+}
+
+void pool_lent(struct pool *p, struct buf *b)
+{
+	if (!b->p)
+		return;
+	pthread_mutex_lock(&p->lock);
+	p->lent = false;
+	memory_back(p, b);
+	pthread_mutex_unlock(&p->lock);
+}
+
+void pool_lend_no_more(struct pool *p)
+{
+	pthread_mutex_lock(&p->lock);
+	p->no_more = true;
+	pthread_cond_broadcast(&p->freed);
+	pthread_mutex_unlock(&p->lock);
 }
 
 /* ---- the threads ---- */
@@ -117,7 +213,9 @@ static void *pack_all(void *arg)
 
 static void start(struct pool *p)
 {
+	pthread_mutex_lock(&p->lock);
 	p->started = true;
+	pthread_mutex_unlock(&p->lock);
 	while (p->threads < p->wanted &&
 		pthread_create(&p->thread[p->threads], NULL, pack_all, p) == 0)
 		p->threads++;
@@ -138,45 +236,16 @@ uint64_t pool_bytes(const struct pool *p)
 	return p->bytes;
 }
 
-static void put_back(struct pool *p)
-{
-	if (!p->taken)
-		return;
-	p->taken->next = p->spare;
-	p->spare = p->taken;
-	p->taken = NULL;
-}
-
-/* An empty piece whose memory is that of one that was taken back. */
-static struct piece *piece_new(struct pool *p)
-{
-	struct piece *c;
-
-	put_back(p);
-	c = p->spare;
-	if (c)
-		p->spare = c->next;
-	else
-		c = xcalloc(1, sizeof(*c));
-	buf_clear(&c->b);
-	c->next = NULL;
-	c->done = false;
-	c->err = (struct err)ERR_INIT;
-	return c;
-}
-
 void pool_give(struct pool *p, struct buf *b, bool last, bool light)
 {
-	struct piece *c = piece_new(p);
-	struct buf mine = c->b;
+	struct piece *c = xcalloc(1, sizeof(*c));
 
-	mine.max = b->max;
-	pool_room(&mine);
 	c->b = *b;
-	*b = mine;
+	*b = (struct buf)BUF_INIT(p->room);
 	c->given = c->b.n;
 	c->last = last;
 	c->light = light;
+	c->err = (struct err)ERR_INIT;
 	p->pieces++;
 	p->bytes += c->given;
 	if (!p->started)
@@ -194,12 +263,23 @@ void pool_give(struct pool *p, struct buf *b, bool last, bool light)
 	pthread_mutex_unlock(&p->lock);
 }
 
+void pool_done(struct pool *p)
+{
+	if (!p->taken)
+		return;
+	pthread_mutex_lock(&p->lock);
+	memory_back(p, &p->taken->b);
+	pthread_mutex_unlock(&p->lock);
+	free(p->taken);
+	p->taken = NULL;
+}
+
 enum status pool_take(
 	struct pool *p, bool wait, const struct buf **b, bool *last, struct err *err)
 {
 	struct piece *c;
 
-	put_back(p);
+	pool_done(p);
 	pthread_mutex_lock(&p->lock);
 	while (p->head && !p->head->done && wait)
 		pthread_cond_wait(&p->done, &p->lock);
@@ -246,12 +326,14 @@ void pool_close(struct pool **pp)
 	while (p->threads)
 		pthread_join(p->thread[--p->threads], NULL);
 	packer_close(&p->own);
-	put_back(p);
+	pool_done(p);
 	free_pieces(p->head);
-	free_pieces(p->spare);
+	while (p->spares)
+		buf_free(&p->spare[--p->spares]);
 	pthread_mutex_destroy(&p->lock);
 	pthread_cond_destroy(&p->work);
 	pthread_cond_destroy(&p->done);
+	pthread_cond_destroy(&p->freed);
 	free(p);
 	*pp = NULL;
 }

@@ -1,7 +1,8 @@
 /*
  * pool.h: pieces of members are compressed on threads, and come back in order.
  *
- * Threads: a pool belongs to one thread; those it starts are nobody's affair.
+ * Threads: a pool belongs to one thread, but for what it lends; those it starts are
+ * nobody's affair.
  */
 #ifndef ARCHIVE_POOL_H
 #define ARCHIVE_POOL_H
@@ -13,8 +14,10 @@
 struct pool;
 
 /* threads: 0 is as many as there are processors, but few. They start with the first
- * piece; without any the work is done by the caller. */
-void pool_open(struct pool **out, enum archive_codec c, unsigned threads);
+ * piece; without any the work is done by the caller. room: what a piece may have. */
+void pool_open(struct pool **out, enum archive_codec c, unsigned threads, size_t room);
+/* That room. */
+size_t pool_piece(const struct pool *p);
 /* What is under way is given up. */
 void pool_close(struct pool **p);
 
@@ -23,11 +26,9 @@ bool pool_full(const struct pool *p, size_t n);
 /* The bytes under way, as they were given. */
 uint64_t pool_bytes(const struct pool *p);
 
-/* Gives an empty buffer all the memory it may need, once: one that grows by and by
- * leaves holes of its former sizes. */
-void pool_room(struct buf *b);
-/* Takes b's bytes, and leaves it empty with its ceiling, and room. light:
- * packer_light(). */
+/* Gives an empty buffer without memory that of a piece. Waits for what is lent. */
+void pool_room(struct pool *p, struct buf *b);
+/* Takes b's bytes with their memory, and leaves it empty. light: packer_light(). */
 void pool_give(struct pool *p, struct buf *b, bool last, bool light);
 /*
  * The oldest piece, compressed: *b until the next call, and what was said of it.
@@ -35,6 +36,19 @@ void pool_give(struct pool *p, struct buf *b, bool last, bool light);
  */
 enum status pool_take(
 	struct pool *p, bool wait, const struct buf **b, bool *last, struct err *err);
+/* It is needed no more: its memory is for others now. */
+void pool_done(struct pool *p);
+
+/*
+ * What is packed and written is read back, by one other thread, in the memory in which
+ * it was packed: pieces are the largest thing that a process has. That thread borrows,
+ * by turns with the caller, and returns, and ends before the pool does. False: it would
+ * wait, and pool_lend_no_more() was called.
+ */
+bool pool_lend(struct pool *p, struct buf *b);
+/* Nothing where it has no memory. */
+void pool_lent(struct pool *p, struct buf *b);
+void pool_lend_no_more(struct pool *p);
 
 /*
  * work(ctx, i) for each i under n, on as many threads as pieces are compressed on, the

@@ -10,33 +10,46 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { WHOLE_MAX = 4 * 1024 * 1024 }; /* bytes in the file, and unpacked */
+enum { WHOLE_MAX = 4 * 1024 * 1024 }; /* bytes in the file that are had at once */
 
 struct whole_reader {
 	char segment[NAME_MAX_SEGMENT];
 	struct opener *opener;
+	struct pool *pool;
 	/* Of WHOLE_MAX, of which only what is used takes memory: those that grow leave
 	 * holes of their former sizes. */
-	char *in, *out;
+	char *in;
+	struct buf room; /* lent, */
+	size_t room_n;   /* of at least so much */
 	struct hash_item *items;
 	size_t items_n;
 	/* The member under way: */
 	const struct idx *rows;
 	uint64_t *paths;
-	size_t raw, made; /* bytes it will have, and those that are there */
-	size_t at;        /* where its next entry begins */
-	size_t found;     /* messages */
-	bool bagit;       /* it stands before them */
+	uint64_t raw; /* bytes it will have */
+	size_t made;  /* those that are there */
+	uint64_t at;  /* where its next entry begins */
+	size_t found; /* messages */
+	bool bagit;   /* it stands before them */
+	/* The entry under way, where they come in pieces: */
+	char head[TAR_BLOCK];
+	size_t head_n;
+	uint64_t given;         /* bytes, so far */
+	uint64_t left, padding; /* of its bytes, and behind them */
+	const char *text;       /* what they should be, or NULL: */
+	struct sha sha;         /* of a message */
 };
 
-void whole_open(struct whole_reader **out, enum archive_codec c, const char *segment)
+void whole_open(struct whole_reader **out, enum archive_codec c, const char *segment,
+	struct pool *pool)
 {
 	struct whole_reader *w = xcalloc(1, sizeof(*w));
 
 	snprintf(w->segment, sizeof(w->segment), "%s", segment);
 	opener_open(&w->opener, c);
+	w->pool = pool;
+	w->room_n = pool_piece(pool);
 	w->in = xmalloc(WHOLE_MAX);
-	w->out = xmalloc(WHOLE_MAX);
 	*out = w;
 }
 
@@ -48,7 +61,6 @@ void whole_close(struct whole_reader **wp)
 		return;
 	opener_close(&w->opener);
 	free(w->in);
-	free(w->out);
 	free(w->items);
 	free(w);
 	*wp = NULL;
@@ -101,7 +113,7 @@ static bool walk(struct whole_reader *w)
 	struct plain_entry e;
 
 	while (w->made - w->at >= TAR_BLOCK) {
-		if (!read_entry(w, w->out + w->at, &e))
+		if (!read_entry(w, w->room.p + w->at, &e))
 			return false;
 		if (tar_room(e.size) > w->made - w->at)
 			break;
@@ -123,15 +135,164 @@ static bool all_same(const struct whole_reader *w)
 	return w->found == w->rows->n && w->at == w->raw;
 }
 
+/* Into memory that is lent, from its beginning on. */
+static bool begin(struct whole_reader *w, size_t n)
+{
+	if (!pool_lend(w->pool, &w->room))
+		return false;
+	w->made = 0;
+	opener_begin(w->opener, w->room.p, n);
+	return true;
+}
+
+static bool read_at_once(struct whole_reader *w, const struct open_file *f,
+	uint64_t off, uint64_t end, struct sha *file)
+{
+	size_t n, got;
+
+	if (!begin(w, (size_t)w->raw))
+		return false;
+	for (; off < end; off += n) {
+		size_t had = w->found;
+
+		n = opener_piece(w->opener, (size_t)(end - off));
+		if (open_file_read(f, w->in, n, off, &got, NULL) != ST_OK || got != n ||
+			!opener_feed(w->opener, w->in, n, &w->made) || !walk(w))
+			return false;
+		hash_items(file, w->in, n, w->items + had, w->found - had);
+	}
+	return opener_end(w->opener);
+}
+
+/* ---- one that is larger, frame by frame ---- */
+
+static void end_entry(struct whole_reader *w)
+{
+	if (!w->left && !w->text)
+		sha_end(&w->sha, w->items[w->found - 1].sha);
+}
+
+static bool begin_entry(struct whole_reader *w)
+{
+	struct plain_entry e;
+
+	w->head_n = 0;
+	if (!read_entry(w, w->head, &e))
+		return false;
+	w->text = NULL;
+	if (w->bagit) {
+		w->text = bagit_text;
+		if (strcmp(e.path, "bagit.txt") != 0 || e.size != strlen(bagit_text))
+			return false;
+	} else if (!take_message(w, &e)) {
+		return false;
+	}
+	w->bagit = false;
+	w->at += tar_room(e.size);
+	w->left = e.size;
+	w->padding = tar_room(e.size) - TAR_BLOCK - e.size;
+	sha_init(&w->sha);
+	end_entry(w);
+	return true;
+}
+
+static size_t least(size_t n, uint64_t most)
+{
+	return n < most ? n : (size_t)most;
+}
+
+/* In takes as long as the two together: the file's bytes, and what they gave. */
+static void hash_both(struct sha *a, const char **p, size_t *n, struct sha *b,
+	const char *q, size_t k)
+{
+	size_t both = least(k, *n);
+
+	if (both)
+		sha_add_two(a, *p, both, b, q, both);
+	*p += both;
+	*n -= both;
+	if (k > both)
+		sha_add(b, q + both, k - both);
+}
+
+/* p[0, n) came of in[0, used) of the file. */
+static bool walk_on(struct whole_reader *w, const char *p, size_t n, const char *in,
+	size_t used, struct sha *file)
+{
+	size_t k;
+
+	for (; n; p += k, n -= k) {
+		if (w->left) {
+			k = least(n, w->left);
+			if (!w->text)
+				hash_both(file, &in, &used, &w->sha, p, k);
+			else if (memcmp(p, w->text, k) == 0)
+				w->text += k;
+			else
+				return false;
+			w->left -= k;
+			end_entry(w);
+		} else if (w->padding) {
+			k = least(n, w->padding);
+			w->padding -= k;
+		} else {
+			k = least(n, TAR_BLOCK - w->head_n);
+			memcpy(w->head + w->head_n, p, k);
+			w->head_n += k;
+			if (w->head_n == TAR_BLOCK && !begin_entry(w))
+				return false;
+		}
+	}
+	sha_add(file, in, used);
+	return true;
+}
+
+/* All frames that end in these bytes of the file, and what there is of the next. */
+static bool take_frames(struct whole_reader *w, size_t n, bool *ended, struct sha *file)
+{
+	const char *in = w->in;
+	size_t used, made;
+
+	for (; n; in += used, n -= used) {
+		if (*ended && !begin(w, w->room_n))
+			return false;
+		if (!opener_frame(w->opener, in, n, &used, &made, ended) ||
+			!walk_on(
+				w, w->room.p + w->made, made - w->made, in, used, file))
+			return false;
+		w->given += made - w->made;
+		w->made = made;
+		/* Others may need it now. */
+		if (*ended)
+			pool_lent(w->pool, &w->room);
+	}
+	return true;
+}
+
+static bool read_frames(struct whole_reader *w, const struct open_file *f, uint64_t off,
+	uint64_t end, struct sha *file)
+{
+	bool ended = true;
+	size_t n, got;
+
+	w->given = w->left = w->padding = w->head_n = 0;
+	for (; off < end; off += n) {
+		n = opener_piece(w->opener, (size_t)(end - off));
+		if (open_file_read(f, w->in, n, off, &got, NULL) != ST_OK || got != n ||
+			!take_frames(w, n, &ended, file))
+			return false;
+	}
+	return ended && w->given == w->raw && !w->left && !w->padding && !w->head_n;
+}
+
 bool whole_read(struct whole_reader *w, const struct open_file *f, uint64_t off,
 	uint64_t len, uint64_t raw, const struct idx *rows, bool first,
 	struct sha *file, uint64_t *paths)
 {
 	struct sha so_far = *file;
-	size_t n, got;
-	uint64_t end = off + len;
+	bool large = len > WHOLE_MAX || raw > w->room_n, good;
 
-	if (len > WHOLE_MAX || raw > WHOLE_MAX)
+	if (large && !opener_framed(w->opener))
 		return false;
 	if (rows->n > w->items_n) {
 		free(w->items);
@@ -140,21 +301,13 @@ bool whole_read(struct whole_reader *w, const struct open_file *f, uint64_t off,
 	}
 	w->rows = rows;
 	w->paths = paths;
-	w->raw = (size_t)raw;
-	w->made = w->at = w->found = 0;
+	w->raw = raw;
+	w->at = w->found = 0;
 	w->bagit = first;
-	opener_begin(w->opener, w->out, w->raw);
-	for (; off < end; off += n) {
-		size_t had = w->found;
-
-		n = opener_piece(w->opener, (size_t)(end - off));
-		if (open_file_read(f, w->in, n, off, &got, NULL) != ST_OK || got != n ||
-			!opener_feed(w->opener, w->in, n, &w->made) || !walk(w))
-			return false;
-		hash_items(&so_far, w->in, n, w->items + had, w->found - had);
-	}
-	if (!opener_end(w->opener) || !all_same(w))
-		return false;
-	*file = so_far;
-	return true;
+	good = (large ? read_frames : read_at_once)(w, f, off, off + len, &so_far) &&
+		all_same(w);
+	pool_lent(w->pool, &w->room);
+	if (good)
+		*file = so_far;
+	return good;
 }

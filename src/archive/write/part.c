@@ -34,8 +34,8 @@ static void read_back(struct archive_writer *w, struct whole *m)
 	if (g->members == 0 && !g->restored && w->policy.crypt == CRYPT_NONE) {
 		file_name(name, g->name, codec_open_suffix(c));
 		if (writer_open_file(w, &f, name, O_RDONLY, NULL) == ST_OK)
-			g->back = readback_begin(
-				&f, codec_packs(c) ? c : ARCHIVE_NONE, g->name);
+			g->back = readback_begin(&f, codec_packs(c) ? c : ARCHIVE_NONE,
+				g->name, w->pool);
 	}
 	if (g->back)
 		readback_give(g->back, &m->rows, g->part_len, g->piece_len, m->raw_len);
@@ -91,7 +91,10 @@ static enum status collect(struct archive_writer *w, bool wait, struct err *err)
 	bool last;
 	enum status rc = pool_take(w->pool, wait, &b, &last, err);
 
-	return rc == ST_OK ? append(w, b, last, err) : rc;
+	if (rc == ST_OK)
+		rc = append(w, b, last, err);
+	pool_done(w->pool);
+	return rc;
 }
 
 enum status part_settle(struct archive_writer *w, uint64_t seq, struct err *err)
@@ -139,6 +142,7 @@ enum status part_take(void *ctx, const void *d, size_t n, struct err *err)
 			rc = give_piece(w, false, err);
 		if (g->cut && k > g->cut - g->raw.n)
 			k = g->cut - g->raw.n;
+		pool_room(w->pool, &g->raw);
 		if (rc == ST_OK && !buf_add(&g->raw, p, k))
 			rc = err_set(err, ST_FATAL, EX_SOFTWARE,
 				"%s: an entry is larger than was planned", g->name);

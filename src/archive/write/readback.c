@@ -26,6 +26,7 @@ struct readback {
 	struct open_file f;
 	enum archive_codec codec;
 	char segment[NAME_MAX_SEGMENT];
+	struct pool *pool;
 	struct whole_reader *whole;
 	struct segment_seen seen;
 };
@@ -36,7 +37,7 @@ static void group_free(struct group *g)
 	free(g);
 }
 
-/* One that is too large to be read at once, or not what it should be. */
+/* One that cannot be read at once, or is not what it should be. */
 static bool look_closely(struct readback *r, struct group *g, struct err *err)
 {
 	struct segment_seen *s = &r->seen;
@@ -125,8 +126,8 @@ static void destroy(struct readback *r)
 	free(r);
 }
 
-struct readback *readback_begin(
-	struct open_file *f, enum archive_codec c, const char *segment)
+struct readback *readback_begin(struct open_file *f, enum archive_codec c,
+	const char *segment, struct pool *pool)
 {
 	struct readback *r = xcalloc(1, sizeof(*r));
 
@@ -135,7 +136,8 @@ struct readback *readback_begin(
 	r->codec = c;
 	snprintf(r->segment, sizeof(r->segment), "%s", segment);
 	r->tail = &r->head;
-	whole_open(&r->whole, c, segment);
+	r->pool = pool;
+	whole_open(&r->whole, c, segment, pool);
 	sha_init(&r->seen.sha);
 	pthread_mutex_init(&r->lock, NULL);
 	pthread_cond_init(&r->more, NULL);
@@ -176,6 +178,7 @@ void readback_end(struct readback **rp, struct segment_seen *seen)
 	r->quit = true;
 	pthread_cond_signal(&r->more);
 	pthread_mutex_unlock(&r->lock);
+	pool_lend_no_more(r->pool);
 	pthread_join(r->thread, NULL);
 	*seen = r->seen;
 	r->seen = (struct segment_seen){ 0 };

@@ -6,14 +6,16 @@
 #define ARCHIVE_READBACK_H
 
 #include "../form/open_file.h"
+#include "../form/pool.h"
 #include "../form/segment.h"
 
 struct readback;
 
 /* f, which becomes its own, is the file that grows, from its start; it must not be
- * encrypted. NULL: there is no thread to be had, and all is read when it is sealed. */
-struct readback *readback_begin(
-	struct open_file *f, enum archive_codec c, const char *segment);
+ * encrypted. The pool's memory is borrowed. NULL: there is no thread to be had, and all
+ * is read when it is sealed. */
+struct readback *readback_begin(struct open_file *f, enum archive_codec c,
+	const char *segment, struct pool *pool);
 /* A member that is whole in the file, behind the one before, and its tar bytes; rows
  * are its messages, with their number, size and digest. */
 void readback_give(struct readback *r, const struct idx *rows, uint64_t off,

@@ -178,8 +178,8 @@ static enum status complete(struct archive_writer *w, struct open_state *o,
 	if (rc == ST_OK && fsync(w->seg->part.fd) < 0)
 		rc = err_sys(err, ST_FATAL, "sync %s", part);
 	fault_step("archive-seal-written");
-	pool_close(&w->pool); /* its memory is for the check */
 	readback_end(&w->seg->back, &seen);
+	pool_close(&w->pool); /* its memory is for the check */
 	facts->seen = &seen;
 	facts->made = &made;
 	if (rc == ST_OK)

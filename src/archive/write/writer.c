@@ -54,13 +54,12 @@ void segment_new(struct archive_writer *w, unsigned no, uint64_t first)
 	g->wholes_tail = &g->wholes;
 	g->log = g->part = g->rest = OPEN_FILE_NONE;
 	buf_init(&g->raw, (size_t)member_most(&w->policy) + HEADERS_MAX);
-	pool_room(&g->raw);
 	buf_init(&g->log_now, LOG_MAX);
 	buf_init(&g->log_new, 2 * LOG_MAX);
 	tarw_open(&g->tar, part_take, w);
 	w->seg = g;
 	w->source_told = false;
-	pool_open(&w->pool, w->policy.codec, w->threads);
+	pool_open(&w->pool, w->policy.codec, w->threads, g->raw.max);
 }
 
 void segment_free(struct archive_writer *w)
@@ -70,9 +69,9 @@ void segment_free(struct archive_writer *w)
 
 	if (!g)
 		return;
-	pool_close(&w->pool); /* nothing of it may come to another segment */
 	readback_end(&g->back, &seen);
 	segment_seen_free(&seen);
+	pool_close(&w->pool); /* nothing of it may come to another segment */
 	tarw_close(&g->tar);
 	while (g->wholes) {
 		struct whole *m = g->wholes;
@@ -313,8 +312,11 @@ enum status archive_put(struct archive_writer *w, const struct message *m,
 			"the archive is full: it has %" PRIu64
 			" messages; begin a new one",
 			SEQ_MAX);
-	/* Borders must not depend on when somebody commits. */
+	/* What is packed meanwhile can be read back while this one is put. */
 	if (w->seg)
+		rc = part_settle(w, 0, err);
+	/* Borders must not depend on when somebody commits. */
+	if (rc == ST_OK && w->seg)
 		rc = know_length(w, err);
 	if (rc == ST_OK && segment_full(w))
 		rc = close_segment(w, false, err);
