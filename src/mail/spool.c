@@ -201,6 +201,16 @@ static bool reuse(struct body *b, size_t cap)
 	return true;
 }
 
+/* Those that are kept and large bodies share the bound: these come first. */
+static void make_way(struct spool *sp)
+{
+	size_t most = sp->memory / LARGE_PART, i;
+
+	for (i = 0; i < BLOCKS_KEPT; i++)
+		if (atomic_load(&sp->kept_bytes) + atomic_load(&sp->large) > most)
+			free(unkeep(sp, i));
+}
+
 /* ---- bodies ---- */
 
 /* Room for `need` bytes in all; what is expected, or doubling, while bounds allow
@@ -224,6 +234,8 @@ static bool grow(struct body *b, size_t need)
 		if (!reserve(b, cap))
 			return false;
 	}
+	if (as_large(cap))
+		make_way(b->sp);
 	b->p = xrealloc(b->p, cap);
 	b->cap = cap;
 	return true;

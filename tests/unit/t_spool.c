@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <malloc.h>
 #include <pthread.h>
 #include <setjmp.h>
 #include <signal.h>
@@ -200,6 +201,35 @@ static void test_large(void **state)
 	for (size_t k = 0; k < BODIES; k++)
 		body_free(&b[k]);
 	assert_int_equal(spool_memory(sp), 0);
+	spool_close(&sp);
+}
+
+/* What is kept, and is of no use to a body, is not there besides it. */
+static void test_kept(void **state)
+{
+	enum { PART = 2 * MIB, LARGE = 19 * (PART / 20), NEXT = PART / 5 };
+	struct body *b[4] = { NULL };
+	struct spool *sp;
+	size_t before, k;
+
+	(void)state;
+	/* So that the system is asked for each block. Sanitizers count none. */
+	mallopt(M_MMAP_THRESHOLD, 128 * 1024);
+	before = mallinfo2().hblkhd;
+	spool_open(&sp, dirfd_, 6 * PART);
+	body_open(&b[0], sp);
+	body_expect(b[0], LARGE);
+	write_all(b[0], LARGE, 65536, 6 * PART, sp);
+	body_free(&b[0]);
+	for (k = 0; k < 4; k++) {
+		body_open(&b[k], sp);
+		body_expect(b[k], NEXT);
+		write_all(b[k], NEXT, 65536, 6 * PART, sp);
+		assert_true(mallinfo2().hblkhd <= before + PART);
+	}
+	for (k = 0; k < 4; k++)
+		body_free(&b[k]);
+	assert_true(mallinfo2().hblkhd <= before + PART);
 	spool_close(&sp);
 }
 
@@ -418,6 +448,7 @@ static void test_not_in_clear(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_kept), /* while the heap is empty */
 		cmocka_unit_test(test_sizes),
 		cmocka_unit_test(test_where),
 		cmocka_unit_test(test_large),
