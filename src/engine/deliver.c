@@ -235,7 +235,7 @@ static void drop_first(struct engine *e, size_t n)
 	memmove(e->batch, e->batch + k, e->n_batches * sizeof(e->batch[0]));
 }
 
-static bool all_swallow(const struct engine *e)
+bool deliver_sheds(const struct engine *e)
 {
 	size_t k;
 
@@ -247,7 +247,7 @@ static bool all_swallow(const struct engine *e)
 
 uint64_t deliver_most(const struct engine *e)
 {
-	return all_swallow(e) ? BATCH_SHED : BATCH_BYTES;
+	return deliver_sheds(e) ? BATCH_SHED : BATCH_BYTES;
 }
 
 /* So large that a kill costs little and a sync counts little. */
@@ -270,7 +270,7 @@ static size_t next_to_settle(const struct engine *e)
 {
 	if (!e->n_live)
 		return 0;
-	if (e->n_batches > 1 && all_swallow(e))
+	if (e->n_batches > 1 && deliver_sheds(e))
 		return e->n_live - e->batch[e->n_batches - 1];
 	return e->batch[0];
 }
@@ -347,8 +347,8 @@ static enum status prepare_all(
 	struct engine *e, struct parcel **v, size_t n, bool final, struct err *err)
 {
 	/* Who swallows them all has it synced before any is durable. */
-	enum status rc = all_swallow(e) ? journal_begin_lazy(e->journal, err)
-					: journal_begin(e->journal, err);
+	enum status rc = deliver_sheds(e) ? journal_begin_lazy(e->journal, err)
+					  : journal_begin(e->journal, err);
 	size_t i;
 
 	for (i = 0; i < n; i++) {
@@ -445,7 +445,7 @@ static uint64_t flight_bytes(const struct engine *e)
 {
 	uint64_t want;
 
-	if (all_swallow(e))
+	if (deliver_sheds(e))
 		return FLIGHT_SHED;
 	want = FLIGHT_NEAR + FLIGHT_MS * (uint64_t)deliver_rtt_ms(e);
 	return want < FLIGHT_FAR ? want : FLIGHT_FAR;

@@ -57,10 +57,11 @@ enum {
 #define FLIGHT_SHED (1024ULL * 1024)
 #define FLIGHT_FAR (16ULL * 1024 * 1024)
 #define FLIGHT_MS (192ULL * 1024)
-/* A batch, and the queue, where all text is swallowed at once: what waits to be durable
- * holds none, and a larger one would not mean fewer syncs. */
-#define BATCH_SHED (512ULL * 1024)
 #define SPOOL_BYTES (20UL * 1024 * 1024)
+/* A batch, the queue, and the spool where all text is swallowed at once: what waits to
+ * be durable holds none, and larger ones would not mean fewer syncs. */
+#define BATCH_SHED (512ULL * 1024)
+#define SPOOL_SHED (12UL * 1024 * 1024)
 
 /* ---- tasks: the run's account of every listed message (tasks.c) ---- */
 
@@ -548,6 +549,8 @@ enum status recall_free(struct engine *e, const struct parcel *p,
  */
 enum status deliver_batch(
 	struct engine *e, struct parcel **batch, size_t n, struct err *err);
+/* Is every destination one that takes all text at once? */
+bool deliver_sheds(const struct engine *e);
 /* The most a batch, and as much the queue before it, has of text. */
 uint64_t deliver_most(const struct engine *e);
 /* What an answer of the farthest open destination takes at least, in milliseconds. */

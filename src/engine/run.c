@@ -221,7 +221,7 @@ static enum status open_state(struct engine *e, struct err *err)
 		return rc;
 	if (unchecked)
 		begin_check(e);
-	spool_open(&e->spool, e->dirfd, SPOOL_BYTES);
+	spool_open(&e->spool, e->dirfd, deliver_sheds(e) ? SPOOL_SHED : SPOOL_BYTES);
 	for (i = 0; i < e->n_slots; i++) {
 		char *identity;
 		struct slot *s = &e->slots[i];
