@@ -14,6 +14,7 @@
 
 #include <fcntl.h>
 #include <inttypes.h>
+#include <malloc.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -335,7 +336,11 @@ enum status seal_segment(struct archive_writer *w, bool last, struct err *err)
 	struct statement s = { 0 };
 	struct segment_facts facts = { 0 };
 	struct known_sum sum;
-	enum status rc = open_state_read(&o, &g->log, &w->policy, err);
+	enum status rc;
+
+	/* Of what was under way much is left over, between what is still needed. */
+	malloc_trim(0);
+	rc = open_state_read(&o, &g->log, &w->policy, err);
 
 	if (rc == ST_OK)
 		rc = tell(w, &o, last, err);
