@@ -60,7 +60,10 @@ static void fill_config(struct pop3_config *c, const struct source_setup *setup)
 		.greeting_ms = setup->deadline_ms,
 		.reply_ms = setup->deadline_ms,
 		.idle_ms = setup->deadline_ms,
-		.rset = (enum pop3_rset)end->pop3.rset,
+		/* It would take back what makes a server show the next messages. */
+		.rset = end->pop3.window && !end->pop3.rset
+			? POP3_RSET_NO
+			: (enum pop3_rset)end->pop3.rset,
 		.glued_dot = end->pop3.glued_dot,
 		.any_size = setup->any_size,
 		.no_capa = setup->no_capa,
