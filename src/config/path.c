@@ -7,6 +7,7 @@
 #include <limits.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 enum { PATH_CEILING = 64 * 1024 };
@@ -35,6 +36,7 @@ char *path_canon(const char *path)
 {
 	struct buf b = BUF_INIT(PATH_CEILING);
 	char *head, *real = NULL, *cwd = NULL;
+	struct stat st;
 	size_t n;
 
 	if (*path == '/') {
@@ -51,7 +53,8 @@ char *path_canon(const char *path)
 		if (kept != '/' && kept)
 			continue;
 		head[n] = '\0';
-		real = realpath(head, NULL);
+		/* One call, where realpath() makes one for each part. */
+		real = stat(head, &st) == 0 ? realpath(head, NULL) : NULL;
 		head[n] = kept;
 		if (real)
 			break;
