@@ -60,7 +60,7 @@ enum {
 #define SPOOL_BYTES (20UL * 1024 * 1024)
 /* A batch, the queue, and the spool where all text is swallowed at once: what waits to
  * be durable holds none, and larger ones would not mean fewer syncs. */
-#define BATCH_SHED (512ULL * 1024)
+#define BATCH_SHED (1024ULL * 1024)
 #define SPOOL_SHED (12UL * 1024 * 1024)
 
 /* ---- tasks: the run's account of every listed message (tasks.c) ---- */
