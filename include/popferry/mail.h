@@ -229,6 +229,8 @@ void message_expect(struct message_maker *mk, uint64_t size); /* as body_expect(
 /* Of this one no more is kept than its header and `first` bytes of what follows. */
 void message_keep_first(struct message_maker *mk, size_t first);
 void message_put(void *maker, const char *p, size_t n);
+/* Bytes that came so far, kept or not. */
+uint64_t message_came(const struct message_maker *mk);
 /* SHA-256 of what came so far. False when the store failed, and it is not known. */
 bool message_sha256(const struct message_maker *mk, unsigned char out[DIGEST]);
 /* Frees *mk. *out is yours on ST_OK; ST_FATAL when the store failed. */

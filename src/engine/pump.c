@@ -127,39 +127,27 @@ static struct origin *origin_of(const struct source *src)
 	return o ? origin_copy(o) : NULL;
 }
 
-struct filling {
-	struct message_maker *mk;
-	uint32_t n;
-};
-
-static void fill(void *filling, const char *p, size_t n)
-{
-	struct filling *f = filling;
-
-	f->n += (uint32_t)n;
-	message_put(f->mk, p, n);
-}
-
 static enum status fetch_one(struct pump *p, struct parcel **out, struct err *err)
 {
-	struct filling f = { NULL, 0 };
+	struct message_maker *mk;
 	uint32_t number = 0;
 	struct parcel *parcel = xcalloc(1, sizeof(*parcel));
 	enum status rc;
 
-	message_begin(&f.mk, p->e->spool);
+	message_begin(&mk, p->e->spool);
 	if (p->blind)
-		message_keep_first(f.mk, NOTICE_FIRST);
+		message_keep_first(mk, NOTICE_FIRST);
 	else
-		message_expect(f.mk, p->e->tasks.v[p->order[p->served]].size);
-	rc = p->src->ops->next(p->src, &number, fill, &f, err);
-	p->got = f.n;
+		message_expect(mk, p->e->tasks.v[p->order[p->served]].size);
+	/* With message_put itself: an archive then digests nothing once more. */
+	rc = p->src->ops->next(p->src, &number, message_put, mk, err);
+	p->got = (uint32_t)message_came(mk);
 	p->oddity = rc == ST_END ? ODD_NONE : p->src->ops->oddity(p->src);
 	p->refused = rc == ST_SKIP && err->exit == EX_TEMPFAIL ? p->refused + 1 : 0;
 	if (rc == ST_OK) {
-		rc = message_end(&f.mk, &parcel->message, err);
+		rc = message_end(&mk, &parcel->message, err);
 	} else {
-		message_drop(&f.mk);
+		message_drop(&mk);
 		if (rc == ST_SKIP) {
 			parcel->why = xmalloc(sizeof(*err));
 			*parcel->why = *err;

@@ -14,6 +14,7 @@ struct message_maker {
 	struct facts_maker *facts;
 	bool partly; /* only `first` bytes behind the header are kept */
 	size_t first;
+	uint64_t came;  /* bytes */
 	enum status rc; /* of the store, kept for message_end() */
 	struct err err;
 };
@@ -61,6 +62,7 @@ void message_put(void *maker, const char *p, size_t n)
 	struct message_maker *mk = maker;
 	size_t keep;
 
+	mk->came += n;
 	if (mk->rc != ST_OK)
 		return;
 	facts_put(mk->facts, p, n);
@@ -85,6 +87,7 @@ static void end(struct message_maker **mk)
 
 	body_free(&m->body);
 	m->partly = false;
+	m->came = 0;
 	m->rc = ST_OK;
 	maker_free(spool_swap(m->sp, m));
 	*mk = NULL;
@@ -141,6 +144,11 @@ bool message_sha256(const struct message_maker *mk, unsigned char out[DIGEST])
 	if (mk->rc == ST_OK)
 		facts_sha256(mk->facts, out);
 	return mk->rc == ST_OK;
+}
+
+uint64_t message_came(const struct message_maker *mk)
+{
+	return mk->came;
 }
 
 /* The header block; *copy is to be freed. False when it cannot be read. */

@@ -407,6 +407,7 @@ static void test_keep_first(void **state)
 			message_begin(&mk, sp);
 			message_keep_first(mk, first);
 			message_put(mk, text, cut);
+			assert_int_equal(message_came(mk), cut);
 			message_put(mk, text + cut, ALL - cut);
 			assert_int_equal(message_end(&mk, &m, &err), ST_OK);
 			assert_int_equal(m->facts.size, ALL);
