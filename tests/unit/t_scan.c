@@ -183,6 +183,8 @@ static bool sweep_once(const struct sweep_row *row, int step)
 	snprintf(name, sizeof(name), "%s, step %d", row->name, step);
 	s.options = first;
 	code = sweep_apart(zygote, r, &s);
+	/* What was said before the death may still be carried out. */
+	assert_true(fakeimap_idle(r->imap));
 	was = fakeimap_copies(r->imap, kit_text(r, 'x'));
 	s = (struct sweep_run){ .options = then };
 	if (sweep_here(r, &s) != 0)
