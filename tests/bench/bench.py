@@ -22,6 +22,7 @@ import sys
 import time
 
 import chart
+import mail
 import peers
 import rig
 import rows
@@ -33,6 +34,17 @@ def words(name, default):
     return (os.environ.get(name) or default).split()
 
 
+def sizes(pairs):
+    """How many messages each mailbox has, of those with another number than mail.py's."""
+    counts = {}
+    for pair in pairs:
+        box, _, count = pair.partition("=")
+        if box not in mail.KINDS or not count.isdecimal() or not int(count):
+            sys.exit("bench: SIZES takes mailbox=messages, of %s: %s" % (" ".join(mail.KINDS), pair))
+        counts[box] = int(count)
+    return counts
+
+
 class Bench:
     def __init__(self, the_rig, out, table):
         self.rig, self.out, self.table = the_rig, out, table
@@ -41,7 +53,7 @@ class Bench:
         self.limit_s = float(os.environ.get("LIMIT") or 120)
         self.slow_s = float(os.environ.get("SLOW") or 30)
         self.patience = float(os.environ.get("QUIET") or 3)  # 0: does not look
-        self.sizes = dict(pair.split("=") for pair in words("SIZES", ""))
+        self.sizes = sizes(words("SIZES", ""))
         self.runs, self.number = [], 0
         self.left_out = {}  # (cell, peer): why
         self.disk = os.environ.get("DISK") or os.path.join(out, "disk")
@@ -93,8 +105,7 @@ class Bench:
         plan = rows.plan(self.table, self.rtts)
         for round_number in range(1, self.rounds + 1):
             for cell, names in plan.items():
-                count = self.sizes.get(cell.box)
-                self.rig.mailbox(cell.box, int(count) if count else None)
+                self.rig.mailbox(cell.box, self.sizes.get(cell.box))
                 turn = round_number % len(names)
                 for name in names[turn:] + names[:turn]:
                     if (cell, name) not in self.left_out:
@@ -171,13 +182,13 @@ def main():
     if unknown:
         sys.exit("bench: no such row: %s; there are %s" % (" ".join(sorted(unknown)), " ".join(row.name for row in chosen)))
     chosen = [row for row in chosen if not only or row.name in only]
+    the_rig = rig.Rig(out, os.environ.get("POPFERRY") or "build/popferry")
+    bench = Bench(the_rig, out, chosen)
     os.makedirs(out, exist_ok=True)
     for name in ("runs.jsonl", "results.json", "table.txt", "chart.svg"):
         if os.path.exists(os.path.join(out, name)):
             os.remove(os.path.join(out, name))
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    the_rig = rig.Rig(out, os.environ.get("POPFERRY") or "build/popferry")
-    bench = Bench(the_rig, out, chosen)
     began, whole = time.monotonic(), False
     try:
         the_rig.start()
