@@ -31,6 +31,10 @@ _popferry_words() {
 	esac
 }
 
+_popferry_jobs() {
+	ls "${XDG_STATE_HOME:-$HOME/.local/state}/popferry" 2>/dev/null
+}
+
 _popferry() {
 	local word=${COMP_WORDS[COMP_CWORD]} previous=${COMP_WORDS[COMP_CWORD - 1]} words
 
@@ -39,6 +43,8 @@ _popferry() {
 		words="$(_popferry_commands) --help --version"
 	elif [[ $word == -* ]]; then
 		words=$(_popferry_options "${COMP_WORDS[1]}")
+	elif [[ $COMP_CWORD == 2 && ${COMP_WORDS[1]} =~ ^(status|verify)$ ]]; then
+		words=$(_popferry_jobs)
 	else
 		words=$(_popferry_words "$previous")
 	fi

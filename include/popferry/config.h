@@ -201,6 +201,8 @@ enum status job_set(struct job *j, const char *key, const char *value,
  * installed profiles. `extends = NAME` is read first, at most 8 deep, no loops.
  */
 enum status job_load(struct job *j, const char *profile, struct err *err);
+/* Is there such a file? It may still be no good. */
+bool job_has_profile(const char *profile);
 
 /*
  * Asks that everything fits together, applies server facts and defaults,
@@ -209,6 +211,14 @@ enum status job_load(struct job *j, const char *profile, struct err *err);
  * it once, after all job_set() and job_load().
  */
 enum status job_check(struct job *j, struct err *err);
+
+/*
+ * The state directories of all jobs of that name that have run without one of their own
+ * choice ($XDG_STATE_HOME/popferry, ~/.local/state/popferry), by their names, of which
+ * name may be one, too. None is no failure; ST_DENIED: that place cannot be read.
+ */
+enum status jobs_named(const char *name, char ***paths, size_t *n, struct err *err);
+void jobs_free(char **paths, size_t n);
 
 /*
  * The part of it that makes the ends ready (server facts, TLS, port, login name,

@@ -125,7 +125,9 @@ int cli_seals(const struct cli *c, const char *path, const char *signers,
 const char *cli_show(char *out, size_t cap, const char *header);
 /* Exactly so many columns of a clean text, whatever its bytes are, and a blank. */
 void cli_column(const char *clean, int columns);
-/* Opens the state directory of a JOB argument: a directory or a profile. */
+/* What a JOB argument names that is neither a file here nor a profile: jobs_named(). */
+enum status cli_jobs_named(const char *arg, char ***paths, size_t *n, struct err *err);
+/* Opens the state directory of any other: it, or that of a profile. */
 enum status cli_job_dir(const char *arg, int *dirfd, char **path, struct err *err);
 
 /* A line on the terminal, or plain lines now and then. */

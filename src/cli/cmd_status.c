@@ -22,6 +22,7 @@ struct standing {
 	const char *path, *account;
 	struct journal_totals totals;
 	struct journal_run run;
+	struct buf dests; /* text or JSON */
 	bool has_run;
 	char holder[LINE_MAX_BYTES]; /* of the lock; "": no run is at work */
 };
@@ -112,6 +113,7 @@ static void show_json(const struct standing *s)
 	buf_addf(&b, "{\"running\":%s", s->holder[0] ? "true" : "false");
 	add_text(&b, "state", s->path);
 	add_text(&b, "source", s->account);
+	buf_addf(&b, ",\"destinations\":[%s]", buf_str(&s->dests));
 	buf_addf(&b,
 		",\"messages\":%" PRIu64 ",\"stored\":%" PRIu64 ",\"in_doubt\":%" PRIu64
 		",\"duplicate\":%" PRIu64 ",\"filtered\":%" PRIu64
@@ -145,7 +147,27 @@ static void failure_json(const char *path, const struct journal_failure *f)
 	buf_free(&b);
 }
 
+static void add_dest_json(void *ctx, unsigned sink, const char *identity)
+{
+	struct buf *b = ctx;
+
+	(void)sink;
+	if (b->n)
+		buf_addc(b, ',');
+	text_json(b, identity, strlen(identity));
+}
+
 /* ---- for people ---- */
+
+static void add_dest_text(void *ctx, unsigned sink, const char *identity)
+{
+	struct buf *b = ctx;
+
+	(void)sink;
+	if (b->n)
+		buf_adds(b, ", ");
+	text_clean_add(b, identity, strlen(identity));
+}
 
 static void show_run(const struct standing *s)
 {
@@ -181,6 +203,8 @@ static void show_text(const struct standing *s)
 	char bytes[16];
 
 	printf("%s (%s)\n", s->account, s->path);
+	if (s->dests.n)
+		printf("  into %s\n", buf_str(&s->dests));
 	printf("  %" PRIu64 " message%s: %" PRIu64 " stored (%s), %" PRIu64
 	       " duplicate, %" PRIu64 " filtered, %" PRIu64 " failed\n",
 		t->messages, text_s(t->messages), t->stored,
@@ -243,10 +267,16 @@ static enum status show_job(
 	if (rc < 0)
 		return rc;
 	s->has_run = rc == ST_OK;
-	if (failures.json)
+	buf_init(&s->dests, JSON_MAX / 2);
+	rc = journal_sinks(
+		j, failures.json ? add_dest_json : add_dest_text, &s->dests, err);
+	if (rc == ST_OK && failures.json)
 		show_json(s);
-	else
+	else if (rc == ST_OK)
 		show_text(s);
+	buf_free(&s->dests);
+	if (rc != ST_OK)
+		return rc;
 	rc = journal_failures(j, 0, show_failure, &failures, err);
 	if (failures.n > SHOWN_MAX && !failures.json)
 		printf("  and %" PRIu64 " more; --log-format json shows all\n",
@@ -282,6 +312,34 @@ static enum status show(const struct cli *c, const char *arg, struct err *err)
 	return rc < 0 ? rc : ST_OK;
 }
 
+static int show_or_complain(const struct cli *c, const char *path, struct err *err)
+{
+	if (show(c, path, err) == ST_OK)
+		return 0;
+	fflush(stdout);
+	cli_complain(c, err);
+	return err->exit;
+}
+
+/* One, or all of a name. */
+static int show_all(const struct cli *c, const char *arg, struct err *err)
+{
+	char **paths;
+	size_t n, i;
+	int code = 0;
+
+	if (cli_jobs_named(arg, &paths, &n, err) != ST_OK) {
+		cli_complain(c, err);
+		code = err->exit;
+	} else if (!n) {
+		code = show_or_complain(c, arg, err);
+	}
+	for (i = 0; i < n; i++)
+		code = cli_worse(code, show_or_complain(c, paths[i], err));
+	jobs_free(paths, n);
+	return code;
+}
+
 int cmd_status(struct cli *c, struct err *err)
 {
 	int code = 0;
@@ -295,10 +353,6 @@ int cmd_status(struct cli *c, struct err *err)
 	}
 	signal(SIGPIPE, SIG_DFL); /* for `| head` */
 	for (i = 0; i < c->n_args; i++)
-		if (show(c, c->args[i], err) != ST_OK) {
-			fflush(stdout);
-			cli_complain(c, err);
-			code = cli_worse(code, err->exit);
-		}
+		code = cli_worse(code, show_all(c, c->args[i], err));
 	return code;
 }

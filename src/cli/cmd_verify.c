@@ -251,19 +251,43 @@ static bool has_file(const char *dir, const char *name)
 /* A name that is nothing here may be a profile's. */
 static bool is_profile(const char *arg)
 {
-	struct job *job = NULL;
 	size_t n = strlen(arg);
 	struct stat st;
-	bool is;
 
 	if (stat(arg, &st) == 0)
 		return !S_ISDIR(st.st_mode);
-	if (n > 5 && strcmp(arg + n - 5, ".conf") == 0)
-		return true;
-	job_new(&job);
-	is = job_load(job, arg, NULL) == ST_OK;
-	job_free(&job);
-	return is;
+	return (n > 5 && strcmp(arg + n - 5, ".conf") == 0) || job_has_profile(arg);
+}
+
+/* The state directory that is meant, or NULL. */
+static enum status find_state(const char *arg, char **state, struct err *err)
+{
+	enum status rc = ST_OK;
+	char **paths = NULL;
+	size_t n = 0;
+
+	*state = has_file(arg, "journal.sqlite") ? xstrdup(arg) : NULL;
+	if (!*state)
+		rc = cli_jobs_named(arg, &paths, &n, err);
+	if (n == 1)
+		*state = xstrdup(paths[0]);
+	if (n > 1)
+		rc = err_set(err, ST_DENIED, EX_USAGE,
+			"%zu jobs are called %s; name the state directory of one, which "
+			"`popferry status %s` shows, such as %s",
+			n, arg, arg, paths[0]);
+	jobs_free(paths, n);
+	return rc;
+}
+
+static int verify_any_job(struct cli *c, const char *state, struct err *err)
+{
+	if (c->n_options)
+		return cli_bad_usage(c, "verify",
+			"--full, --quick, --sample, --trust, --tsa-ca and --against are for "
+			"an ARCHIVE",
+			err);
+	return state ? verify_state(c, state, err) : verify_profile(c, c->args[0], err);
 }
 
 static bool has_source(const struct cli *c)
@@ -279,6 +303,9 @@ static bool has_source(const struct cli *c)
 int cmd_verify(struct cli *c, struct err *err)
 {
 	const char *arg = c->n_args ? c->args[0] : NULL;
+	char *state;
+	enum status rc;
+	int code;
 
 	if (!arg)
 		return cli_bad_usage(
@@ -296,13 +323,13 @@ int cmd_verify(struct cli *c, struct err *err)
 			c, "verify", "--source- options go with --server", err);
 	if (text_starts(arg, "archive:") || has_file(arg, "archive.json"))
 		return verify_archive(c, cli_archive_path(arg), err);
-	if (c->n_options && (has_file(arg, "journal.sqlite") || is_profile(arg)))
-		return cli_bad_usage(c, "verify",
-			"--full, --quick, --sample, --trust, --tsa-ca and --against are for "
-			"an ARCHIVE",
-			err);
-	if (has_file(arg, "journal.sqlite"))
-		return verify_state(c, arg, err);
-	return is_profile(arg) ? verify_profile(c, arg, err)
-			       : verify_archive(c, arg, err);
+	rc = find_state(arg, &state, err);
+	if (rc != ST_OK) {
+		cli_complain(c, err);
+		return err->exit;
+	}
+	code = state || is_profile(arg) ? verify_any_job(c, state, err)
+					: verify_archive(c, arg, err);
+	free(state);
+	return code;
 }

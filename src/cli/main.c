@@ -67,14 +67,15 @@ static const struct command commands[] = {
 		"Nothing is changed on the server.\n",
 		cmd_probe, TAKES_SERVER, NULL },
 	{ "status", "JOB...", "Where a job stands, and why messages failed",
-		"A JOB is a state directory or a profile. Works beside a running job.\n",
+		"A JOB is a state directory, a profile, or the name of a job that has run without\n"
+		"--state, as of a row of a table. Works beside a running job.\n",
 		cmd_status, TAKES_NOTHING, NULL },
 	{ "verify", "ARCHIVE|JOB [DEST]", "Read a destination back and check it",
 		"An ARCHIVE is read whole and every byte is checked, with its seals, their signatures\n"
-		"and timestamps, and the log of what was done with it. A JOB is a profile, or the\n"
-		"state directory of one: what its journal says is stored is read back from the\n"
-		"destinations and compared. A state directory does not tell how an IMAP account is\n"
-		"reached: name it as for copy.\n"
+		"and timestamps, and the log of what was done with it. Of a JOB, which is what status\n"
+		"takes, all that its journal says is stored is read back from the destinations and\n"
+		"compared. A state directory does not tell how an IMAP account is reached: name it as\n"
+		"for copy.\n"
 		"Exit code 0: all is good; 65: something is not, and each finding is named.\n"
 		"--server ARCHIVE POP3-URL compares an archive with what a server lists now, and\n"
 		"fetches nothing; 2: something is only on the server, and was left out by no rule.\n",

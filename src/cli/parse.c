@@ -377,14 +377,6 @@ const char *cli_show(char *out, size_t cap, const char *header)
 	return out;
 }
 
-/* A word that is no file may be meant as a directory or as a profile's name. */
-static bool plain_name(const char *arg)
-{
-	size_t n = strlen(arg);
-
-	return !strchr(arg, '/') && (n < 5 || strcmp(arg + n - 5, ".conf") != 0);
-}
-
 static enum status profile_state(const char *arg, char **path, struct err *err)
 {
 	struct job *job = NULL;
@@ -392,8 +384,6 @@ static enum status profile_state(const char *arg, char **path, struct err *err)
 
 	job_new(&job);
 	rc = job_load(job, arg, err);
-	if (rc != ST_OK && plain_name(arg) && access(arg, F_OK) < 0)
-		err_note(err, "%s is no directory here, and no profile", arg);
 	if (rc == ST_OK) {
 		rc = job_check(job, err);
 		if (rc != ST_OK)
@@ -403,6 +393,15 @@ static enum status profile_state(const char *arg, char **path, struct err *err)
 		*path = xstrdup(job->state);
 	job_free(&job);
 	return rc;
+}
+
+enum status cli_jobs_named(const char *arg, char ***paths, size_t *n, struct err *err)
+{
+	*paths = NULL;
+	*n = 0;
+	if (access(arg, F_OK) == 0 || job_has_profile(arg))
+		return ST_OK;
+	return jobs_named(arg, paths, n, err);
 }
 
 enum status cli_job_dir(const char *arg, int *dirfd, char **path, struct err *err)
@@ -416,8 +415,14 @@ enum status cli_job_dir(const char *arg, int *dirfd, char **path, struct err *er
 		return ST_OK;
 	}
 	rc = profile_state(arg, path, err);
-	if (rc != ST_OK)
+	if (rc != ST_OK) {
+		if (!strchr(arg, '/') && !job_has_profile(arg))
+			err_note(err,
+				"%s is no directory here, no job that has run and no "
+				"profile",
+				arg);
 		return rc;
+	}
 	*dirfd = open(*path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (*dirfd >= 0)
 		return ST_OK;

@@ -269,15 +269,8 @@ static void fill_names(struct job *j)
 
 static enum status default_state(struct job *j, struct err *err)
 {
-	const char *state = getenv("XDG_STATE_HOME"), *home = getenv("HOME");
-	unsigned hash = (unsigned)(job_hash(j) & 0xffffffffu);
-
-	if (state && *state == '/')
-		j->state = xasprintf("%s/popferry/%s-%08x", state, j->name, hash);
-	else if (home && *home == '/')
-		j->state = xasprintf(
-			"%s/.local/state/popferry/%s-%08x", home, j->name, hash);
-	else
+	j->state = state_default(j->name, job_hash(j));
+	if (!j->state)
 		return err_set(err, ST_DENIED, EX_CONFIG,
 			"HOME is not set, so there is no place for the journal; name one "
 			"with --state");

@@ -228,6 +228,8 @@ const char *host_fault(const char *host, size_t n);
 bool parse_number(const char *s, uint64_t lo, uint64_t hi, uint64_t *out);
 bool has_control(const char *s, size_t n);
 bool path_inside(const char *path, const char *dir); /* both from path_canon() */
+/* Where a job's state is when nobody says it; NULL: HOME is not set. Free it. */
+char *state_default(const char *name, uint64_t hash);
 
 /* The first line the command prints into *out. It is killed after ms, and when stop_fd
  * (0: none) becomes readable. */

@@ -368,6 +368,19 @@ static char *by_name(const char *name)
 	return found;
 }
 
+bool job_has_profile(const char *profile)
+{
+	char *found;
+	bool there;
+
+	if (is_path(profile))
+		return access(profile, F_OK) == 0;
+	found = by_name(profile);
+	there = found != NULL;
+	free(found);
+	return there;
+}
+
 /* A path in a profile starts at the folder of that profile. */
 static char *by_path(const char *spec, const struct reading *outer)
 {

@@ -68,6 +68,50 @@ test_batch_some_fail() {
 	batch_line '^5 jobs: 5 with exit 0, .*: 40 listed = 40 known'
 }
 
+# Jobs of rows have no profile and a directory with a number: their names do for them.
+test_batch_jobs_by_name() {
+	batch_mail a b
+	batch_rows a b | sed "s/^[ab],/batch-&/; s,$(url_imaps "$src-a-new"),archive:$W/arc," >table.csv
+	pf 0 batch --ca-file "$CA" --progress never -j 2 table.csv
+	pf 0 status batch-a
+	batch_line '^  8 listed = 0 known [+] 8 stored'
+	pf 0 status batch-a batch-b
+	check 'both are told' test "$(grep -c '^  8 listed = ' out)" = 2
+	pf 0 verify batch-a
+	batch_line 'archive:.*/arc: 8 verified, 0 changed, 0 missing'
+	pf 64 verify --quick batch-a
+	says 'are for an ARCHIVE'
+	pf 64 verify batch-b
+	says 'the journal does not tell how to reach imap:'
+	pf 0 verify batch-b "$(url_imaps "$src-b-new")" --dest-password-file "$RIG/secret" --ca-file "$CA"
+	batch_line ': 8 verified, 0 changed, 0 missing'
+	# Another destination makes another job of it; the whole name of one still tells it.
+	sed -i '/^batch-b/d; s,archive:[^ ,]*,archive:'"$W/other," table.csv
+	pf 0 batch --ca-file "$CA" --progress never table.csv
+	pf 0 status batch-a
+	check 'each with its destination' test "$(grep '^  into' out | sort | tr -d '\n')" = \
+		"  into archive:$W/arc  into archive:$W/other"
+	pf 0 status --log-format json batch-a
+	check 'for programs, too' test "$(grep -c '"destinations":\["archive:[^"]*"\]' out)" = 2
+	pf 64 verify batch-a
+	says '^popferry: 2 jobs are called batch-a; .* such as .*/batch-a-[0-9a-f]{8}$'
+	whole=$(sed -n 's,.*/,,p' err)
+	pf 0 status "$whole"
+	check 'one of them' test "$(grep -c '^  into' out)" = 1
+	pf 0 verify "$whole"
+	# A profile of the same name is meant before; also a broken one, which is told.
+	mkdir -p "$XDG_CONFIG_HOME/popferry/profiles"
+	echo 'nonsense = 1' >"$XDG_CONFIG_HOME/popferry/profiles/batch-b.conf"
+	for verb in status verify; do
+		pf 64 "$verb" batch-b
+		says 'batch-b.conf:1: nonsense: '
+	done
+	rm "$XDG_CONFIG_HOME/popferry/profiles/batch-b.conf"
+	pf 64 status batch-c
+	says '^popferry: batch-c is no directory here, no job that has run and no profile: '
+	pf 65 verify batch-c
+}
+
 # Every bad row is told, and nothing begins.
 test_batch_bad_rows() {
 	batch_mail a b
