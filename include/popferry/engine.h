@@ -60,7 +60,7 @@ struct outcome {
 	size_t n_checked;
 	struct plan_summary { /* for --dry-run */
 		uint64_t todo, todo_bytes;
-		uint64_t deletable; /* at the source, if they can be verified */
+		uint64_t deletable; /* at the source, at most: if all can be verified */
 	} plan;
 };
 

@@ -26,8 +26,8 @@ static void tell_plan(const struct job *job, const struct outcome *o)
 		job->name, o->ledger.listed, o->ledger.known, o->ledger.filtered,
 		o->plan.todo, text_bytes(bytes, o->plan.todo_bytes));
 	if (job->delete != DELETE_NEVER)
-		printf("%s: %" PRIu64
-		       " would be deleted at the source once they are verified.\n",
+		printf("%s: at most %" PRIu64
+		       " would be deleted at the source, once they are verified.\n",
 			job->name, o->plan.deletable);
 }
 

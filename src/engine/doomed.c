@@ -160,6 +160,12 @@ static bool is_number(const struct journal_key *k, uint32_t number)
 	return k->uidl_n == (size_t)n && memcmp(k->uidl, text, k->uidl_n) == 0;
 }
 
+bool doomed_may_be(const struct journal_key *k, uint32_t number)
+{
+	return k->uidl && k->occurrence == 1 && k->listed_size != UINT64_MAX &&
+		!is_number(k, number);
+}
+
 /* ST_OK: it may, once it is verified; ST_END: it may not. */
 static enum status may_go(struct remover *r, const struct journal_key *k,
 	uint32_t number, const struct journal_row *row, struct doomed *out,
@@ -169,8 +175,8 @@ static enum status may_go(struct remover *r, const struct journal_key *k,
 	bool doubt = false, old = false;
 	enum status rc;
 
-	if (is_number(k, number) || row->kept >= KEPT_MAX ||
-		k->listed_size == UINT64_MAX || row->listed_size != k->listed_size)
+	if (!doomed_may_be(k, number) || row->kept >= KEPT_MAX ||
+		row->listed_size != k->listed_size)
 		return ST_END;
 	rc = holder_of(r, row, &holder, err);
 	if (rc != ST_OK)

@@ -681,8 +681,9 @@ enum status verify_places(struct engine *e, struct doomed_set *set, enum verify 
 
 /* Verifies, then deletes at the source what --delete asks for. */
 enum status remove_verified(struct engine *e, struct ledger *l, struct err *err);
-/* How many of the listed it would be. */
-enum status remove_count(struct engine *e, uint64_t *n, struct err *err);
+/* How many of the listed it would be at most, when the n tasks in order are copied. */
+enum status remove_count(struct engine *e, const uint32_t *order, size_t n,
+	uint64_t *out, struct err *err);
 
 /* ---- run.c ---- */
 

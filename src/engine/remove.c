@@ -359,14 +359,24 @@ enum status remove_verified(struct engine *e, struct ledger *l, struct err *err)
 	return rc;
 }
 
-enum status remove_count(struct engine *e, uint64_t *n, struct err *err)
+enum status remove_count(struct engine *e, const uint32_t *order, size_t n,
+	uint64_t *out, struct err *err)
 {
 	struct remover r = { .e = e };
-	enum status rc = doomed_tasks(&r, err);
+	enum status rc = e->journal ? doomed_tasks(&r, err) : ST_OK;
+	size_t i;
 
-	*n = r.now.n;
-	if (e->job->max_delete && *n > e->job->max_delete)
-		*n = e->job->max_delete;
+	*out = r.now.n;
+	/* What the same run copies may go with it. */
+	for (i = 0; i < n && !e->job->delete_age; i++) {
+		const struct task *t = &e->tasks.v[order[i]];
+		struct journal_key k;
+
+		tasks_key(&e->tasks, t, &k);
+		*out += doomed_may_be(&k, t->number);
+	}
+	if (e->job->max_delete && *out > e->job->max_delete)
+		*out = e->job->max_delete;
 	release(&r);
 	return rc;
 }

@@ -38,6 +38,8 @@ void ids_add(struct ids *l, int64_t id);
 void ids_sort(struct ids *l);
 bool ids_has(const struct ids *l, int64_t id); /* of a sorted one */
 
+/* By what the listing says of it. */
+bool doomed_may_be(const struct journal_key *k, uint32_t number);
 int doomed_order(const void *a, const void *b); /* of a set */
 /* The one of the set with this holder and id, or NULL. */
 struct doomed *doomed_find(const struct doomed_set *s, const struct doomed *d);

@@ -520,8 +520,8 @@ static enum status plan_only(struct engine *e, struct outcome *out, struct err *
 		out->plan.todo_bytes = e->progress.total_bytes;
 		src->ops->finish(src, NULL);
 	}
-	if (rc == ST_OK && e->journal && e->job->delete != DELETE_NEVER)
-		rc = remove_count(e, &out->plan.deletable, err);
+	if (rc == ST_OK && e->job->delete != DELETE_NEVER)
+		rc = remove_count(e, order, n, &out->plan.deletable, err);
 	/* A destination that cannot be reached spoils the plan: say it now. */
 	for (k = 0; rc == ST_OK && k < e->n_slots; k++)
 		if (e->slots[k].ops->secret)

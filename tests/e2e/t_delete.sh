@@ -21,6 +21,7 @@ test_delete_what_is_verified() {
 	n=$(rig_load "$src" "$DATA/odd")
 	cp -a "$(rig_maildir "$src")" before
 	copy 0 "$(url_pop3s "$src")" "$(url_imaps "$dst")" archive:arc --delete verified --dry-run
+	check 'all may go' grep -q ": at most $n would be deleted at the source, once they are verified" out
 	left "$n"
 	copy 0 "$(url_pop3s "$src")" "$(url_imaps "$dst")" archive:arc
 	left "$n"

@@ -91,7 +91,20 @@ static void test_not_asked(void **state)
 {
 	(void)state;
 	kit_mail(rig, "abc");
+	/* What the same run copies may go with it, but not with an age. */
+	expect("dry-run=yes delete=verified", 0, "abc", 0);
+	assert_int_equal(rig->out.plan.deletable, 3);
+	expect("dry-run=yes delete=verified max-delete=2", 0, "abc", 0);
+	assert_int_equal(rig->out.plan.deletable, 2);
+	expect("dry-run=yes delete=verified limit=1", 0, "abc", 0);
+	assert_int_equal(rig->out.plan.deletable, 1);
+	expect("dry-run=yes delete=verified:1d", 0, "abc", 0);
+	assert_int_equal(rig->out.plan.deletable, 0);
 	expect("", 0, "abc", 0);
+	kit_mail(rig, "abcde");
+	expect("dry-run=yes delete=verified", 0, "abcde", 0);
+	assert_int_equal(rig->out.plan.deletable, 5);
+	kit_mail(rig, "abc");
 	expect("dry-run=yes delete=verified", 0, "abc", 0);
 	assert_int_equal(rig->out.plan.deletable, 3);
 	assert_int_equal(fakepop_count(rig->pop, "DELE"), 0);
@@ -232,6 +245,8 @@ static void test_uidls_without_meaning(void **state)
 	(void)state;
 	kit_mail(rig, "abc");
 	sweep_say(rig, true, "uidl number");
+	expect("dry-run=yes delete=verified", 0, "abc", 0);
+	assert_int_equal(rig->out.plan.deletable, 0);
 	expect("delete=verified", 0, "abc", 0);
 	sweep_say(rig, true, "uidl off");
 	expect("delete=verified", 0, "abc", 0);
