@@ -288,6 +288,18 @@ static enum status found_by(
 	return rc;
 }
 
+/* "export ARCHIVE from:ann" would write all there is into a directory of that name. */
+static bool is_word(const char *target)
+{
+	char *words[] = { (char *)(uintptr_t)target };
+	struct choice *choice = NULL;
+	bool is = strchr(target, ':') && !strchr(target, '/') &&
+		choice_make(&choice, words, 1, NULL) == ST_OK;
+
+	choice_free(&choice);
+	return is;
+}
+
 static const char *misused(const struct cli *c)
 {
 	static const char *const alone[] = { "exec-timeout", "jobs", "report" };
@@ -304,6 +316,9 @@ static const char *misused(const struct cli *c)
 		if (cli_option(c, alone[i]))
 			return "--exec-timeout, --jobs and --report are of no use without "
 			       "--exec";
+	if (!exec && is_word(c->args[1]))
+		return "the TARGET comes first, and then words that choose messages; "
+		       "write ./ before the name of a file that looks like one";
 	return NULL;
 }
 

@@ -6,9 +6,11 @@
 
 #include "sinks.h"
 
+#include <errno.h>
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 enum { RTT_TIMES = 8, RTT_MAX = 32 };
 
@@ -109,12 +111,36 @@ static enum status open_writer(struct archive_sink *s, struct archive_config *cf
 	return rc;
 }
 
+/* The newest message that the journal takes for stored there; 0: none. */
+static uint64_t newest_told(const struct sink_setup *setup)
+{
+	return setup->newest ? setup->newest(setup->story_ctx) : 0;
+}
+
+/* A new one would stand in the way of the old one, or in the place of its disk. */
+static enum status check_there(
+	const struct archive_sink *s, const struct sink_setup *setup, struct err *err)
+{
+	uint64_t told = newest_told(setup);
+	char *file = xasprintf("%s/archive.json", s->path);
+	enum status rc = ST_OK;
+
+	if (told && access(file, F_OK) < 0 && errno == ENOENT)
+		rc = err_set(err, ST_DENIED, EX_DATAERR,
+			"archive %s is not there, and the journal tells of message "
+			"%" PRIu64
+			" in it: put it back, or mount its disk; when it is lost, name a "
+			"new --state: then what the source still has is fetched again",
+			s->path, told);
+	free(file);
+	return rc;
+}
+
 /* What was put back from an older copy lacks what the journal takes for stored. */
 static enum status check_age(
 	const struct archive_sink *s, const struct sink_setup *setup, struct err *err)
 {
-	uint64_t told = setup->newest ? setup->newest(setup->story_ctx) : 0,
-		 is = archive_durable(s->w);
+	uint64_t told = newest_told(setup), is = archive_durable(s->w);
 
 	/* A tombstone tells of nothing by which the message could be known again. */
 	if (told == 0 && archive_disposals(s->w) && setup->log)
@@ -157,6 +183,8 @@ static enum status archive_sink_open(
 	if (setup->reading)
 		rc = open_reader(s, err);
 	else
+		rc = check_there(s, setup, err);
+	if (rc == ST_OK && !setup->reading)
 		rc = open_writer(s, &cfg, setup->job, err);
 	if (rc == ST_OK && !setup->reading)
 		rc = check_age(s, setup, err);

@@ -136,9 +136,14 @@ test_evidence_older() {
 	says 'ends with message [0-9]+, and the journal tells of message [0-9]+ there'
 	copy 0 "$(url_pop3s "$src")" archive:arc --dedup none --state "$W/anew"
 	arrived_in_archive arc
+	# One that is not there is not begun anew in its place, nor on a disk that is not mounted.
 	rm -rf arc
 	copy 65 "$(url_pop3s "$src")" archive:arc --dedup none
-	rm -rf arc
+	says 'archive arc is not there, and the journal tells of message [0-9]+ in it'
+	check 'nothing is made' test ! -e arc
+	mkdir arc
+	copy 65 "$(url_pop3s "$src")" archive:arc --dedup none
+	rmdir arc
 	mv newer arc
 	copy 0 "$(url_pop3s "$src")" archive:arc --dedup none
 }

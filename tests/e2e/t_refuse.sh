@@ -255,8 +255,14 @@ test_what_is_mistyped_is_told() {
 	mkdir arc && echo '{}' >arc/archive.json
 	mistyped 'arc is an archive, and no state directory.*popferry stats' status arc
 	mistyped 'boxes is no state directory of a job: it holds no journal' status boxes
+	mistyped 'the TARGET comes first' export arc from:ann
+	mistyped 'the TARGET comes first' export arc 'subject:a b' out
 	printf 'From: a@b\n\nx\n' >a.eml
 	pf 0 copy eml:a.eml archive:real --progress never --state "$W/state"
 	pf 78 verify real --against nothing
 	says '--against: there is no file nothing, and it is no SHA-256'
+	pf 0 export real ./from:ann
+	pf 0 export real other:thing
+	pf 0 export real 2024
+	check 'they are targets' test -d from:ann -a -d other:thing -a -d 2024
 }
