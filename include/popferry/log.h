@@ -16,7 +16,13 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum log_level { LV_ERROR, LV_WARN, LV_INFO, LV_DEBUG };
+enum log_level {
+	LV_ERROR,
+	LV_WARN,
+	LV_INFO,
+	LV_DEBUG,
+	LV_SAFETY /* a warning that no max drops: safety is taken away */
+};
 enum log_format { LOG_TEXT, LOG_JSON };
 
 struct log_field {

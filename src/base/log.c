@@ -15,7 +15,7 @@
  */
 enum { LINE_MAX_BYTES = 16 * 1024, PIECE_MAX = 64 };
 
-static const char *const level_names[] = { "error", "warn", "info", "debug" };
+static const char *const level_names[] = { "error", "warn", "info", "debug", "warn" };
 
 static struct {
 	pthread_mutex_t lock;
@@ -143,7 +143,7 @@ void log_event(const struct log *log, enum log_level level, const char *event,
 	struct buf b = BUF_INIT(LINE_MAX_BYTES + PIECE_MAX);
 	ssize_t put;
 
-	if (level > state.max)
+	if (level > state.max && level != LV_SAFETY)
 		return;
 	add_head(&b, level, event);
 	add_chain(&b, log);

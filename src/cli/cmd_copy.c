@@ -148,9 +148,10 @@ static void warn_of_line(const struct endpoint *end, const char *name)
 {
 	warn_of_port(end, name);
 	if (end->host && end->tls == TLS_NONE)
-		log_warn(NULL, "no-tls", LOG_S("job", name), LOG_S("url", end->url),
-			LOG_S("meaning",
-				"password and mail cross the network in the clear"));
+		log_event(NULL, LV_SAFETY, "no-tls",
+			LOG_ARGS(LOG_S("job", name), LOG_S("url", end->url),
+				LOG_S("meaning",
+					"password and mail cross the network in the clear")));
 	if (end->host && end->tls != TLS_NONE && end->tls_min != TLS_MIN_1_2)
 		log_warn(NULL, "old-tls", LOG_S("job", name), LOG_S("url", end->url),
 			LOG_S("meaning",

@@ -63,6 +63,13 @@ static bool is_directory(const char *path)
 	return stat(path, &st) == 0 && S_ISDIR(st.st_mode);
 }
 
+/* One profile by itself is told of as copy tells of its job. */
+static bool is_single(const struct cli *c)
+{
+	return c->n_args == 1 && !cli_option(c, "jobs") &&
+		!(strchr(c->args[0], '/') && is_directory(c->args[0]));
+}
+
 static enum status gather(const struct cli *c, struct profiles *p, struct err *err)
 {
 	enum status rc = ST_OK;
@@ -168,7 +175,7 @@ int cmd_run(struct cli *c, struct err *err)
 	if (rc != ST_OK) {
 		cli_complain(c, err);
 		code = err->exit;
-	} else if (p.n == 1) {
+	} else if (is_single(c)) {
 		code = run_one(c, p.v[0], err);
 	} else {
 		code = run_many(c, &p, jobs, err);

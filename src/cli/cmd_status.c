@@ -213,9 +213,12 @@ static void show_text(const struct standing *s)
 		printf("  %" PRIu64 " read back and equal; %" PRIu64
 		       " deleted at the source\n",
 			t->verified, t->removed);
-	if (t->storing)
-		printf("  %" PRIu64 " in doubt: their upload was cut off; the next run "
-		       "looks whether those arrived that the source still has\n",
+	if (t->storing && s->holder[0])
+		printf("  %" PRIu64 " under way\n", t->storing);
+	else if (t->storing)
+		printf("  %" PRIu64
+		       " in doubt: it is not known whether they arrived; the next "
+		       "run looks for those that the source still has\n",
 			t->storing);
 	if (s->has_run)
 		show_run(s);

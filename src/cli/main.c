@@ -319,6 +319,12 @@ static int no_command(const struct cli *c, const char *name)
 			 : usage(c, "there is no command %.100s", name);
 }
 
+static int tell_version(void)
+{
+	printf("popferry " VERSION "\n");
+	return 0;
+}
+
 static bool asks_help(const char *arg)
 {
 	return strcmp(arg, "--help") == 0 || strcmp(arg, "-h") == 0;
@@ -397,21 +403,22 @@ static int command_line(struct cli *c, int argc, char **argv)
 		help(cmd);
 		return 0;
 	}
-	if (strcmp(argv[1], "--version") == 0) {
-		printf("popferry " VERSION "\n");
-		return 0;
-	}
+	if (strcmp(argv[1], "--version") == 0)
+		return tell_version();
 	if (argv[1][0] == '-')
 		return usage(
 			c, "%.100s: a command comes first, options after it", argv[1]);
 	cmd = find(argv[1]);
 	if (!cmd)
 		return no_command(c, argv[1]);
-	for (i = 2; i < argc && strcmp(argv[i], "--") != 0; i++)
+	for (i = 2; i < argc && strcmp(argv[i], "--") != 0; i++) {
+		if (strcmp(argv[i], "--version") == 0)
+			return tell_version();
 		if (asks_help(argv[i])) {
 			help(cmd);
 			return 0;
 		}
+	}
 	return run(c, cmd, argc - 2, argv + 2);
 }
 

@@ -261,6 +261,8 @@ test_what_is_mistyped_is_told() {
 	pf 0 copy eml:a.eml archive:real --progress never --state "$W/state"
 	pf 78 verify real --against nothing
 	says '--against: there is no file nothing, and it is no SHA-256'
+	pf 0 list --version
+	check 'a command tells it, too' grep -q '^popferry [0-9]' out
 	pf 0 export real ./from:ann
 	pf 0 export real other:thing
 	pf 0 export real 2024

@@ -198,6 +198,29 @@ assert n > 9'
 }
 
 # null: keeps nothing and does not say that all is safe; --check is told.
+# A folder may hold one profile today and two tomorrow: its lines look the same.
+test_run_one_of_many() {
+	rig_load "$src" "$DATA/twice" >/dev/null
+	mkdir box
+	{
+		echo "source = $(url_pop3 "$src")"
+		echo 'source-tls = none'
+		echo "source-password-file = $RIG/secret"
+		echo "dest = archive:$W/arc"
+	} >box/one.conf
+	for how in box/ '-j 4 ./box/one.conf'; do
+		pf 0 run $how
+		check "$how: a line a job" grep -q ': exit 0: ' out
+		check "$how: and one of all" grep -q '^1 job: 1 with exit 0, together exit 0: ' out
+	done
+	pf 0 run ./box/one.conf
+	check 'one by itself is told of as by copy' sh -c '! grep -q ": exit 0" out'
+	# That there is no TLS is said each time.
+	pf 0 run -q ./box/one.conf
+	says '^warn no-tls job='
+	check 'and nothing else' test "$(cat out err | wc -l)" = 1
+}
+
 test_run_says_what_it_did() {
 	rig_load "$src" "$DATA/odd" >/dev/null
 	copy 0 "$(url_pop3s "$src")" null:
