@@ -209,6 +209,23 @@ static void tell_collision(struct engine *e, const struct parcel *p)
 		LOG_S("kept", "both: same Message-ID, different content"));
 }
 
+/* Where content does not decide, each that is left out is told, also in the report. */
+static enum status tell_dropped(
+	struct engine *e, const struct parcel *p, struct err *err)
+{
+	const struct facts *f = &p->message->facts;
+
+	if (e->job->dedup != DEDUP_MESSAGE_ID_ONLY || !f->has_msgid)
+		return ST_OK;
+	log_warn(&e->log, "dropped-by-message-id",
+		LOG_U("number", e->tasks.v[p->task].number),
+		LOG_S("message-id", f->message_id));
+	return journal_notice(e->journal, p->run->id, "dropped-by-message-id",
+		"left out, because one with this Message-ID is stored; what is in them was "
+		"not compared",
+		err);
+}
+
 static enum status note_duplicate(struct engine *e, struct parcel *p, int64_t of,
 	const char *rule, struct err *err)
 {
@@ -216,10 +233,9 @@ static enum status note_duplicate(struct engine *e, struct parcel *p, int64_t of
 	enum status rc;
 
 	tasks_set(&e->tasks, t, TASK_DUPLICATE);
-	if (e->job->dedup == DEDUP_MESSAGE_ID_ONLY)
-		log_warn(&e->log, "dropped-by-message-id", LOG_U("number", t->number),
-			LOG_S("message-id", p->message->facts.message_id));
 	rc = known_take(e, p, err);
+	if (rc == ST_OK)
+		rc = tell_dropped(e, p, err);
 	if (rc == ST_OK)
 		rc = story_place(e, t, of, err);
 	return rc == ST_OK ? journal_duplicate(e->journal, p->run->id, of, rule, err)
@@ -256,6 +272,8 @@ static enum status adopt(struct engine *e, struct parcel *p, int64_t of,
 	if (*done)
 		return note_duplicate(e, p, of, rule, err);
 	rc = known_take(e, p, err);
+	if (rc == ST_OK)
+		rc = tell_dropped(e, p, err);
 	if (rc == ST_OK)
 		rc = journal_duplicate(e->journal, p->run->id, of, rule, err);
 	if (rc == ST_OK && row->state == J_FAILED)

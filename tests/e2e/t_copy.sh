@@ -183,15 +183,16 @@ test_folders_with_odd_names() {
 
 test_duplicates_are_judged_as_the_manual_says() {
 	rig_load "$src" "$DATA/twice"
-	while read -r mode stored duplicate; do
+	while read -r mode stored duplicate told; do
 		copy 0 "$(url_pop3s "$src")" "archive:arc-$mode" --dedup "$mode" --state "$W/state-$mode"
 		counts listed=10 stored="$stored" duplicate="$duplicate"
+		check "$told are told" test "$(grep -o '"kind":"dropped-by-message-id"' report.json | wc -l)" -eq "$told"
 		check "$stored in the archive" test "$(python3 "$TOOL" archived "arc-$mode" | wc -l)" -eq "$stored"
 	done <<-TABLE
-		message-id 7 3
-		exact 8 2
-		message-id-only 5 5
-		none 10 0
+		message-id 7 3 0
+		exact 8 2 0
+		message-id-only 5 5 3
+		none 10 0 0
 	TABLE
 }
 
